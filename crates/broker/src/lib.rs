@@ -1,0 +1,1 @@
+//! The embedded one-node broker that speaks the Kafka protocol.

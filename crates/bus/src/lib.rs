@@ -1,0 +1,1 @@
+//! The Kafka client side: producer, consumer, codecs, schema registry client and server.

@@ -1,0 +1,1 @@
+//! The NoSQL port: the trait DocumentStore, the embedded store and MongoDB.

@@ -1,0 +1,1 @@
+//! Iceberg tables: append with offsets, compaction, expiry, scans.

@@ -1,0 +1,19 @@
+//! The nouns of the platform: values, schemas, change events, positions, money, names.
+//!
+//! Nothing here does I/O or waits. What two crates must agree on is defined here once.
+
+pub mod change;
+pub mod money;
+pub mod names;
+pub mod position;
+pub mod quarantine;
+pub mod schema;
+pub mod time;
+pub mod value;
+
+pub use change::{ChangeEvent, Op, Snapshot, Source, Transaction};
+pub use money::{Currency, Money, MoneyError};
+pub use position::{Lsn, Position};
+pub use quarantine::{DeadLetter, Reason};
+pub use schema::{Column, ColumnType, TableId, TableSchema};
+pub use value::{Row, Value};

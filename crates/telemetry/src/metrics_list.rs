@@ -1,0 +1,79 @@
+//! Every metric the platform exports: name, kind, unit, labels and help in one place.
+//!
+//! Adding a metric is one constant, one line in [`describe`] and one function.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+const PIPELINE_LATENCY: &str = "affluent_pipeline_latency_seconds";
+const RECORDS: &str = "affluent_records_total";
+const DEAD_LETTERS: &str = "affluent_dead_letters_total";
+const CONSUMER_LAG: &str = "kafka_consumergroup_lag";
+const SLOT_RETAINED: &str = "affluent_replication_slot_retained_bytes";
+const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
+
+/// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
+const LATENCY_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// Installs the process-wide recorder; the handle renders the Prometheus text format.
+///
+/// # Errors
+/// When a recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    describe_histogram!(
+        PIPELINE_LATENCY,
+        Unit::Seconds,
+        "From commit or occurrence to a stop of the pipeline"
+    );
+    describe_counter!(RECORDS, "Records by pipeline, stage and outcome");
+    describe_counter!(DEAD_LETTERS, "Records quarantined, by pipeline and reason");
+    describe_gauge!(CONSUMER_LAG, "Records between the end of the partition and the group's position");
+    describe_gauge!(
+        SLOT_RETAINED,
+        Unit::Bytes,
+        "Write-ahead log that the replication slot keeps on the source"
+    );
+    describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
+}
+
+/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `score`).
+pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64) {
+    histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop).record(seconds.max(0.0));
+}
+
+/// `count` records passed `stage` with `outcome` (`ok`, `duplicate`, `stale`, `dead_letter`).
+pub fn records(pipeline: &'static str, stage: &'static str, outcome: &'static str, count: u64) {
+    counter!(RECORDS, "pipeline" => pipeline, "stage" => stage, "outcome" => outcome).increment(count);
+}
+
+/// One record was quarantined for `reason` (a code, not the message).
+pub fn dead_letter(pipeline: &'static str, reason: &str) {
+    counter!(DEAD_LETTERS, "pipeline" => pipeline, "reason" => reason.to_owned()).increment(1);
+}
+
+/// Records between the end of a partition and the position of `group`.
+pub fn consumer_lag(group: &str, topic: &str, partition: i32, records: i64) {
+    gauge!(CONSUMER_LAG, "consumergroup" => group.to_owned(), "topic" => topic.to_owned(),
+        "partition" => partition.to_string())
+    .set(records as f64);
+}
+
+/// Bytes of write-ahead log that `slot` keeps on its server.
+pub fn slot_retained(slot: &str, bytes: u64) {
+    gauge!(SLOT_RETAINED, "slot" => slot.to_owned()).set(bytes as f64);
+}
+
+/// Resident memory of this process in bytes.
+pub fn resident_memory(bytes: u64) {
+    gauge!(RESIDENT_MEMORY).set(bytes as f64);
+}
