@@ -1,1 +1,6 @@
 //! Sources to the bus, the bus to the sinks: change data capture, document and lake sinks, dead letters.
+
+pub mod cdc;
+pub mod consume;
+pub mod dead_letters;
+pub mod sinks;

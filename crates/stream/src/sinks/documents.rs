@@ -1,0 +1,1 @@
+//! Change events to the mirrors in the document store.

@@ -1,0 +1,1 @@
+//! Records to the raw zone of the lake.

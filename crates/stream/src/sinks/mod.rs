@@ -1,0 +1,4 @@
+//! The sinks, one folder each.
+
+pub mod documents;
+pub mod lake;
