@@ -1,0 +1,55 @@
+# What a person types. `make demo` and `make test` install what they need, then do their job.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export VENV := $(or $(AFFLUENT_VENV),$(CURDIR)/.venv)
+export AFFLUENT_TEST_PYTHON ?= $(VENV)/bin/python
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+AFFLUENT := $(TARGET)/debug/affluent
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: setup-demo
+setup-demo:
+	@deploy/setup.sh demo
+
+.PHONY: setup
+setup: ## Install everything that building, the demo and the tests need
+	@deploy/setup.sh test
+
+.PHONY: build
+build: setup-demo ## Build the binary
+	cargo build --locked -p affluent
+
+.PHONY: demo
+demo: build ## Run the whole platform on embedded defaults for a minute, under load, and prove it
+	$(AFFLUENT) demo --seconds 60 --report report.json
+
+.PHONY: test
+test: setup ## Pass every test: units, real services, kill -9
+	ulimit -n 8192 && cargo test --locked --workspace
+
+.PHONY: check
+check: setup-demo ## Format, lints, dependency licences, import rule
+	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; \
+	  else echo 'check: rustfmt is missing, formatting not checked (rustup component add rustfmt)'; fi
+	@if cargo clippy --version >/dev/null 2>&1; then cargo clippy --locked --workspace --all-targets -- -D warnings; \
+	  else echo 'check: clippy is missing, lints not checked (rustup component add clippy)'; fi
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
+	  else echo 'check: cargo-deny is missing, licences not checked (cargo install cargo-deny)'; fi
+	cargo test --locked -p affluent-testkit --test imports
+
+.PHONY: bench
+bench: build ## Run every benchmark of docs/performance.md
+	@for name in broker cdc; do $(AFFLUENT) bench $$name; done
+
+.PHONY: soak
+soak: setup ## 200 rounds of kill -9 instead of the 20 of `make test`
+	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked -p affluent --test it kill -- --nocapture
+
+.PHONY: interop
+interop: setup ## Run the streaming tests against Apache Kafka and the document tests against FerretDB
+	deploy/interop.sh
