@@ -1,1 +1,17 @@
-//! The NoSQL port: the trait DocumentStore, the embedded store and MongoDB.
+//! The NoSQL port: documents by id, written with versions so that replay and reordering converge.
+//!
+//! Here live the trait [`DocumentStore`] (its documentation is the contract), the pure rules of
+//! convergence, the embedded store on `fjall` and the MongoDB implementation. What a document means
+//! (mirror, event, feature) is not known here. Only this crate names the two drivers.
+
+mod collection;
+mod document;
+mod error;
+mod options;
+mod store;
+
+pub use collection::{CollectionSpec, IndexSpec, Page, Range, Scan, Ttl};
+pub use document::{Action, Document, Fields, VersionedWrite};
+pub use error::DocumentError;
+pub use options::{Backend, Decimals, DocumentsOptions, EmbeddedOptions, MongoOptions};
+pub use store::{ApplyOutcome, DocumentStore, InsertOutcome};
