@@ -1,0 +1,179 @@
+//! `affluent bench NAME`: measures one part of the platform on this machine and judges the figures
+//! against the goals.
+//!
+//! A benchmark is one module with `async fn run(Context) -> Result<Report>` and one line in
+//! [`BENCHES`]. Nothing here is copied from elsewhere: a report holds what this run measured.
+
+mod machine;
+
+use crate::cli::Format;
+use crate::output;
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+use serde::Serialize;
+
+/// Every benchmark, in the order of `affluent bench --help`.
+pub(crate) const BENCHES: &[Bench] = &[];
+
+/// A benchmark that can be asked for by name.
+pub(crate) struct Bench {
+    pub(crate) name: &'static str,
+    /// One line for the help text: what is measured, against which goal.
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(Context) -> BoxFuture<'static, anyhow::Result<Report>>,
+}
+
+/// What every benchmark is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// Multiplies the amount of work; the goals hold at 1.0.
+    pub(crate) scale: f64,
+    /// Progress may be drawn on standard error.
+    pub(crate) progress: bool,
+}
+
+impl Context {
+    /// `count` times the scale, at least one.
+    pub(crate) fn scaled(&self, count: u64) -> u64 {
+        ((count as f64 * self.scale) as u64).max(1)
+    }
+}
+
+/// What a benchmark measured: the shape that `bench --json` prints and `demo --report` writes.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    pub(crate) name: String,
+    /// Processor, cores, memory and kernel.
+    pub(crate) machine: String,
+    pub(crate) version: String,
+    pub(crate) slos: Vec<Slo>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// One goal, and what was measured.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Slo {
+    pub(crate) id: String,
+    pub(crate) goal: f64,
+    pub(crate) measured: f64,
+    pub(crate) unit: String,
+    pub(crate) met: bool,
+}
+
+impl Report {
+    /// An empty report of this machine and version.
+    pub(crate) fn new(name: &str) -> Self {
+        Report {
+            name: name.to_owned(),
+            machine: machine::describe(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            slos: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a figure that has to reach `goal`, such as a rate.
+    pub(crate) fn at_least(&mut self, id: &str, goal: f64, measured: f64, unit: &str) {
+        self.push(id, goal, measured, unit, measured >= goal);
+    }
+
+    /// Adds a figure that must not pass `goal`, such as a latency.
+    pub(crate) fn at_most(&mut self, id: &str, goal: f64, measured: f64, unit: &str) {
+        self.push(id, goal, measured, unit, measured <= goal);
+    }
+
+    /// Adds a remark: how it was measured, what it does not show.
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Every goal is met.
+    pub(crate) fn met(&self) -> bool {
+        self.slos.iter().all(|slo| slo.met)
+    }
+
+    fn push(&mut self, id: &str, goal: f64, measured: f64, unit: &str, met: bool) {
+        let (id, unit) = (id.to_owned(), unit.to_owned());
+        self.slos.push(Slo { id, goal, measured, unit, met });
+    }
+
+    /// The report as a table for people.
+    pub(crate) fn to_text(&self) -> String {
+        let rows = self.slos.iter().map(|slo| {
+            let met = if slo.met { "met" } else { "MISSED" };
+            vec![slo.id.clone(), figure(slo.goal), figure(slo.measured), slo.unit.clone(), met.to_owned()]
+        });
+        let table = output::table(&["figure", "goal", "measured", "unit", ""], rows);
+        let notes: String = self.notes.iter().map(|note| format!("note: {note}\n")).collect();
+        format!("{} · affluent {} · {}\n\n{table}{notes}", self.name, self.version, self.machine)
+    }
+}
+
+/// A number with the digits that matter: whole from 100 up, else three significant.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// Options of `affluent bench`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Which benchmark; without a name, they are listed.
+    name: Option<String>,
+    /// Print the report as JSON (the same as --format json).
+    #[arg(long)]
+    json: bool,
+    /// Multiplies the amount of work. The goals are meant for 1.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    scale: f64,
+}
+
+/// Runs one benchmark and prints its report; a goal that is missed is exit code 1.
+///
+/// # Errors
+/// When the name is unknown or the benchmark cannot be carried out.
+pub(crate) async fn run(args: Args, format: Format) -> anyhow::Result<output::Exit> {
+    let Some(name) = args.name else {
+        let rows = BENCHES.iter().map(|bench| vec![bench.name.to_owned(), bench.about.to_owned()]);
+        output::print(&output::table(&["name", "measures"], rows));
+        return Ok(output::Exit::Done);
+    };
+    let known = || BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>().join(", ");
+    let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
+        return Err(output::usage(format!("there is no benchmark {name:?}; there are: {}", known())));
+    };
+    let json = args.json || format == Format::Json;
+    let context = Context { scale: args.scale, progress: !json && output::is_terminal() };
+    let report = (bench.run)(context).await.with_context(|| format!("bench {name}"))?;
+    if json {
+        output::print_json(&report)?;
+    } else {
+        output::print(&report.to_text());
+    }
+    Ok(if report.met() { output::Exit::Done } else { output::Exit::Failed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_judges_by_the_direction_of_the_goal() {
+        let mut report = Report::new("example");
+        report.at_least("rate", 100.0, 120.0, "msg/s");
+        report.at_most("latency", 0.015, 0.009, "s");
+        assert!(report.met());
+        report.at_most("memory", 300.0, 301.0, "MB");
+        assert!(!report.met());
+        let json = serde_json::to_value(&report).unwrap();
+        let slo = &json["slos"][2];
+        assert_eq!((slo["id"].as_str(), slo["met"].as_bool()), (Some("memory"), Some(false)));
+        for key in ["name", "machine", "version", "slos", "notes"] {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+        assert!(report.to_text().contains("MISSED"));
+    }
+}

@@ -1,0 +1,62 @@
+//! The command line: what can be asked for, and the help texts. What a command does lives in its
+//! own module.
+
+use crate::{bench, config};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  affluent demo --seconds 60            see it work: a throwaway PostgreSQL, load, every role, the figures
+  affluent up                           every role in one process, embedded services, config ./affluent.toml
+  affluent up --config shop.toml        the same with your own config
+  affluent run cdc sink-lake            some roles only, to spread them over processes
+  affluent status                       roles, lag, write-ahead log kept, dead letters
+  affluent config show                  what is in force: defaults, file and environment together
+
+Configuration: defaults, then the file of --config (else ./affluent.toml where there is one), then
+environment variables: AFFLUENT__CDC__CONNECTION sets `connection` in section [cdc].
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 99 nothing to do.";
+
+/// A payments data platform in one binary: every change of the payments database in Kafka, in a
+/// document store and in a data lake, within seconds and without losing one.
+#[derive(Debug, Parser)]
+#[command(name = "affluent", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Configuration file [default: ./affluent.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "AFFLUENT_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Output for people or for machines
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Who reads the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check the configuration, or show what is in force
+    Config(config::Args),
+    /// Measure one part against its goals
+    Bench(bench::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

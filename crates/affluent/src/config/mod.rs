@@ -1,0 +1,132 @@
+//! The configuration: `config/affluent.toml` (compiled in) overlaid by a file and the environment,
+//! turned once into the options of every part.
+//!
+//! Here live loading, the sections and `affluent config`. What a key means belongs to the part whose
+//! options it is.
+
+mod error;
+mod layers;
+mod secrets;
+mod show;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::ConfigError;
+pub(crate) use show::{Args, run};
+
+use crate::http::HttpOptions;
+use affluent_telemetry::logs::LogFormat;
+use layers::Layers;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// Every key with its default and its meaning.
+pub(crate) const DEFAULTS: &str = include_str!("../../../../config/affluent.toml");
+/// Read when `--config` names no file and this one exists.
+const DEFAULT_FILE: &str = "affluent.toml";
+
+/// The options of every part.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Under it lies everything that the embedded services keep.
+    pub(crate) data_dir: PathBuf,
+    pub(crate) http: HttpOptions,
+    pub(crate) log: LogOptions,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogOptions {
+    /// Which lines are written, in the syntax of `RUST_LOG`.
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// The configuration in force: defaults, `file` (else `./affluent.toml`), environment.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it, by key, place and remedy.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::from_layers(&read_layers(file)?, &|name| std::env::var(name).ok())
+    }
+
+    fn from_layers(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut sections = Sections { values: layers.resolved(env)?, layers };
+        let config = Config {
+            data_dir: sections.take("data_dir")?,
+            http: sections.take("http")?,
+            log: sections.take("log")?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What no section can know alone.
+    fn check(&self) -> Result<(), ConfigError> {
+        self.http.check().map_err(|message| ConfigError::Invalid { message })
+    }
+}
+
+/// The file that holds the user's configuration, if there is one.
+pub(crate) fn file_in_force(file: Option<&Path>) -> Option<PathBuf> {
+    match file {
+        Some(file) => Some(file.to_owned()),
+        None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
+    }
+}
+
+fn read_layers(file: Option<&Path>) -> Result<Layers, ConfigError> {
+    let mut layers = Layers::new(DEFAULTS)?;
+    if let Some(path) = file_in_force(file) {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        layers.add_file(&text, &path.display().to_string())?;
+    }
+    let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    layers.add_env(env)?;
+    Ok(layers)
+}
+
+/// Hands out section by section.
+struct Sections<'a> {
+    values: Table,
+    layers: &'a Layers,
+}
+
+impl Sections<'_> {
+    fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, ConfigError> {
+        let value = self.values.remove(name).unwrap_or_else(|| Value::Table(Table::new()));
+        serde_path_to_error::deserialize(value.clone()).map_err(|error| {
+            let inner = error.path().to_string();
+            let key = if inner == "." { name.to_owned() } else { format!("{name}.{inner}") };
+            let written = find(&value, error.path());
+            ConfigError::Refused {
+                value: written.map_or_else(|| "?".to_owned(), |value| secrets::shown(&key, value)),
+                origin: self.layers.origin(&key),
+                message: error.inner().to_string().trim_end().to_owned(),
+                key,
+            }
+        })
+    }
+}
+
+/// The value at a path of the deserialiser.
+fn find<'a>(value: &'a Value, path: &serde_path_to_error::Path) -> Option<&'a Value> {
+    use serde_path_to_error::Segment;
+    path.iter().try_fold(value, |value, segment| match segment {
+        Segment::Map { key } => value.get(key),
+        Segment::Seq { index } => value.get(index),
+        Segment::Enum { .. } | Segment::Unknown => Some(value),
+    })
+}
