@@ -22,7 +22,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("parquet", &["lake"]),
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
-    ("serde_avro_fast", &["bus"]),
     ("sqlx", &["lake"]),
 ];
 
