@@ -1,1 +1,17 @@
-//! Real services for tests, benches and the demo: PostgreSQL, broker, simulated payments, oracles.
+//! Real services for tests, benches and the demo: PostgreSQL, the broker, simulated payments.
+//!
+//! Nothing here is a mock. What is started here belongs to this process and goes with it, also when
+//! it is killed: see [`postgres`].
+
+pub mod payments;
+pub mod postgres;
+
+pub use postgres::{Database, Postgres, PostgresError, PostgresOptions, Stop};
+
+/// A name no other test uses: `name` and the first part of a fresh UUID, in the characters that
+/// databases, slots and topics all allow.
+#[must_use]
+pub fn unique(name: &str) -> String {
+    let tail = uuid::Uuid::new_v4().simple().to_string();
+    format!("{name}_{}", &tail[..12])
+}

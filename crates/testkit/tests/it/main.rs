@@ -1,0 +1,5 @@
+//! The test kit against the real programs it starts.
+#![allow(clippy::unwrap_used)] // a helper of a test may fail the test, too
+
+mod payments;
+mod postgres;
