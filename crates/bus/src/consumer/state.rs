@@ -1,0 +1,126 @@
+//! What the polling thread and the caller share: buffered records, the rebalance under way,
+//! commands, positions.
+//!
+//! Invariant: records of a partition are in the buffer only between its assignment, acknowledged
+//! by the caller, and its revocation.
+
+use crate::{BatchLimits, BusError, Incoming, Polled, TopicPartition};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, VecDeque};
+use tokio::sync::{Notify, oneshot};
+
+/// What the caller asks the polling thread to do between two polls.
+pub(super) enum Command {
+    Assign(Vec<(TopicPartition, i64)>, oneshot::Sender<Result<(), BusError>>),
+    Seek(Vec<(TopicPartition, i64)>, oneshot::Sender<Result<(), BusError>>),
+}
+
+/// A rebalance that waits for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The caller has not seen it yet.
+    Announced,
+    /// `poll_batch` has returned it.
+    Delivered,
+    /// The caller has polled again.
+    Acknowledged,
+}
+
+pub(super) struct Rebalance {
+    pub(super) assigned: bool,
+    pub(super) partitions: Vec<TopicPartition>,
+    pub(super) stage: Stage,
+    /// Where the caller wants assigned partitions to start.
+    pub(super) starts: BTreeMap<TopicPartition, i64>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) queue: VecDeque<Incoming>,
+    pub(super) bytes: usize,
+    pub(super) rebalance: Option<Rebalance>,
+    pub(super) commands: VecDeque<Command>,
+    /// The next offset of each assigned partition that `poll_batch` will return.
+    pub(super) positions: BTreeMap<TopicPartition, i64>,
+    pub(super) committed: BTreeMap<TopicPartition, i64>,
+    /// The end of each partition, from librdkafka's statistics.
+    pub(super) ends: BTreeMap<TopicPartition, i64>,
+    pub(super) stop: bool,
+    pub(super) error: Option<BusError>,
+}
+
+pub(super) struct Shared {
+    /// The buffer counts as full from here on.
+    pub(super) buffer_bytes: usize,
+    pub(super) state: Mutex<State>,
+    /// Something for the caller.
+    pub(super) ready: Notify,
+    /// Something for the polling thread: space, an acknowledgement, a command, the end.
+    pub(super) space: Condvar,
+}
+
+impl Shared {
+    pub(super) fn new(buffer_bytes: usize) -> Self {
+        let buffer_bytes = buffer_bytes.max(1);
+        Shared { buffer_bytes, state: Mutex::default(), ready: Notify::new(), space: Condvar::new() }
+    }
+}
+
+impl State {
+    pub(super) fn push(&mut self, records: Vec<Incoming>) {
+        for record in records {
+            self.bytes += record.size();
+            self.queue.push_back(record);
+        }
+    }
+
+    /// Forgets buffered records of these partitions.
+    pub(super) fn discard(&mut self, partitions: &[TopicPartition]) {
+        let gone = |r: &Incoming| partitions.iter().any(|p| p.partition == r.partition && p.topic == r.topic);
+        self.queue.retain(|r| !gone(r));
+        self.bytes = self.queue.iter().map(Incoming::size).sum();
+    }
+
+    /// The rebalance event that the caller has to see first, if there is one.
+    pub(super) fn take_event(&mut self) -> Option<Polled> {
+        let rebalance = self.rebalance.as_mut().filter(|r| r.stage == Stage::Announced)?;
+        rebalance.stage = Stage::Delivered;
+        let partitions = rebalance.partitions.clone();
+        Some(if rebalance.assigned { Polled::Assigned(partitions) } else { Polled::Revoked(partitions) })
+    }
+
+    /// Moves records from the buffer to `batch` up to the limits; true when the batch is full.
+    pub(super) fn drain(
+        &mut self,
+        batch: &mut Vec<Incoming>,
+        bytes: &mut usize,
+        limits: &BatchLimits,
+    ) -> bool {
+        while let Some(record) = self.queue.front() {
+            let size = record.size();
+            if !batch.is_empty() && (batch.len() >= limits.max_records || *bytes + size > limits.max_bytes) {
+                return true;
+            }
+            let Some(record) = self.queue.pop_front() else { break };
+            self.bytes -= size;
+            *bytes += size;
+            match self.positions.get_mut(&record.topic_partition()) {
+                Some(position) => *position = record.offset + 1,
+                None => {
+                    self.positions.insert(record.topic_partition(), record.offset + 1);
+                }
+            }
+            batch.push(record);
+        }
+        batch.len() >= limits.max_records || *bytes >= limits.max_bytes
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for command in self.commands.drain(..) {
+            let (Command::Assign(_, reply) | Command::Seek(_, reply)) = command;
+            let _ = reply.send(Err(BusError::ConsumerStopped("closed".to_owned())));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Schemas by id and by subject: the client of any Confluent-compatible registry, and the one that
+//! is built in.
+
+mod client;
+mod compatibility;
+mod log;
+mod server;
+mod state;
+
+pub use client::{RegistryClient, RegistryError, RegistryOptions};
+pub use compatibility::CompatibilityLevel;
+pub use server::{RegistryServer, RegistryServerError, RegistryServerOptions};
