@@ -1,1 +1,35 @@
 //! Iceberg tables: append with offsets, compaction, expiry, scans.
+//!
+//! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
+//! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
+//! (`types`, `encode`, `decode`), commits (`catalog`, `snapshot`, `table`), upkeep (`compact`,
+//! `retain`, `clean`, `maintenance`) and the same promises over plain NDJSON files (`json`).
+//! What does not: topics, change events, anything of Kafka beyond a name and an offset.
+//!
+//! Invariants: a commit is a compare-and-swap on the table's metadata location, after everything
+//! it refers to is on disk; rows and offsets change together; a value that a column cannot hold
+//! exactly is an error.
+
+mod catalog;
+
+mod decode;
+mod encode;
+mod error;
+mod files;
+
+mod offsets;
+mod options;
+
+mod scan;
+mod schema;
+mod snapshot;
+mod table;
+mod types;
+
+pub use catalog::LakeCatalog;
+pub use encode::{fits, unrepresentable};
+pub use error::{LakeError, Misfit};
+pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
+pub use options::{LakeOptions, MaintenanceOptions};
+pub use scan::{RowStream, Scan};
+pub use table::{Appended, Lake, LakeTable, Partition, RowBatch, SnapshotInfo};

@@ -1,0 +1,388 @@
+//! Values to Arrow arrays, exactly or not at all.
+
+use crate::types::iceberg_type;
+use crate::{LakeError, Misfit, RowBatch, schema};
+use affluent_model::value::NumericSpecial;
+use affluent_model::{ColumnType, Row, Value};
+use arrow_array::builder::{
+    BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
+    Int32Builder, Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+};
+use arrow_array::{ArrayRef, ListArray, RecordBatch};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{DataType, Field, FieldRef, SchemaRef};
+use bigdecimal::BigDecimal;
+use bigdecimal::ToPrimitive;
+use bigdecimal::num_bigint::Sign;
+use iceberg::spec::{PrimitiveType, Schema, Type};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+const MICROS_A_DAY: i64 = 86_400_000_000;
+
+/// Whether `value` goes exactly into a lake column of `column_type`.
+///
+/// # Errors
+/// [`Misfit`] says why not.
+pub fn fits(value: &Value, column_type: &ColumnType) -> Result<(), Misfit> {
+    check(value, &iceberg_type(column_type, &mut || 0))
+}
+
+/// The text of a value that is legal at the source and that the lake's column type has no place
+/// for: `infinity` as a date or timestamp, the time `24:00:00`, an array that holds one of these or
+/// has more than one dimension. The sink stores null in the column and this text beside it.
+#[must_use]
+pub fn unrepresentable(value: &Value, column_type: &ColumnType) -> Option<String> {
+    let special = match (value, column_type) {
+        (Value::Timestamp(micros) | Value::TimestampTz(micros), _) => {
+            matches!(*micros, i64::MAX | i64::MIN)
+        }
+        (Value::Date(days), _) => matches!(*days, i32::MAX | i32::MIN),
+        (Value::Time(micros), _) => *micros == MICROS_A_DAY,
+        (Value::Array(items), ColumnType::Array(element)) => items.iter().any(|item| {
+            matches!(item, Value::Array(_)) && !matches!(**element, ColumnType::Array(_))
+                || unrepresentable(item, element).is_some()
+        }),
+        _ => false,
+    };
+    special.then(|| value.to_text())
+}
+
+/// The batch in the table's own columns, matched by the source's names; columns that the batch
+/// lacks are null.
+///
+/// # Errors
+/// [`LakeError::Value`] names the first row and column that do not fit,
+/// [`LakeError::NoColumn`] a column that the table lacks.
+pub(crate) fn record_batch(
+    table: &str,
+    stored: &Schema,
+    arrow: &SchemaRef,
+    batch: &RowBatch,
+    rows: &[&Row],
+) -> Result<RecordBatch, LakeError> {
+    let fields = stored.as_struct().fields();
+    let mut sources = vec![None; fields.len()];
+    for (index, column) in batch.columns.iter().enumerate() {
+        let target = schema::find(fields, &column.name)
+            .ok_or_else(|| LakeError::NoColumn { table: table.to_owned(), column: column.name.clone() })?;
+        sources[target] = Some(index);
+    }
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(fields.len());
+    for (field_index, field) in fields.iter().enumerate() {
+        let mut builder = Column::new(arrow.field(field_index), &field.field_type, rows.len())?;
+        for (row_index, row) in rows.iter().enumerate() {
+            let value = sources[field_index].and_then(|source| row.get(source)).unwrap_or(&Value::Null);
+            let appended =
+                if value.is_null() && field.required { Err(Misfit::Null) } else { builder.append(value) };
+            appended.map_err(|misfit| LakeError::Value {
+                row: row_index,
+                column: field.name.clone(),
+                misfit,
+            })?;
+        }
+        arrays.push(builder.finish());
+    }
+    Ok(RecordBatch::try_new(Arc::clone(arrow), arrays)?)
+}
+
+/// One column under construction.
+enum Column {
+    Bool(BooleanBuilder),
+    Int(Int32Builder),
+    Long(Int64Builder),
+    Float(Float32Builder),
+    Double(Float64Builder),
+    Decimal(Decimal128Builder, u32, u32),
+    Text(StringBuilder),
+    Bytes(BinaryBuilder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder, bool),
+    /// Elements and the length of each list; `None` is a null list.
+    List(Box<Column>, FieldRef, Vec<Option<usize>>),
+}
+
+impl Column {
+    fn new(field: &Field, stored: &Type, capacity: usize) -> Result<Self, LakeError> {
+        let unsupported = || LakeError::Malformed {
+            what: format!("column {}", field.name()),
+            error: format!("type {stored} is not written here"),
+        };
+        let primitive = match stored {
+            Type::Primitive(primitive) => primitive,
+            Type::List(list) => {
+                let (DataType::List(element) | DataType::LargeList(element)) = field.data_type() else {
+                    return Err(unsupported());
+                };
+                let items = Column::new(element, &list.element_field.field_type, capacity)?;
+                return Ok(Column::List(Box::new(items), Arc::clone(element), Vec::with_capacity(capacity)));
+            }
+            _ => return Err(unsupported()),
+        };
+        Ok(match primitive {
+            PrimitiveType::Boolean => Column::Bool(BooleanBuilder::with_capacity(capacity)),
+            PrimitiveType::Int => Column::Int(Int32Builder::with_capacity(capacity)),
+            PrimitiveType::Long => Column::Long(Int64Builder::with_capacity(capacity)),
+            PrimitiveType::Float => Column::Float(Float32Builder::with_capacity(capacity)),
+            PrimitiveType::Double => Column::Double(Float64Builder::with_capacity(capacity)),
+            &PrimitiveType::Decimal { precision, scale } => {
+                let builder = Decimal128Builder::with_capacity(capacity);
+                Column::Decimal(builder.with_data_type(field.data_type().clone()), precision, scale)
+            }
+            PrimitiveType::String => Column::Text(StringBuilder::new()),
+            PrimitiveType::Binary => Column::Bytes(BinaryBuilder::new()),
+            PrimitiveType::Date => Column::Date(Date32Builder::with_capacity(capacity)),
+            PrimitiveType::Time => Column::Time(Time64MicrosecondBuilder::with_capacity(capacity)),
+            PrimitiveType::Timestamp | PrimitiveType::Timestamptz => {
+                let builder = TimestampMicrosecondBuilder::with_capacity(capacity);
+                let zoned = matches!(primitive, PrimitiveType::Timestamptz);
+                Column::Timestamp(builder.with_data_type(field.data_type().clone()), zoned)
+            }
+            _ => return Err(unsupported()),
+        })
+    }
+
+    fn append(&mut self, value: &Value) -> Result<(), Misfit> {
+        match self {
+            Column::Bool(builder) => builder.append_option(present(value, to_bool)?),
+            Column::Int(builder) => builder.append_option(present(value, to_i32)?),
+            Column::Long(builder) => builder.append_option(present(value, to_i64)?),
+            Column::Float(builder) => builder.append_option(present(value, to_f32)?),
+            Column::Double(builder) => builder.append_option(present(value, to_f64)?),
+            Column::Decimal(builder, precision, scale) => {
+                builder.append_option(present(value, |value| to_i128(value, *precision, *scale))?);
+            }
+            Column::Text(builder) => builder.append_option(present(value, to_text)?),
+            Column::Bytes(builder) => builder.append_option(present(value, to_bytes)?),
+            Column::Date(builder) => builder.append_option(present(value, to_days)?),
+            Column::Time(builder) => builder.append_option(present(value, to_time)?),
+            Column::Timestamp(builder, zoned) => {
+                builder.append_option(present(value, |value| to_micros(value, *zoned))?);
+            }
+            Column::List(items, _, lengths) => match value {
+                Value::Null => lengths.push(None),
+                Value::Array(values) => {
+                    for value in values {
+                        items.append(value)?;
+                    }
+                    lengths.push(Some(values.len()));
+                }
+                other => return Err(kind(other, "list")),
+            },
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Column::Bool(mut builder) => Arc::new(builder.finish()),
+            Column::Int(mut builder) => Arc::new(builder.finish()),
+            Column::Long(mut builder) => Arc::new(builder.finish()),
+            Column::Float(mut builder) => Arc::new(builder.finish()),
+            Column::Double(mut builder) => Arc::new(builder.finish()),
+            Column::Decimal(mut builder, _, _) => Arc::new(builder.finish()),
+            Column::Text(mut builder) => Arc::new(builder.finish()),
+            Column::Bytes(mut builder) => Arc::new(builder.finish()),
+            Column::Date(mut builder) => Arc::new(builder.finish()),
+            Column::Time(mut builder) => Arc::new(builder.finish()),
+            Column::Timestamp(mut builder, _) => Arc::new(builder.finish()),
+            Column::List(items, element, lengths) => {
+                let nulls = NullBuffer::from(lengths.iter().map(Option::is_some).collect::<Vec<_>>());
+                let offsets = OffsetBuffer::from_lengths(lengths.iter().map(|length| length.unwrap_or(0)));
+                Arc::new(ListArray::new(element, offsets, items.finish(), Some(nulls)))
+            }
+        }
+    }
+}
+
+/// The same rules as appending, without an array.
+fn check(value: &Value, stored: &Type) -> Result<(), Misfit> {
+    let primitive = match stored {
+        Type::Primitive(primitive) => primitive,
+        Type::List(list) => {
+            return match value {
+                Value::Null => Ok(()),
+                Value::Array(items) => {
+                    items.iter().try_for_each(|item| check(item, &list.element_field.field_type))
+                }
+                other => Err(kind(other, "list")),
+            };
+        }
+        other => return Err(kind(value, &other.to_string())),
+    };
+    match primitive {
+        PrimitiveType::Boolean => present(value, to_bool).map(drop),
+        PrimitiveType::Int => present(value, to_i32).map(drop),
+        PrimitiveType::Long => present(value, to_i64).map(drop),
+        PrimitiveType::Float => present(value, to_f32).map(drop),
+        PrimitiveType::Double => present(value, to_f64).map(drop),
+        &PrimitiveType::Decimal { precision, scale } => {
+            present(value, |value| to_i128(value, precision, scale)).map(drop)
+        }
+        PrimitiveType::String => present(value, to_text).map(drop),
+        PrimitiveType::Binary => present(value, to_bytes).map(drop),
+        PrimitiveType::Date => present(value, to_days).map(drop),
+        PrimitiveType::Time => present(value, to_time).map(drop),
+        PrimitiveType::Timestamp => present(value, |value| to_micros(value, false)).map(drop),
+        PrimitiveType::Timestamptz => present(value, |value| to_micros(value, true)).map(drop),
+        other => Err(kind(value, &other.to_string())),
+    }
+}
+
+fn present<'a, T>(
+    value: &'a Value,
+    convert: impl FnOnce(&'a Value) -> Result<T, Misfit>,
+) -> Result<Option<T>, Misfit> {
+    if value.is_null() { Ok(None) } else { convert(value).map(Some) }
+}
+
+fn to_bool(value: &Value) -> Result<bool, Misfit> {
+    match value {
+        Value::Bool(v) => Ok(*v),
+        other => Err(kind(other, "boolean")),
+    }
+}
+
+fn to_i32(value: &Value) -> Result<i32, Misfit> {
+    match value {
+        Value::Int(v) => i32::try_from(*v).map_err(|_| range(value, "int")),
+        other => Err(kind(other, "int")),
+    }
+}
+
+fn to_i64(value: &Value) -> Result<i64, Misfit> {
+    match value {
+        Value::Int(v) => Ok(*v),
+        other => Err(kind(other, "long")),
+    }
+}
+
+/// A value that came from a 4-byte float converts back without loss.
+fn to_f32(value: &Value) -> Result<f32, Misfit> {
+    match value {
+        Value::Float(v) => {
+            let narrow = *v as f32;
+            let exact = f64::from(narrow) == *v || v.is_nan();
+            if exact { Ok(narrow) } else { Err(range(value, "float")) }
+        }
+        other => Err(kind(other, "float")),
+    }
+}
+
+fn to_f64(value: &Value) -> Result<f64, Misfit> {
+    match value {
+        Value::Float(v) => Ok(*v),
+        other => Err(kind(other, "double")),
+    }
+}
+
+/// The unscaled value; whatever needs more digits than the column has is out of range.
+fn to_i128(value: &Value, precision: u32, scale: u32) -> Result<i128, Misfit> {
+    let target = || format!("decimal({precision},{scale})");
+    let decimal = match value {
+        Value::Decimal(decimal) => decimal,
+        Value::NumericSpecial(_) => return Err(range(value, &target())),
+        other => return Err(kind(other, &target())),
+    };
+    let unscaled = unscaled(decimal, i64::from(scale)).ok_or_else(|| range(value, &target()))?;
+    let bound = 10_u128.checked_pow(precision).unwrap_or(u128::MAX);
+    if unscaled.unsigned_abs() < bound { Ok(unscaled) } else { Err(range(value, &target())) }
+}
+
+/// `decimal * 10^scale` where that is a whole number of 128 bits.
+fn unscaled(decimal: &BigDecimal, scale: i64) -> Option<i128> {
+    let (digits, own_scale) = decimal.as_bigint_and_scale();
+    if digits.sign() == Sign::NoSign {
+        return Some(0);
+    }
+    let (digits, own_scale) = match digits.to_i128() {
+        Some(digits) => (digits, own_scale),
+        None => {
+            // Trailing zeros may be all that is too long.
+            let (digits, own_scale) = decimal.normalized().into_bigint_and_scale();
+            (digits.to_i128()?, own_scale)
+        }
+    };
+    let shift = u32::try_from(scale.checked_sub(own_scale)?.unsigned_abs()).ok()?;
+    let factor = 10_i128.checked_pow(shift);
+    if scale >= own_scale {
+        digits.checked_mul(factor?)
+    } else {
+        let factor = factor?;
+        (digits % factor == 0).then(|| digits / factor)
+    }
+}
+
+/// Text columns also hold what has no type of its own in the lake, in its exact text.
+fn to_text(value: &Value) -> Result<Cow<'_, str>, Misfit> {
+    match value {
+        Value::Text(v) | Value::Json(v) => Ok(Cow::Borrowed(v)),
+        Value::Uuid(_) | Value::Decimal(_) | Value::NumericSpecial(_) => Ok(Cow::Owned(value.to_text())),
+        other => Err(kind(other, "string")),
+    }
+}
+
+fn to_bytes(value: &Value) -> Result<&[u8], Misfit> {
+    match value {
+        Value::Bytes(v) => Ok(v),
+        other => Err(kind(other, "binary")),
+    }
+}
+
+fn to_days(value: &Value) -> Result<i32, Misfit> {
+    match value {
+        Value::Date(i32::MAX | i32::MIN) => Err(range(value, "date")),
+        Value::Date(v) => Ok(*v),
+        other => Err(kind(other, "date")),
+    }
+}
+
+fn to_time(value: &Value) -> Result<i64, Misfit> {
+    match value {
+        Value::Time(v) if (0..MICROS_A_DAY).contains(v) => Ok(*v),
+        Value::Time(_) => Err(range(value, "time")),
+        other => Err(kind(other, "time")),
+    }
+}
+
+fn to_micros(value: &Value, zoned: bool) -> Result<i64, Misfit> {
+    match value {
+        Value::Timestamp(micros) if !zoned => finite(value, *micros, "timestamp"),
+        Value::TimestampTz(micros) if zoned => finite(value, *micros, "timestamptz"),
+        other => Err(kind(other, if zoned { "timestamptz" } else { "timestamp" })),
+    }
+}
+
+fn finite(value: &Value, micros: i64, target: &str) -> Result<i64, Misfit> {
+    if matches!(micros, i64::MAX | i64::MIN) { Err(range(value, target)) } else { Ok(micros) }
+}
+
+fn kind(value: &Value, target: &str) -> Misfit {
+    Misfit::Kind { kind: kind_name(value), target: target.to_owned() }
+}
+
+fn range(value: &Value, target: &str) -> Misfit {
+    Misfit::Range { kind: kind_name(value), target: target.to_owned() }
+}
+
+fn kind_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Int(_) => "integer",
+        Value::Float(_) => "float",
+        Value::Decimal(_) => "decimal",
+        Value::NumericSpecial(NumericSpecial::NaN) => "numeric NaN",
+        Value::NumericSpecial(_) => "numeric infinity",
+        Value::Text(_) => "text",
+        Value::Bytes(_) => "bytes",
+        Value::Date(_) => "date",
+        Value::Time(_) => "time",
+        Value::Timestamp(_) => "timestamp",
+        Value::TimestampTz(_) => "timestamp with time zone",
+        Value::Uuid(_) => "uuid",
+        Value::Json(_) => "json",
+        Value::Array(_) => "array",
+    }
+}

@@ -1,0 +1,89 @@
+//! What can go wrong in the lake, told apart where a caller acts on it.
+
+use crate::OffsetConflict;
+use affluent_model::Reason;
+
+/// An operation of the lake failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    #[error("invalid lake options: {0}")]
+    Options(String),
+    #[error("no table {0} in the lake")]
+    NotFound(String),
+    #[error("no snapshot {snapshot} in table {table}")]
+    NoSnapshot { table: String, snapshot: i64 },
+    #[error("table {table} has no column {column}")]
+    NoColumn { table: String, column: String },
+    /// Somebody else has advanced the table: this writer is a zombie or replays. Resume from
+    /// [`crate::LakeTable::offsets`].
+    #[error(transparent)]
+    OffsetConflict(#[from] OffsetConflict),
+    /// The columns do not fit the table's and cannot be evolved to.
+    #[error("column {column} of {table} is {stored} in the lake and cannot become {wanted}")]
+    Incompatible { table: String, column: String, stored: String, wanted: String },
+    /// A value does not fit its column. Nothing of the batch was written.
+    #[error("row {row}, column {column}: {misfit}")]
+    Value { row: usize, column: String, misfit: Misfit },
+    /// Other writers won every attempt of this commit. Passing: try again.
+    #[error("commit to {table} lost against other writers {attempts} times")]
+    Contention { table: String, attempts: u32 },
+    #[error("iceberg: {0}")]
+    Iceberg(#[from] iceberg::Error),
+    #[error("arrow: {0}")]
+    Arrow(#[from] arrow_schema::ArrowError),
+    #[error("catalog: {0}")]
+    Catalog(#[from] sqlx::Error),
+    #[error("{action} {path}: {source}")]
+    Io { action: &'static str, path: String, source: std::io::Error },
+    #[error("malformed {what}: {error}")]
+    Malformed { what: String, error: String },
+    #[error("lake task ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl LakeError {
+    /// Why a record that caused this belongs in quarantine; `None` for what is not the record's
+    /// fault (disk, catalog, contention): try again.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            LakeError::Incompatible { .. } => Some(Reason::IncompatibleSchema),
+            LakeError::Value { misfit, .. } => Some(misfit.reason()),
+            LakeError::Options(_)
+            | LakeError::NotFound(_)
+            | LakeError::NoSnapshot { .. }
+            | LakeError::NoColumn { .. }
+            | LakeError::OffsetConflict(_)
+            | LakeError::Contention { .. }
+            | LakeError::Iceberg(_)
+            | LakeError::Arrow(_)
+            | LakeError::Catalog(_)
+            | LakeError::Io { .. }
+            | LakeError::Malformed { .. }
+            | LakeError::Task(_) => None,
+        }
+    }
+}
+
+/// Why a value does not fit a column. The message names kinds and bounds, never the value: it may
+/// be personal data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    #[error("{kind} does not go into a column of type {target}")]
+    Kind { kind: &'static str, target: String },
+    #[error("{kind} is out of the range of {target}")]
+    Range { kind: &'static str, target: String },
+    #[error("null in a required column")]
+    Null,
+}
+
+impl Misfit {
+    /// The reason for the quarantine.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Misfit::Kind { .. } => Reason::IncompatibleSchema,
+            Misfit::Range { .. } | Misfit::Null => Reason::ValueOutOfRange,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Files on local disk, flushed before anything refers to them.
+
+use crate::LakeError;
+use arrow_array::RecordBatch;
+use iceberg::spec::{DataFile, DataFileFormat, PartitionKey, TableMetadata};
+use iceberg::table::Table;
+use iceberg::writer::base_writer::data_file_writer::{DataFileWriter, DataFileWriterBuilder};
+use iceberg::writer::file_writer::ParquetWriterBuilder;
+use iceberg::writer::file_writer::location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator};
+use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
+use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Rows of a row group: bounds what a writer holds in memory.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+
+type Inner = DataFileWriter<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
+
+/// Writes the Parquet files of one partition.
+pub(crate) struct PartitionWriter(Inner);
+
+impl PartitionWriter {
+    /// A writer that closes its files near `target_bytes`. `level` is the zstd level.
+    pub(crate) async fn new(
+        table: &Table,
+        partition: Option<PartitionKey>,
+        target_bytes: u64,
+        level: i32,
+    ) -> Result<Self, LakeError> {
+        let metadata = table.metadata();
+        let level =
+            ZstdLevel::try_new(level).map_err(|error| LakeError::Options(format!("zstd level: {error}")))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .build();
+        let parquet = ParquetWriterBuilder::new(properties, metadata.current_schema().clone());
+        let rolling = RollingFileWriterBuilder::new(
+            parquet,
+            usize::try_from(target_bytes).unwrap_or(usize::MAX),
+            table.file_io().clone(),
+            DefaultLocationGenerator::new(metadata)?,
+            DefaultFileNameGenerator::new(uuid::Uuid::now_v7().to_string(), None, DataFileFormat::Parquet),
+        );
+        Ok(PartitionWriter(DataFileWriterBuilder::new(rolling).build(partition).await?))
+    }
+
+    pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError> {
+        Ok(self.0.write(batch).await?)
+    }
+
+    /// The written files. The storage has flushed each; their directories are still to be.
+    pub(crate) async fn close(mut self) -> Result<Vec<DataFile>, LakeError> {
+        Ok(self.0.close().await?)
+    }
+}
+
+/// Flushes the directories that hold `paths`, up to and including the table's own, so that the
+/// names survive a power cut too.
+pub(crate) fn sync_parents<'a>(
+    metadata: &TableMetadata,
+    paths: impl IntoIterator<Item = &'a str>,
+) -> Result<(), LakeError> {
+    let root = Path::new(metadata.location());
+    let mut directories = BTreeSet::new();
+    for path in paths {
+        let own = Path::new(path).parent();
+        for directory in own.into_iter().flat_map(Path::ancestors).take_while(|dir| dir.starts_with(root)) {
+            if !directories.insert(directory.to_owned()) {
+                break;
+            }
+        }
+    }
+    directories.iter().try_for_each(|directory| sync_dir(directory))
+}
+
+/// Writes a new file and flushes it and its directory.
+pub(crate) fn write_durable(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
+    if let Some(parent) = path.parent() {
+        create_dirs(parent)?;
+    }
+    let written = OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|source| io("write", path, source))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Creates a directory with its parents, and flushes each directory that got a new entry.
+pub(crate) fn create_dirs(path: &Path) -> Result<(), LakeError> {
+    let missing: Vec<PathBuf> = path
+        .ancestors()
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+        .map(Path::to_owned)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(|source| io("create directory", path, source))?;
+    for parent in missing.iter().filter_map(|dir| dir.parent()) {
+        if !parent.as_os_str().is_empty() {
+            sync_dir(parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Flushes a directory's entries.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), LakeError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| io("flush", path, source))
+}
+
+/// Deletes a file; one that is gone already is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), LakeError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(io("delete", path, source)),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> LakeError {
+    LakeError::Io { action, path: path.display().to_string(), source }
+}
