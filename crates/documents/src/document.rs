@@ -49,3 +49,39 @@ pub enum Action {
     /// columns of `keep` had here.
     Depart { to: String, keep: Vec<String> },
 }
+
+impl Action {
+    /// The fields that the write carries.
+    #[must_use]
+    pub fn fields(&self) -> &[(String, Value)] {
+        match self {
+            Action::Put(fields) | Action::Patch { fields, .. } => fields,
+            Action::Delete | Action::Depart { .. } => &[],
+        }
+    }
+}
+
+/// About how many bytes the fields take in a store.
+pub(crate) fn size(fields: &[(String, Value)]) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+}
+
+fn value_size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) | Value::Json(text) => text.len() + 8,
+        Value::Bytes(bytes) => bytes.len() + 8,
+        // More digits than a 64-bit number has: about one byte each in text form.
+        Value::Decimal(decimal) => 16 + usize::try_from(decimal.digits()).unwrap_or(usize::MAX / 4),
+        Value::Array(items) => 8 + items.iter().map(value_size).sum::<usize>(),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::NumericSpecial(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Uuid(_) => 16,
+    }
+}

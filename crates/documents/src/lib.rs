@@ -5,13 +5,16 @@
 //! (mirror, event, feature) is not known here. Only this crate names the two drivers.
 
 mod collection;
+pub mod convergence;
 mod document;
+mod embedded;
 mod error;
 mod options;
 mod store;
 
 pub use collection::{CollectionSpec, IndexSpec, Page, Range, Scan, Ttl};
 pub use document::{Action, Document, Fields, VersionedWrite};
+pub use embedded::EmbeddedStore;
 pub use error::DocumentError;
 pub use options::{Backend, Decimals, DocumentsOptions, EmbeddedOptions, MongoOptions};
 pub use store::{ApplyOutcome, DocumentStore, InsertOutcome};

@@ -1,0 +1,177 @@
+//! The collections of the embedded store: their definitions, and the keys of their entries.
+//!
+//! Keyspaces: `meta` (definitions as JSON under `c/<name>`, counts under `n/<number>`), `expiry`
+//! (time, collection number, id), and for each collection `d.<name>` (documents by id) and `i.<name>`
+//! (index number, value keys, id -> id).
+
+use super::order::put_key;
+use crate::{CollectionSpec, DocumentError, Fields, IndexSpec, Ttl};
+use affluent_model::{Position, Value};
+use fjall::Keyspace;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is stored of a collection beside its documents.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Definition {
+    pub(super) number: u32,
+    pub(super) indexes: Vec<Index>,
+    pub(super) ttl: Option<Ttl>,
+    /// Whatever is older is gone.
+    pub(super) truncated_at: Position,
+    /// Older documents are still on disk (and hidden).
+    pub(super) truncating: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Index {
+    pub(super) number: u16,
+    pub(super) spec: IndexSpec,
+}
+
+pub(super) struct Collection {
+    pub(super) name: String,
+    pub(super) documents: Keyspace,
+    pub(super) entries: Keyspace,
+    definition: RwLock<Definition>,
+    count: AtomicU64,
+}
+
+impl Definition {
+    pub(super) fn new(number: u32) -> Self {
+        Definition {
+            number,
+            indexes: Vec::new(),
+            ttl: None,
+            truncated_at: Position::default(),
+            truncating: false,
+        }
+    }
+
+    /// Takes over what `spec` adds; returns the indexes that have to be built.
+    ///
+    /// # Errors
+    /// Where an index of the same name covers other fields.
+    pub(super) fn extend(&mut self, spec: &CollectionSpec) -> Result<Vec<Index>, DocumentError> {
+        let mut added = Vec::new();
+        for wanted in &spec.indexes {
+            match self.indexes.iter().find(|index| index.spec.name == wanted.name) {
+                Some(index) if index.spec != *wanted => {
+                    return Err(DocumentError::Config(format!(
+                        "index {:?} of {:?} covers {:?}, not {:?}: choose another name",
+                        wanted.name, spec.name, index.spec.fields, wanted.fields
+                    )));
+                }
+                Some(_) => {}
+                None => {
+                    let number = self.indexes.iter().map(|index| index.number + 1).max().unwrap_or(0);
+                    let index = Index { number, spec: wanted.clone() };
+                    self.indexes.push(index.clone());
+                    added.push(index);
+                }
+            }
+        }
+        self.ttl.clone_from(&spec.ttl);
+        Ok(added)
+    }
+}
+
+impl Index {
+    /// The key of a document's entry.
+    pub(super) fn entry(&self, id: &str, fields: &Fields) -> Vec<u8> {
+        let mut key = self.prefix(&[]);
+        for name in &self.spec.fields {
+            let value =
+                fields.iter().find(|(field, _)| field == name).map_or(&Value::Null, |(_, value)| value);
+            put_key(&mut key, value);
+        }
+        key.extend_from_slice(id.as_bytes());
+        key
+    }
+
+    /// What the entries begin with whose first fields have these values.
+    pub(super) fn prefix(&self, equal: &[Value]) -> Vec<u8> {
+        let mut key = self.number.to_be_bytes().to_vec();
+        for value in equal {
+            put_key(&mut key, value);
+        }
+        key
+    }
+}
+
+impl Collection {
+    pub(super) fn new(
+        name: String,
+        documents: Keyspace,
+        entries: Keyspace,
+        definition: Definition,
+        count: u64,
+    ) -> Self {
+        let (definition, count) = (RwLock::new(definition), AtomicU64::new(count));
+        Collection { name, documents, entries, definition, count }
+    }
+
+    pub(super) fn definition(&self) -> Definition {
+        self.definition.read().clone()
+    }
+
+    pub(super) fn redefine(&self, definition: Definition) {
+        *self.definition.write() = definition;
+    }
+
+    pub(super) fn truncated_at(&self) -> Position {
+        self.definition.read().truncated_at
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_count(&self, count: u64) {
+        self.count.store(count, Ordering::Release);
+    }
+
+    /// The index of this name.
+    pub(super) fn index(&self, name: &str) -> Result<Index, DocumentError> {
+        let definition = self.definition.read();
+        definition.indexes.iter().find(|index| index.spec.name == name).cloned().ok_or_else(|| {
+            DocumentError::UnknownIndex { collection: self.name.clone(), index: name.to_owned() }
+        })
+    }
+
+    pub(super) fn corrupt(&self, id: &[u8], error: impl ToString) -> DocumentError {
+        DocumentError::Corrupt {
+            collection: self.name.clone(),
+            id: String::from_utf8_lossy(id).into_owned(),
+            error: error.to_string(),
+        }
+    }
+}
+
+/// `c/<name>` in `meta`.
+pub(super) fn definition_key(name: &str) -> String {
+    format!("c/{name}")
+}
+
+/// `n/<number>` in `meta`.
+pub(super) fn count_key(number: u32) -> String {
+    format!("n/{number}")
+}
+
+/// The key in `expiry`; its order is that of time.
+pub(super) fn expiry_key(at: i64, number: u32, id: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(12 + id.len());
+    key.extend_from_slice(&(at as u64 ^ 1 << 63).to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+/// Time, collection number and id of a key in `expiry`.
+pub(super) fn parse_expiry_key(key: &[u8]) -> Option<(i64, u32, &str)> {
+    let (at, rest) = key.split_first_chunk::<8>()?;
+    let (number, id) = rest.split_first_chunk::<4>()?;
+    let at = (u64::from_be_bytes(*at) ^ 1 << 63) as i64;
+    Some((at, u32::from_be_bytes(*number), std::str::from_utf8(id).ok()?))
+}

@@ -1,0 +1,424 @@
+//! The bytes of a stored document: compact, self-describing, with a format number first.
+//!
+//! Layout of format 1: format byte, flags, LSN (8 bytes), ordinal, [expiry], fields, [stamps],
+//! [departures]. Integers are LEB128 (zigzag where signed); text is its length and UTF-8. The head can
+//! be read without the fields, which is what most writes need.
+//!
+//! Invariant: what is encoded decodes to the same; anything else is an error, never a guess.
+
+use crate::Fields;
+use crate::convergence::{Carried, Departed, Stamp, State};
+use affluent_model::value::NumericSpecial;
+use affluent_model::{Position, Value};
+use bigdecimal::BigDecimal;
+use bigdecimal::num_bigint::BigInt;
+
+const FORMAT: u8 = 1;
+const LIVE: u8 = 1;
+const EXPIRES: u8 = 2;
+const STAMPS: u8 = 4;
+const DEPARTED: u8 = 8;
+/// Arrays in arrays, as deep as PostgreSQL's (6 dimensions) with room.
+const DEPTH_MAX: u32 = 16;
+
+/// The bytes are not a stored document of a known format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Malformed(&'static str);
+
+/// What is known of a stored document without its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) version: Position,
+    pub(super) live: bool,
+    /// Nothing but a version and fields: no stamps, no departures.
+    pub(super) plain: bool,
+    /// Microseconds UTC.
+    pub(super) expires_at: Option<i64>,
+}
+
+/// Appends the encoded document to `out`.
+pub(super) fn encode(state: &State, expires_at: Option<i64>, out: &mut Vec<u8>) {
+    let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+    let flags = flag(state.live, LIVE)
+        | flag(expires_at.is_some(), EXPIRES)
+        | flag(!state.stamps.is_empty(), STAMPS)
+        | flag(!state.departed.is_empty(), DEPARTED);
+    out.extend([FORMAT, flags]);
+    put_position(out, state.version);
+    if let Some(at) = expires_at {
+        put_signed(out, at);
+    }
+    put_unsigned(out, state.fields.len() as u64);
+    for (name, value) in &state.fields {
+        put_bytes(out, name.as_bytes());
+        put_value(out, value);
+    }
+    if !state.stamps.is_empty() {
+        put_unsigned(out, state.stamps.len() as u64);
+        for (column, stamp) in &state.stamps {
+            put_bytes(out, column.as_bytes());
+            put_stamp(out, stamp);
+        }
+    }
+    if !state.departed.is_empty() {
+        put_unsigned(out, state.departed.len() as u64);
+        for departed in &state.departed {
+            put_bytes(out, departed.to.as_bytes());
+            put_position(out, departed.at);
+            put_unsigned(out, departed.columns.len() as u64);
+            for carried in &departed.columns {
+                put_bytes(out, carried.column.as_bytes());
+                put_stamp(out, &carried.stamp);
+                out.push(u8::from(carried.value.is_some()));
+                if let Some(value) = &carried.value {
+                    put_value(out, value);
+                }
+            }
+        }
+    }
+}
+
+/// Reads the head alone.
+///
+/// # Errors
+/// Where the bytes are of another format or cut off.
+pub(super) fn head(bytes: &[u8]) -> Result<Head, Malformed> {
+    Reader { bytes }.head().map(|(head, _)| head)
+}
+
+/// Reads the whole document.
+///
+/// # Errors
+/// Where the bytes are of another format, cut off, or followed by more.
+pub(super) fn decode(bytes: &[u8]) -> Result<(State, Option<i64>), Malformed> {
+    let mut reader = Reader { bytes };
+    let (head, flags) = reader.head()?;
+    let fields = reader.fields()?;
+    let stamps = if flags & STAMPS == 0 { Vec::new() } else { reader.stamps()? };
+    let departed = if flags & DEPARTED == 0 { Vec::new() } else { reader.departed()? };
+    if !reader.bytes.is_empty() {
+        return Err(Malformed("bytes after the document"));
+    }
+    Ok((State { version: head.version, live: head.live, fields, stamps, departed }, head.expires_at))
+}
+
+fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value as u8) | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_unsigned(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn put_position(out: &mut Vec<u8>, position: Position) {
+    out.extend_from_slice(&position.lsn.0.to_be_bytes());
+    put_unsigned(out, position.ordinal);
+}
+
+fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
+    put_unsigned(out, stamp.len() as u64);
+    for &position in stamp {
+        put_position(out, position);
+    }
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => out.push(0),
+        Value::Bool(v) => out.push(if *v { 2 } else { 1 }),
+        Value::Int(v) => {
+            out.push(3);
+            put_signed(out, *v);
+        }
+        Value::Float(v) => {
+            out.push(4);
+            out.extend_from_slice(&v.to_bits().to_le_bytes());
+        }
+        Value::Decimal(v) => {
+            let (digits, scale) = v.as_bigint_and_exponent();
+            out.push(5);
+            put_signed(out, scale);
+            put_bytes(out, &digits.to_signed_bytes_le());
+        }
+        Value::NumericSpecial(v) => out.extend([
+            6,
+            match v {
+                NumericSpecial::NaN => 0,
+                NumericSpecial::Infinity => 1,
+                NumericSpecial::NegativeInfinity => 2,
+            },
+        ]),
+        Value::Text(v) => {
+            out.push(7);
+            put_bytes(out, v.as_bytes());
+        }
+        Value::Bytes(v) => {
+            out.push(8);
+            put_bytes(out, v);
+        }
+        Value::Date(v) => {
+            out.push(9);
+            put_signed(out, i64::from(*v));
+        }
+        Value::Time(v) => {
+            out.push(10);
+            put_signed(out, *v);
+        }
+        Value::Timestamp(v) => {
+            out.push(11);
+            put_signed(out, *v);
+        }
+        Value::TimestampTz(v) => {
+            out.push(12);
+            put_signed(out, *v);
+        }
+        Value::Uuid(v) => {
+            out.push(13);
+            out.extend_from_slice(v.as_bytes());
+        }
+        Value::Json(v) => {
+            out.push(14);
+            put_bytes(out, v.as_bytes());
+        }
+        Value::Array(items) => {
+            out.push(15);
+            put_unsigned(out, items.len() as u64);
+            for item in items {
+                put_value(out, item);
+            }
+        }
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn head(&mut self) -> Result<(Head, u8), Malformed> {
+        if self.byte()? != FORMAT {
+            return Err(Malformed("unknown format of a stored document"));
+        }
+        let flags = self.byte()?;
+        let version = self.position()?;
+        let expires_at = if flags & EXPIRES == 0 { None } else { Some(self.signed()?) };
+        let (live, plain) = (flags & LIVE != 0, flags & (STAMPS | DEPARTED) == 0);
+        Ok((Head { version, live, plain, expires_at }, flags))
+    }
+
+    fn fields(&mut self) -> Result<Fields, Malformed> {
+        let count = self.count()?;
+        let mut fields = Fields::with_capacity(count);
+        for _ in 0..count {
+            fields.push((self.text()?, self.value(0)?));
+        }
+        Ok(fields)
+    }
+
+    fn stamps(&mut self) -> Result<Vec<(String, Stamp)>, Malformed> {
+        (0..self.count()?).map(|_| Ok((self.text()?, self.stamp()?))).collect()
+    }
+
+    fn departed(&mut self) -> Result<Vec<Departed>, Malformed> {
+        (0..self.count()?)
+            .map(|_| {
+                let (to, at) = (self.text()?, self.position()?);
+                let columns = (0..self.count()?)
+                    .map(|_| {
+                        let (column, stamp) = (self.text()?, self.stamp()?);
+                        let value = if self.byte()? == 0 { None } else { Some(self.value(0)?) };
+                        Ok(Carried { column, stamp, value })
+                    })
+                    .collect::<Result<_, Malformed>>()?;
+                Ok(Departed { to, at, columns })
+            })
+            .collect()
+    }
+
+    fn stamp(&mut self) -> Result<Stamp, Malformed> {
+        (0..self.count()?).map(|_| self.position()).collect()
+    }
+
+    fn position(&mut self) -> Result<Position, Malformed> {
+        let lsn = u64::from_be_bytes(self.array()?);
+        Ok(Position::new(lsn, self.unsigned()?))
+    }
+
+    fn value(&mut self, depth: u32) -> Result<Value, Malformed> {
+        Ok(match self.byte()? {
+            0 => Value::Null,
+            1 => Value::Bool(false),
+            2 => Value::Bool(true),
+            3 => Value::Int(self.signed()?),
+            4 => Value::Float(f64::from_bits(u64::from_le_bytes(self.array()?))),
+            5 => {
+                let scale = self.signed()?;
+                Value::Decimal(BigDecimal::new(BigInt::from_signed_bytes_le(self.slice()?), scale))
+            }
+            6 => Value::NumericSpecial(match self.byte()? {
+                0 => NumericSpecial::NaN,
+                1 => NumericSpecial::Infinity,
+                2 => NumericSpecial::NegativeInfinity,
+                _ => return Err(Malformed("unknown special number")),
+            }),
+            7 => Value::Text(self.text()?),
+            8 => Value::Bytes(self.slice()?.to_vec()),
+            9 => Value::Date(i32::try_from(self.signed()?).map_err(|_| Malformed("date out of range"))?),
+            10 => Value::Time(self.signed()?),
+            11 => Value::Timestamp(self.signed()?),
+            12 => Value::TimestampTz(self.signed()?),
+            13 => Value::Uuid(uuid::Uuid::from_bytes(self.array()?)),
+            14 => Value::Json(self.text()?),
+            15 if depth < DEPTH_MAX => {
+                let count = self.count()?;
+                let items: Result<_, Malformed> = (0..count).map(|_| self.value(depth + 1)).collect();
+                Value::Array(items?)
+            }
+            _ => return Err(Malformed("unknown kind of value")),
+        })
+    }
+
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let (&first, rest) = self.bytes.split_first().ok_or(Malformed("cut off"))?;
+        self.bytes = rest;
+        Ok(first)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (first, rest) = self.bytes.split_first_chunk().ok_or(Malformed("cut off"))?;
+        self.bytes = rest;
+        Ok(*first)
+    }
+
+    fn unsigned(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed("integer too long"))
+    }
+
+    fn signed(&mut self) -> Result<i64, Malformed> {
+        let value = self.unsigned()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// A count of things that take at least a byte each.
+    fn count(&mut self) -> Result<usize, Malformed> {
+        let count = self.unsigned()?;
+        usize::try_from(count).ok().filter(|&count| count <= self.bytes.len()).ok_or(Malformed("cut off"))
+    }
+
+    fn slice(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.count()?;
+        let (first, rest) = self.bytes.split_at(length);
+        self.bytes = rest;
+        Ok(first)
+    }
+
+    fn text(&mut self) -> Result<String, Malformed> {
+        let bytes = self.slice()?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| Malformed("text is not UTF-8"))
+    }
+}
+
+/// Whether the value can be encoded and decoded again (arrays are not nested too deeply).
+pub(super) fn is_encodable(value: &Value, depth: u32) -> bool {
+    match value {
+        Value::Array(items) => depth < DEPTH_MAX && items.iter().all(|item| is_encodable(item, depth + 1)),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Decimal(_)
+        | Value::NumericSpecial(_)
+        | Value::Text(_)
+        | Value::Bytes(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Uuid(_)
+        | Value::Json(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            (-1e300f64..1e300).prop_map(Value::Float),
+            (any::<i128>(), -400i64..400).prop_map(|(d, s)| Value::Decimal(BigDecimal::new(d.into(), s))),
+            Just(Value::NumericSpecial(NumericSpecial::NegativeInfinity)),
+            ".{0,12}".prop_map(Value::Text),
+            vec(any::<u8>(), 0..12).prop_map(Value::Bytes),
+            any::<i32>().prop_map(Value::Date),
+            any::<i64>().prop_map(Value::TimestampTz),
+            any::<u128>().prop_map(|v| Value::Uuid(uuid::Uuid::from_u128(v))),
+            ".{0,12}".prop_map(Value::Json),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| vec(inner, 0..6).prop_map(Value::Array))
+    }
+
+    fn any_position() -> impl Strategy<Value = Position> {
+        (any::<u64>(), any::<u64>()).prop_map(|(lsn, ordinal)| Position::new(lsn, ordinal))
+    }
+
+    fn any_state() -> impl Strategy<Value = State> {
+        let stamp = || vec(any_position(), 0..3);
+        let carried = ("[a-z]{1,4}", stamp(), proptest::option::of(any_value()))
+            .prop_map(|(column, stamp, value)| Carried { column, stamp, value });
+        let departed = (".{0,4}", any_position(), vec(carried, 0..3))
+            .prop_map(|(to, at, columns)| Departed { to, at, columns });
+        let fields = vec((".{0,6}", any_value()), 0..6);
+        (any_position(), any::<bool>(), fields, vec(("[a-z]{1,4}", stamp()), 0..3), vec(departed, 0..3))
+            .prop_map(|(version, live, fields, stamps, departed)| State {
+                version,
+                live,
+                fields,
+                stamps,
+                departed,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn documents_round_trip(state in any_state(), expires_at: Option<i64>) {
+            let mut bytes = Vec::new();
+            encode(&state, expires_at, &mut bytes);
+            let head = head(&bytes).unwrap();
+            prop_assert_eq!((head.version, head.live), (state.version, state.live));
+            prop_assert_eq!((head.plain, head.expires_at), (state.is_plain(), expires_at));
+            prop_assert_eq!(decode(&bytes).unwrap(), (state, expires_at));
+        }
+
+        #[test]
+        fn other_bytes_are_refused_or_read(mut bytes in vec(any::<u8>(), 0..64), format: bool) {
+            if let (true, Some(first)) = (format, bytes.first_mut()) {
+                *first = FORMAT;
+            }
+            let _ = decode(&bytes);
+        }
+    }
+}
