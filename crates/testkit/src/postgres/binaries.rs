@@ -32,9 +32,15 @@ pub(super) fn find() -> Result<PathBuf, PostgresError> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(found) = std::env::split_paths(&path).find(|directory| is_bin(directory)) {
-        return Ok(found);
+        return Ok(home(found));
     }
     newest(Path::new(VERSIONS)).ok_or(PostgresError::Missing)
+}
+
+/// Links on `PATH` lead to the directory where all programs of the version are.
+fn home(linked: PathBuf) -> PathBuf {
+    let target = std::fs::canonicalize(linked.join("postgres")).unwrap_or_default();
+    target.parent().filter(|bin| is_bin(bin)).map(Path::to_owned).unwrap_or(linked)
 }
 
 fn newest(versions: &Path) -> Option<PathBuf> {
