@@ -20,9 +20,13 @@
 mod avro;
 mod decoder;
 mod encoder;
+mod envelope;
 mod json;
+mod numbers;
+mod source_facts;
+mod text;
 
-pub use decoder::ChangeDecoder;
+pub use decoder::{ChangeDecoder, decode_with_schema};
 pub use encoder::ChangeEncoder;
 
 use crate::registry::RegistryError;
@@ -74,6 +78,10 @@ pub enum CodecError {
 }
 
 impl CodecError {
+    fn value(column: &affluent_model::Column, problem: &'static str) -> Self {
+        CodecError::Value { column: column.name.clone(), problem }
+    }
+
     /// Why the record goes to quarantine; `None` for a passing fault, after which the same call
     /// may succeed.
     #[must_use]
