@@ -36,7 +36,9 @@ impl CdcError {
         match self {
             CdcError::Config(_) | CdcError::Setup(_) | CdcError::Identity(_) | CdcError::Topic(_) => false,
             CdcError::Postgres { passing, .. } => *passing,
-            CdcError::Protocol(_) | CdcError::Bus(_) | CdcError::Spill { .. } | CdcError::Checkpoint(_) => true,
+            CdcError::Protocol(_) | CdcError::Bus(_) | CdcError::Spill { .. } | CdcError::Checkpoint(_) => {
+                true
+            }
         }
     }
 
@@ -48,7 +50,11 @@ impl CdcError {
                 // Connection exceptions, resources, operator intervention, system errors, object in
                 // use, serialization failures, lock not available: they pass.
                 let passing = matches!(class, "08" | "53" | "57" | "58" | "55" | "40" | "XX");
-                CdcError::Postgres { context, error: format!("{} ({})", db.message(), db.code().code()), passing }
+                CdcError::Postgres {
+                    context,
+                    error: format!("{} ({})", db.message(), db.code().code()),
+                    passing,
+                }
             }
             None => {
                 let mut text = error.to_string();

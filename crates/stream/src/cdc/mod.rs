@@ -1,17 +1,37 @@
 //! Change data capture: PostgreSQL's logical replication to Kafka.
 //!
 //! The way of a change: `connect` (the replication connection) -> `decode` (pgoutput messages) ->
-//! `transaction` (order, positions, large transactions on disk) -> `relation` and `types` (rows of
-//! values) -> `protect` -> `publish` (encode, skip what Kafka has, send) -> acknowledgement ->
-//! `checkpoint` -> feedback to the slot. `snapshot` reads the tables themselves, beside the stream.
+//! `spill` (large transactions on disk until they commit) -> `relation` and `types` (rows of values)
+//! -> `protect` -> `publish` and `emit` (encode, skip what Kafka has, send) -> `acks` ->
+//! `checkpoint` -> feedback to the slot. `snapshot` reads the tables themselves, beside the stream;
+//! `begin` and `identity` decide whether to start at all; `source` holds a run together.
 //!
 //! Invariant: the slot is advanced only to a position that is saved in the checkpoint topic, and a
 //! position is saved only after Kafka has acknowledged every record up to it.
 
+mod acks;
+mod begin;
+mod catalog;
+mod checkpoint;
+mod connect;
+pub mod decode;
+mod emit;
 mod error;
+mod identity;
+mod letter;
 mod options;
 mod protect;
+mod publish;
+mod relation;
+mod resume;
 mod service;
+mod slot;
+mod snapshot;
+mod source;
+mod spill;
+mod transactions;
+mod types;
+mod upkeep;
 
 pub use error::CdcError;
 pub use options::{CdcOptions, OnRename, SnapshotMode, SnapshotOptions};

@@ -151,11 +151,17 @@ impl CdcOptions {
             return wrong("source", "must be of letters, digits, `.`, `_` and `-`, as it begins topic names");
         }
         if self.connection.is_empty() {
-            return wrong("connection", "is empty: give a URL like postgresql://user:password@host:5432/database");
+            return wrong(
+                "connection",
+                "is empty: give a URL like postgresql://user:password@host:5432/database",
+            );
         }
         let slot_safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if self.slot.is_empty() || self.slot.len() > 63 || !self.slot.chars().all(slot_safe) {
-            return wrong("slot", "must be of lower-case letters, digits and `_`, at most 63 (PostgreSQL's rule)");
+            return wrong(
+                "slot",
+                "must be of lower-case letters, digits and `_`, at most 63 (PostgreSQL's rule)",
+            );
         }
         if self.publication.is_empty() || self.publication.contains([',', '"', '\'']) {
             return wrong("publication", "must be a name without quotes and commas");

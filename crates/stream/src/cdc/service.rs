@@ -1,16 +1,29 @@
 //! The role: keeps a source running, connects again after passing faults, stops at the others.
 
+use super::emit::ROLE;
+use super::source::Source;
 use super::{CdcError, CdcOptions};
 use affluent_bus::Bus;
 use affluent_bus::registry::RegistryClient;
-use affluent_telemetry::health::Health;
+use affluent_telemetry::health::{Health, State};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+/// First and longest pause before connecting again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// A source that ran this long starts again with the shortest pause.
+const HEALTHY: Duration = Duration::from_secs(30);
+
 /// Captures the changes of one PostgreSQL database into Kafka, each exactly once.
+///
+/// - **Order**: the records of a row (its key) are in one partition, in the order of commits.
+/// - **Exactly once**: after any crash a topic holds each change once, given a broker that keeps the
+///   order of an idempotent producer. Rows of snapshots may be there once more where the stream
+///   carries them too; their position is then the smaller one.
+/// - **Cancellation**: `shutdown` sends what was read, saves the position and ends within seconds.
 pub struct CdcService {
-    options: CdcOptions,
-    bus: Bus,
-    registry: Option<RegistryClient>,
+    source: Source,
     health: Health,
 }
 
@@ -25,8 +38,9 @@ impl CdcService {
         registry: Option<RegistryClient>,
         health: Health,
     ) -> Result<Self, CdcError> {
-        options.check()?;
-        Ok(CdcService { options, bus, registry, health })
+        let source = Source::new(options, bus, registry, health.clone())?;
+        health.set(ROLE, State::Starting("connecting".to_owned()));
+        Ok(CdcService { source, health })
     }
 
     /// Runs until `shutdown`. Passing faults (server restarted, broker away) are waited out.
@@ -34,9 +48,40 @@ impl CdcService {
     /// # Errors
     /// What needs a person: [`CdcError::Config`], [`CdcError::Setup`], [`CdcError::Identity`],
     /// [`CdcError::Topic`].
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), CdcError> {
-        let _ = (&self.options, &self.bus, &self.registry, &self.health);
-        shutdown.cancelled().await;
-        Ok(())
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), CdcError> {
+        let mut pause = PAUSES.0;
+        loop {
+            let started = Instant::now();
+            match self.source.run(&shutdown).await {
+                Ok(()) => {
+                    self.health.set(ROLE, State::Stopped);
+                    return Ok(());
+                }
+                Err(error) if error.is_passing() => {
+                    if shutdown.is_cancelled() {
+                        self.health.set(ROLE, State::Stopped);
+                        return Ok(());
+                    }
+                    if started.elapsed() > HEALTHY {
+                        pause = PAUSES.0;
+                    }
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "change capture starts again");
+                    self.health.set(ROLE, State::Starting(format!("starts again after: {error}")));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = shutdown.cancelled() => {
+                            self.health.set(ROLE, State::Stopped);
+                            return Ok(());
+                        }
+                    }
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "change capture stopped");
+                    self.health.set(ROLE, State::Failed(error.to_string()));
+                    return Err(error);
+                }
+            }
+        }
     }
 }

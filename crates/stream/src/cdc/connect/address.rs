@@ -189,7 +189,11 @@ mod tests {
 
     #[test]
     fn errors_hold_no_password() {
-        for text in ["host=h user=u password=secret sslmode=maybe", "host=h password=secret", "host=h user=u password=secret bad=1"] {
+        for text in [
+            "host=h user=u password=secret sslmode=maybe",
+            "host=h password=secret",
+            "host=h user=u password=secret bad=1",
+        ] {
             let error = Address::parse(text).err().unwrap().to_string();
             assert!(error.contains("cdc.connection") && !error.contains("secret"), "{error}");
         }

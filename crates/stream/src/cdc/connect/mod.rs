@@ -34,7 +34,8 @@ pub(crate) async fn sql(address: &Address) -> Result<Client, CdcError> {
             tracing::debug!(%error, "sql connection ended");
         }
     });
-    let settings: Vec<String> = SESSION.iter().map(|(name, value)| format!("SET {name} = '{value}'")).collect();
+    let settings: Vec<String> =
+        SESSION.iter().map(|(name, value)| format!("SET {name} = '{value}'")).collect();
     let batch = client.batch_execute(&settings.join("; ")).await;
     batch.map_err(|e| CdcError::sql("set up the session", &e))?;
     Ok(client)

@@ -91,8 +91,9 @@ impl Reader {
                 continue;
             }
             let wanted = u32::try_from(bytes.clamp(1, self.options.queue_bytes)).unwrap_or(u32::MAX);
+            let room = Arc::clone(&self.room);
             let place = async {
-                let room = Arc::clone(&self.room).acquire_many_owned(wanted).await.ok()?;
+                let room = room.acquire_many_owned(wanted).await.ok()?;
                 Some((room, out.reserve().await.ok()?))
             };
             tokio::pin!(place);
@@ -104,13 +105,21 @@ impl Reader {
                     },
                     _ = tick.tick() => {}
                     changed = self.saved.changed() => if changed.is_err() { return Ok(()) },
-                    () = shutdown.cancelled() => return end(&mut self.wire).await,
+                    () = shutdown.cancelled() => return self.end().await,
                 }
-                status(&mut self.wire, self.received, *self.saved.borrow_and_update()).await?;
+                let flushed = *self.saved.borrow_and_update();
+                status(&mut self.wire, self.received, flushed).await?;
             };
             slot.send(Ok(Batch { frames, _room: room }));
         }
-        end(&mut self.wire).await
+        self.end().await
+    }
+
+    /// The last status, and the end of the session.
+    async fn end(&mut self) -> Result<(), CdcError> {
+        self.send_status().await?;
+        self.wire.queue_end();
+        self.wire.flush().await
     }
 
     /// The complete messages that are in the buffer, and their size.
@@ -163,11 +172,6 @@ async fn status(wire: &mut Wire, received: u64, flushed: u64) -> Result<(), CdcE
     update.extend_from_slice(&(affluent_model::time::now_micros() - POSTGRES_EPOCH_MICROS).to_be_bytes());
     update.extend_from_slice(&[0]);
     wire.queue_copy(&update)?;
-    wire.flush().await
-}
-
-async fn end(wire: &mut Wire) -> Result<(), CdcError> {
-    wire.queue_end();
     wire.flush().await
 }
 

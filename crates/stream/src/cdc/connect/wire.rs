@@ -75,7 +75,8 @@ impl Wire {
                     5 if body.len() == 4 => {
                         let salt = [body[0], body[1], body[2], body[3]];
                         let hash = md5_hash(user.as_bytes(), password, salt);
-                        frontend::password_message(hash.as_bytes(), &mut self.output).map_err(|e| broken(&e))?;
+                        frontend::password_message(hash.as_bytes(), &mut self.output)
+                            .map_err(|e| broken(&e))?;
                     }
                     10 => {
                         if !body.split(|&b| b == 0).any(|name| name == SCRAM_SHA_256.as_bytes()) {
@@ -89,7 +90,8 @@ impl Wire {
                     11 => {
                         let client = scram.as_mut().ok_or_else(|| protocol("SASL out of order"))?;
                         client.update(&body).map_err(|e| refused(&e))?;
-                        frontend::sasl_response(client.message(), &mut self.output).map_err(|e| broken(&e))?;
+                        frontend::sasl_response(client.message(), &mut self.output)
+                            .map_err(|e| broken(&e))?;
                     }
                     12 => {
                         let client = scram.as_mut().ok_or_else(|| protocol("SASL out of order"))?;
@@ -153,7 +155,8 @@ impl Wire {
         if self.input.len() < 5 {
             return Ok(None);
         }
-        let length = u32::from_be_bytes([self.input[1], self.input[2], self.input[3], self.input[4]]) as usize;
+        let length =
+            u32::from_be_bytes([self.input[1], self.input[2], self.input[3], self.input[4]]) as usize;
         if !(4..=MAX_MESSAGE_BYTES).contains(&length) {
             return Err(protocol("message of impossible length"));
         }
@@ -248,7 +251,10 @@ fn data_row(mut body: Bytes) -> Option<Vec<Option<String>>> {
 pub(crate) fn server_error(context: &'static str, body: &Bytes) -> CdcError {
     let field = |tag: u8| {
         let mut fields = body.split(|&b| b == 0).filter(|f| !f.is_empty());
-        fields.find(|f| f[0] == tag).map(|f| String::from_utf8_lossy(&f[1..]).into_owned()).unwrap_or_default()
+        fields
+            .find(|f| f[0] == tag)
+            .map(|f| String::from_utf8_lossy(&f[1..]).into_owned())
+            .unwrap_or_default()
     };
     let code = field(b'C');
     let class = code.get(..2).unwrap_or_default();

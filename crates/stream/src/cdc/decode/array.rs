@@ -88,7 +88,11 @@ impl Scanner<'_> {
                 ',' | '}' => {
                     self.at += i;
                     let null = !quoted && out == "NULL";
-                    return (!out.is_empty()).then_some(if null { Element::Null } else { Element::Text(out) });
+                    return (!out.is_empty()).then_some(if null {
+                        Element::Null
+                    } else {
+                        Element::Text(out)
+                    });
                 }
                 '{' | '"' => return None,
                 c => out.push(c),
@@ -112,7 +116,10 @@ mod tests {
         for (literal, expected) in [
             ("{}", vec![]),
             ("{1,2}", vec![text("1"), text("2")]),
-            (r#"{a b,"c,\"d\\",NULL,"NULL",""}"#, vec![text("a b"), text("c,\"d\\"), Element::Null, text("NULL"), text("")]),
+            (
+                r#"{a b,"c,\"d\\",NULL,"NULL",""}"#,
+                vec![text("a b"), text("c,\"d\\"), Element::Null, text("NULL"), text("")],
+            ),
             ("{{1},{2}}", vec![Element::Array(vec![text("1")]), Element::Array(vec![text("2")])]),
             ("[0:1]={7,8}", vec![text("7"), text("8")]),
         ] {

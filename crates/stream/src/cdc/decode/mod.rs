@@ -2,6 +2,6 @@
 
 pub(crate) mod array;
 pub(crate) mod copy;
-pub(crate) mod pgoutput;
+pub mod pgoutput;
 pub(crate) mod time;
 pub(crate) mod value;

@@ -56,22 +56,56 @@ pub struct Relation {
 /// A message. LSNs are byte addresses, times microseconds since 2000-01-01 UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
-    Begin { commit_lsn: u64, commit_time: i64, xid: u32 },
-    Commit { commit_lsn: u64, end_lsn: u64, commit_time: i64 },
+    Begin {
+        commit_lsn: u64,
+        commit_time: i64,
+        xid: u32,
+    },
+    Commit {
+        commit_lsn: u64,
+        end_lsn: u64,
+        commit_time: i64,
+    },
     Relation(Relation),
-    Insert { relation: u32, new: Tuple<'a> },
-    Update { relation: u32, old: Option<Old<'a>>, new: Tuple<'a> },
-    Delete { relation: u32, old: Old<'a> },
-    Truncate { relations: Vec<u32> },
+    Insert {
+        relation: u32,
+        new: Tuple<'a>,
+    },
+    Update {
+        relation: u32,
+        old: Option<Old<'a>>,
+        new: Tuple<'a>,
+    },
+    Delete {
+        relation: u32,
+        old: Old<'a>,
+    },
+    Truncate {
+        relations: Vec<u32>,
+    },
     /// `pg_logical_emit_message`.
-    Logical { transactional: bool, prefix: &'a str },
+    Logical {
+        transactional: bool,
+        prefix: &'a str,
+    },
     /// Types and origins: nothing to do.
     Other,
-    StreamStart { xid: u32, first: bool },
+    StreamStart {
+        xid: u32,
+        first: bool,
+    },
     StreamStop,
-    StreamCommit { xid: u32, commit_lsn: u64, end_lsn: u64, commit_time: i64 },
+    StreamCommit {
+        xid: u32,
+        commit_lsn: u64,
+        end_lsn: u64,
+        commit_time: i64,
+    },
     /// The (sub)transaction `subxid` of `xid` was rolled back.
-    StreamAbort { xid: u32, subxid: u32 },
+    StreamAbort {
+        xid: u32,
+        subxid: u32,
+    },
 }
 
 /// Decodes one message. Between `StreamStart` and `StreamStop` (`streamed`) most messages begin
@@ -191,7 +225,8 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<&'a str, Malformed> {
-        let end = self.data.iter().position(|&b| b == 0).ok_or_else(|| self.malformed("unterminated text"))?;
+        let end =
+            self.data.iter().position(|&b| b == 0).ok_or_else(|| self.malformed("unterminated text"))?;
         let text = self.take(end)?;
         self.u8()?;
         std::str::from_utf8(text).map_err(|_| self.malformed("text is not UTF-8"))
@@ -281,8 +316,13 @@ mod tests {
         data.extend((-1_i32).to_be_bytes());
         let columns =
             vec![RelationColumn { identity: true, name: "id".into(), type_oid: 20, type_modifier: -1 }];
-        let relation =
-            Relation { oid: 7, schema: "public".into(), name: "users".into(), replica_identity: b'd', columns };
+        let relation = Relation {
+            oid: 7,
+            schema: "public".into(),
+            name: "users".into(),
+            replica_identity: b'd',
+            columns,
+        };
         assert_eq!(decode(&data, false), Ok((None, Message::Relation(relation))));
     }
 

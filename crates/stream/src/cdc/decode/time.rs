@@ -19,7 +19,8 @@ pub(crate) fn time(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let two = |at: usize| -> Option<i64> {
         let (high, low) = (*bytes.get(at)?, *bytes.get(at + 1)?);
-        (high.is_ascii_digit() && low.is_ascii_digit()).then(|| i64::from(high - b'0') * 10 + i64::from(low - b'0'))
+        (high.is_ascii_digit() && low.is_ascii_digit())
+            .then(|| i64::from(high - b'0') * 10 + i64::from(low - b'0'))
     };
     if bytes.get(2) != Some(&b':') || bytes.get(5) != Some(&b':') {
         return None;
@@ -79,7 +80,8 @@ fn days(text: &str, bc: bool) -> Option<i64> {
     let mut parts = text.splitn(3, '-');
     let mut part = || -> Option<i64> {
         let text = parts.next()?;
-        (!text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+        (!text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| text.parse().ok())?
     };
     let (year, month, day) = (part()?, part()?, part()?);
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {

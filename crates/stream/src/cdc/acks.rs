@@ -1,0 +1,87 @@
+//! From Kafka's acknowledgements to the position that may be saved.
+//!
+//! Invariant: a position is covered only when every record sent up to it is acknowledged.
+
+use affluent_telemetry::metrics_list;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The end of a transaction whose records may still be under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pending {
+    /// Sequence number of the last record up to here.
+    sequence: u64,
+    lsn: u64,
+    /// Commit time, microseconds UTC, where latency is to be measured.
+    committed_us: Option<i64>,
+}
+
+/// Ends of transactions in order. Ends without records between them are kept as one, so there are
+/// never more than records under way.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    pending: Mutex<VecDeque<Pending>>,
+    sent: AtomicU64,
+}
+
+impl Acks {
+    /// Everything up to `lsn` is in records up to `sequence`.
+    pub(crate) fn push(&self, sequence: u64, lsn: u64, committed_us: Option<i64>) {
+        let mut pending = self.pending.lock();
+        match pending.back_mut() {
+            Some(last) if last.sequence == sequence && committed_us.is_none() => last.lsn = last.lsn.max(lsn),
+            _ => pending.push_back(Pending { sequence, lsn, committed_us }),
+        }
+    }
+
+    /// One more record was sent.
+    pub(crate) fn count(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records sent since the last call.
+    pub(crate) fn take_count(&self) -> u64 {
+        self.sent.swap(0, Ordering::Relaxed)
+    }
+
+    /// The greatest position that is covered once records up to `acked` are acknowledged; none
+    /// where nothing new is.
+    pub(crate) fn covered(&self, acked: u64, now_us: i64) -> Option<u64> {
+        let mut pending = self.pending.lock();
+        let mut covered = None;
+        while let Some(first) = pending.front().filter(|first| first.sequence <= acked) {
+            covered = covered.max(Some(first.lsn));
+            if let Some(committed_us) = first.committed_us {
+                metrics_list::pipeline_latency("cdc", "bus", (now_us - committed_us) as f64 / 1e6);
+            }
+            pending.pop_front();
+        }
+        covered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn covers_exactly_what_is_acknowledged(
+            steps in prop::collection::vec((0_u64..3, any::<bool>()), 1..50), acked in 0_u64..100,
+        ) {
+            let acks = Acks::default();
+            let (mut sequence, mut expected) = (0, None);
+            for (lsn, (records, timed)) in (1..).zip(&steps) {
+                sequence += records;
+                acks.push(sequence, lsn, timed.then_some(0));
+                if sequence <= acked {
+                    expected = Some(lsn);
+                }
+            }
+            prop_assert_eq!(acks.covered(acked, 0), expected);
+            prop_assert_eq!(acks.covered(acked, 0), None);
+        }
+    }
+}
