@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{bench, config};
+use crate::{bench, config, roles, status};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -44,6 +44,12 @@ pub(crate) enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run every role in one process, with embedded services for whatever the config leaves out
+    Up(roles::UpArgs),
+    /// Run some roles only
+    Run(roles::RunArgs),
+    /// Show roles, lag, the write-ahead log kept on the source, and dead letters
+    Status(status::Args),
     /// Check the configuration, or show what is in force
     Config(config::Args),
     /// Measure one part against its goals

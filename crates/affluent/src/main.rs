@@ -5,9 +5,15 @@ mod cli;
 mod config;
 mod http;
 mod output;
+mod platform;
+mod roles;
+mod status;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use config::Config;
+use output::Exit;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,13 +26,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// What can fail without waiting fails here, before the runtime starts.
-fn run(cli: Cli) -> anyhow::Result<output::Exit> {
-    let file = cli.config.as_deref();
+/// What can fail without waiting fails in here before the runtime starts.
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let (file, format) = (cli.config.as_deref(), cli.format);
     match cli.command {
-        Command::Config(args) => config::run(&args, file, cli.format),
-        Command::Bench(args) => runtime()?.block_on(bench::run(args, cli.format)),
+        Command::Up(args) => roles::up(&args, configured(file)?),
+        Command::Run(args) => roles::run(&args, configured(file)?),
+        Command::Status(args) => runtime()?.block_on(status::run(args, &configured(file)?, format)),
+        Command::Config(args) => config::run(&args, file, format),
+        Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
+}
+
+/// The configuration in force; logging starts as it says.
+fn configured(file: Option<&Path>) -> anyhow::Result<Config> {
+    let config = Config::load(file)?;
+    affluent_telemetry::logs::init(&config.log.filter, config.log.format);
+    Ok(config)
 }
 
 /// One worker thread a core.

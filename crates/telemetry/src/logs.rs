@@ -1,5 +1,6 @@
 //! Process-wide logging: human lines on a terminal, JSON where a machine reads.
 
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
@@ -12,10 +13,14 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error; `filter` is in the syntax of `RUST_LOG`, which overrides it.
-/// A second call does nothing.
+/// Colours only on a terminal and without `NO_COLOR`. A second call does nothing.
 pub fn init(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(!no_color && std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let _ = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 pub(super) const ENV_PREFIX: &str = "AFFLUENT__";
 
 /// Tables whose keys are the user's own names, not ours.
-const OPEN_TABLES: &[&str] = &["bus.properties"];
+const OPEN_TABLES: &[&str] = &["bus.properties", "cdc.protect"];
 
 /// The values in force, before references are resolved, and where each one that is not a default
 /// came from.
@@ -115,7 +115,8 @@ impl Layers {
                 table.retain(|key, value| {
                     let unset = |v: Option<&Value>| v.and_then(Value::as_str) == Some("");
                     path.push(key.to_string());
-                    let keep = !(unset(Some(value)) && unset(lookup(&self.defaults, path)));
+                    let open = is_open(&dotted(path));
+                    let keep = !(unset(Some(value)) && (open || unset(lookup(&self.defaults, path))));
                     path.pop();
                     keep
                 });
@@ -166,6 +167,11 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// Whether the key is in a table of the user's own names.
+fn is_open(key: &str) -> bool {
+    OPEN_TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// `a.b` of `["a", "b"]`.

@@ -16,6 +16,12 @@ pub(crate) use error::ConfigError;
 pub(crate) use show::{Args, run};
 
 use crate::http::HttpOptions;
+use affluent_broker::BrokerOptions;
+use affluent_bus::BusOptions;
+use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
+use affluent_documents::DocumentsOptions;
+use affluent_lake::LakeOptions;
+use affluent_stream::cdc::CdcOptions;
 use affluent_telemetry::logs::LogFormat;
 use layers::Layers;
 use serde::Deserialize;
@@ -33,6 +39,13 @@ const DEFAULT_FILE: &str = "affluent.toml";
 pub(crate) struct Config {
     /// Under it lies everything that the embedded services keep.
     pub(crate) data_dir: PathBuf,
+    pub(crate) cdc: CdcOptions,
+    pub(crate) bus: BusOptions,
+    pub(crate) broker: BrokerOptions,
+    pub(crate) registry: RegistryOptions,
+    pub(crate) registry_server: RegistryServerOptions,
+    pub(crate) documents: DocumentsOptions,
+    pub(crate) lake: LakeOptions,
     pub(crate) http: HttpOptions,
     pub(crate) log: LogOptions,
 }
@@ -63,13 +76,28 @@ impl Config {
 
     fn from_layers(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut sections = Sections { values: layers.resolved(env)?, layers };
+        // Absent from here on means the embedded broker; the bus itself has another default.
+        let bootstrap_servers = layers_text(&sections.values, "bus", "bootstrap_servers");
         let config = Config {
             data_dir: sections.take("data_dir")?,
+            cdc: sections.take("cdc")?,
+            bus: BusOptions { bootstrap_servers, ..sections.take("bus")? },
+            broker: sections.take("broker")?,
+            registry: sections.take("registry")?,
+            registry_server: sections.take("registry_server")?,
+            documents: sections.take("documents")?,
+            lake: sections.take("lake")?,
             http: sections.take("http")?,
             log: sections.take("log")?,
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// The built-in defaults alone.
+    #[cfg(test)]
+    pub(crate) fn builtin() -> Result<Self, ConfigError> {
+        Self::from_layers(&Layers::new(DEFAULTS)?, &|_| None)
     }
 
     /// What no section can know alone.
@@ -114,11 +142,17 @@ impl Sections<'_> {
             ConfigError::Refused {
                 value: written.map_or_else(|| "?".to_owned(), |value| secrets::shown(&key, value)),
                 origin: self.layers.origin(&key),
-                message: error.inner().to_string().trim_end().to_owned(),
+                message: error.inner().message().to_owned(),
                 key,
             }
         })
     }
+}
+
+/// The text at `section.key`; empty where it is not set.
+fn layers_text(values: &Table, section: &str, key: &str) -> String {
+    let text = values.get(section).and_then(|section| section.get(key)).and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
 }
 
 /// The value at a path of the deserialiser.

@@ -11,11 +11,101 @@ fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::from_layers(&layers, &|name| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
 }
 
+/// The options as text, to compare those that have no equality.
+fn debug(value: impl std::fmt::Debug) -> String {
+    format!("{value:#?}")
+}
+
 #[test]
 fn defaults_are_the_defaults_of_the_options() {
-    let config = load("", &[]).unwrap();
-    assert_eq!(config.http, HttpOptions::default());
-    assert_eq!(config.log, LogOptions::default());
+    let mut config = Config::builtin().unwrap();
+    // What the binary decides for the parts: the embedded broker, and the columns of the reference schema.
+    assert_eq!(config.bus.bootstrap_servers, "");
+    config.bus.bootstrap_servers = BusOptions::default().bootstrap_servers;
+    assert_eq!(config.cdc.protect.len(), 4);
+    config.cdc.protect.clear();
+    // The parts name the same directory as we do, where they name one.
+    assert_eq!(config.documents.embedded.path.take(), Some("data/documents".into()));
+    for (section, found, expected) in [
+        ("data_dir", debug(&config.data_dir), debug(PathBuf::from("data"))),
+        ("cdc", debug(&config.cdc), debug(CdcOptions::default())),
+        ("bus", debug(&config.bus), debug(BusOptions::default())),
+        ("broker", debug(&config.broker), debug(BrokerOptions::default())),
+        ("registry", debug(&config.registry), debug(RegistryOptions::default())),
+        ("registry_server", debug(&config.registry_server), debug(RegistryServerOptions::default())),
+        ("documents", debug(&config.documents), debug(DocumentsOptions::default())),
+        ("lake", debug(&config.lake), debug(LakeOptions::default())),
+        ("http", debug(&config.http), debug(HttpOptions::default())),
+        ("log", debug(&config.log), debug(LogOptions::default())),
+    ] {
+        assert_eq!(
+            found, expected,
+            "[{section}] of config/affluent.toml differs from the part's own defaults"
+        );
+    }
+}
+
+/// A key that nobody knows, put into every table in turn: the refusal lists the keys of the options,
+/// and they must be the keys of the file.
+#[test]
+fn every_option_is_in_the_file_and_every_key_is_an_option() {
+    let defaults: Table = DEFAULTS.parse().unwrap();
+    let mut tables = Vec::new();
+    list_tables(&defaults, &mut Vec::new(), &mut tables);
+    for path in
+        tables.iter().filter(|path| !["cdc.protect", "bus.properties"].contains(&path.join(".").as_str()))
+    {
+        let mut layers = Layers::new(DEFAULTS).unwrap();
+        let table = path.iter().fold(&mut layers.values, |table, part| table[part].as_table_mut().unwrap());
+        let mut written: Vec<String> = table.keys().map(ToString::to_string).collect();
+        table.insert("nobody_knows".into(), Value::Integer(1));
+        let error = Config::from_layers(&layers, &|_| None).unwrap_err().to_string();
+        assert!(error.contains("unknown field `nobody_knows`"), "[{}]: {error}", path.join("."));
+        let mut known: Vec<String> = error
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .skip_while(|part| *part != "nobody_knows")
+            .skip(1)
+            .map(String::from)
+            .collect();
+        written.sort();
+        known.sort();
+        assert_eq!(written, known, "keys of [{}] in config/affluent.toml and of its options", path.join("."));
+    }
+}
+
+fn list_tables(table: &Table, path: &mut Vec<String>, into: &mut Vec<Vec<String>>) {
+    for (key, value) in table {
+        if let Value::Table(inner) = value {
+            path.push(key.to_string());
+            into.push(path.clone());
+            list_tables(inner, path, into);
+            path.pop();
+        }
+    }
+}
+
+#[test]
+fn tables_of_the_users_own_names_are_added_to_and_taken_from() {
+    let config = load(
+        "[cdc.protect]\n'public.customers.email' = ''\n'shop.users.iban' = 'hash'\n\
+         [bus.properties]\n'sasl.password' = '${env:PW}'\n",
+        &[("PW", "hunter2"), ("AFFLUENT__BUS__PROPERTIES", "{ 'security.protocol' = 'SSL' }")],
+    )
+    .unwrap();
+    assert!(!config.cdc.protect.contains_key("public.customers.email"));
+    assert!(config.cdc.protect.contains_key("public.customers.phone"));
+    assert!(config.cdc.protect.contains_key("shop.users.iban"));
+    assert_eq!(config.bus.properties["sasl.password"], "hunter2");
+    assert_eq!(config.bus.properties["security.protocol"], "SSL");
+}
+
+#[test]
+fn paths_follow_the_data_directory() {
+    let config = load("data_dir = '/srv/x'", &[]).unwrap();
+    assert_eq!(config.broker.data_dir, Path::new("/srv/x/broker"));
+    assert_eq!(config.lake.warehouse, Path::new("/srv/x/lake"));
 }
 
 #[test]

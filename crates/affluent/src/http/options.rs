@@ -1,7 +1,7 @@
 //! Section `[http]`.
 
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Where the HTTP interface listens, and who may read what.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -49,6 +49,13 @@ impl Default for HttpOptions {
 }
 
 impl HttpOptions {
+    /// The address as a client on this machine would use it.
+    pub(crate) fn reachable(&self) -> SocketAddr {
+        let unspecified = self.listen.ip().is_unspecified();
+        let ip = if unspecified { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.listen.ip() };
+        SocketAddr::new(ip, self.listen.port())
+    }
+
     /// Says what is wrong with the options, and what to do.
     pub(crate) fn check(&self) -> Result<(), String> {
         if !self.listen.ip().is_loopback() && self.tokens.is_empty() {

@@ -1,0 +1,200 @@
+//! `/healthz`, `/readyz`, `/metrics` and `/v1/status`.
+
+use super::Shared;
+use crate::platform::Platform;
+use affluent_telemetry::health::State as RoleState;
+use affluent_telemetry::metrics_list;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What `affluent status` shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) ready: bool,
+    /// Seconds since the process started.
+    pub(crate) uptime_s: u64,
+    pub(crate) resident_bytes: u64,
+    pub(crate) roles: BTreeMap<String, Role>,
+    pub(crate) lag: Vec<Lag>,
+    pub(crate) slots: Vec<Slot>,
+    /// Records in the dead letters; absent where the bus does not answer.
+    pub(crate) dead_letters: Option<u64>,
+}
+
+/// A role and how it does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Role {
+    /// `starting`, `ready`, `degraded`, `failed` or `stopped`.
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) detail: Option<String>,
+}
+
+/// Records that a consumer group has not read yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Lag {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) records: u64,
+}
+
+/// Write-ahead log that a replication slot keeps on the source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Slot {
+    pub(crate) slot: String,
+    pub(crate) retained_bytes: u64,
+}
+
+impl Status {
+    /// The state of this process.
+    pub(crate) async fn of(platform: &Platform) -> Self {
+        let rendered = platform.metrics();
+        let mut lag: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for (mut labels, records) in samples(&rendered, metrics_list::CONSUMER_LAG) {
+            let mut take = |name: &str| labels.remove(name).unwrap_or_default();
+            *lag.entry((take("consumergroup"), take("topic"))).or_default() += records as u64;
+        }
+        let slots = samples(&rendered, metrics_list::SLOT_RETAINED)
+            .map(|(mut labels, bytes)| Slot {
+                slot: labels.remove("slot").unwrap_or_default(),
+                retained_bytes: bytes as u64,
+            })
+            .collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: platform.health().is_ready(),
+            uptime_s: platform.uptime().as_secs(),
+            resident_bytes: resident_bytes().unwrap_or_default(),
+            roles: platform
+                .health()
+                .snapshot()
+                .into_iter()
+                .map(|(name, state)| (name, state.into()))
+                .collect(),
+            lag: lag.into_iter().map(|((group, topic), records)| Lag { group, topic, records }).collect(),
+            slots,
+            dead_letters: platform.dead_letters_count().await,
+        }
+    }
+}
+
+impl From<RoleState> for Role {
+    fn from(state: RoleState) -> Self {
+        let (state, detail) = match state {
+            RoleState::Starting(waits_for) => ("starting", Some(waits_for)),
+            RoleState::Ready => ("ready", None),
+            RoleState::Degraded(why) => ("degraded", Some(why)),
+            RoleState::Failed(why) => ("failed", Some(why)),
+            RoleState::Stopped => ("stopped", None),
+        };
+        Role { state: state.to_owned(), detail: detail.filter(|text| !text.is_empty()) }
+    }
+}
+
+/// 200 while no role has failed.
+pub(super) async fn healthz(State(shared): State<Shared>) -> impl IntoResponse {
+    probe(&shared, shared.platform.health().is_alive())
+}
+
+/// 200 when every role does its work.
+pub(super) async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
+    probe(&shared, shared.platform.health().is_ready())
+}
+
+/// Names and states only: the probes are open to anyone, and details may name hosts.
+fn probe(shared: &Shared, good: bool) -> (StatusCode, Json<Value>) {
+    let roles: BTreeMap<String, String> = shared
+        .platform
+        .health()
+        .snapshot()
+        .into_iter()
+        .map(|(name, state)| (name, Role::from(state).state))
+        .collect();
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ok": good, "roles": roles})))
+}
+
+/// The Prometheus text format.
+pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    if let Some(bytes) = resident_bytes() {
+        metrics_list::resident_memory(bytes);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.platform.metrics())
+}
+
+/// [`Status`] as JSON.
+pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
+    Json(Status::of(&shared.platform).await)
+}
+
+/// Resident memory of this process; absent where the system does not tell.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+}
+
+/// The samples of one metric in the Prometheus text format: labels and value.
+fn samples<'a>(
+    rendered: &'a str,
+    name: &'a str,
+) -> impl Iterator<Item = (BTreeMap<String, String>, f64)> + 'a {
+    rendered.lines().filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(rest) => rest.rsplit_once("} ")?,
+            None => ("", rest.strip_prefix(' ')?),
+        };
+        Some((parse_labels(labels), value.trim().parse().ok()?))
+    })
+}
+
+fn parse_labels(text: &str) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let mut rest = text;
+    while let Some((name, quoted)) = rest.split_once("=\"") {
+        let mut value = String::new();
+        let mut chars = quoted.char_indices();
+        let mut end = quoted.len();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    end = at + 1;
+                    break;
+                }
+                '\\' => value.extend(chars.next().map(|(_, c)| if c == 'n' { '\n' } else { c })),
+                c => value.push(c),
+            }
+        }
+        labels.insert(name.trim_start_matches(',').trim().to_owned(), value);
+        rest = &quoted[end..];
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_read_from_the_text_format() {
+        let text = "# TYPE lag gauge\nlag{a=\"x\",b=\"say \\\"hi\\\", you\"} 5\nlag{a=\"y\"} 1e3\nlagging 7\nlag 2\n";
+        let found: Vec<_> = samples(text, "lag").collect();
+        assert_eq!(found.len(), 3);
+        assert_eq!((found[0].0["b"].as_str(), found[0].1), ("say \"hi\", you", 5.0));
+        assert_eq!((found[1].0["a"].as_str(), found[1].1), ("y", 1000.0));
+        assert_eq!((found[2].0.len(), found[2].1), (0, 2.0));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_has_a_size() {
+        assert!(resident_bytes().unwrap() > 1_000_000);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the roles of one process share: configuration, bus, stores, health, metrics.
+//!
+//! Nothing is connected before a role asks for it. Here the concrete types are chosen; what runs
+//! when is the business of `roles`.
+
+use crate::config::Config;
+use affluent_broker::Broker;
+use affluent_bus::registry::{RegistryClient, RegistryOptions};
+use affluent_bus::{Admin, Bus, TopicPartition};
+use affluent_documents::{Backend, DocumentStore, DocumentsOptions, EmbeddedStore};
+use affluent_lake::Lake;
+use affluent_model::names::TOPIC_DEAD_LETTERS;
+use affluent_telemetry::health::Health;
+use affluent_telemetry::metrics_list::{self, PrometheusHandle};
+use anyhow::Context as _;
+use parking_lot::Mutex;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::OnceCell;
+
+/// The bus is asked for the number of dead letters no longer than this.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the roles of one process share.
+pub(crate) struct Platform {
+    config: Config,
+    bus: Bus,
+    registry: RegistryClient,
+    health: Health,
+    started: Instant,
+    admin: OnceLock<Admin>,
+    documents: OnceCell<Arc<dyn DocumentStore>>,
+    lake: OnceCell<Lake>,
+    /// Opened before the runtime starts; the broker's role takes it.
+    broker: Mutex<Option<Broker>>,
+    overrides_used: AtomicBool,
+}
+
+impl Platform {
+    /// Settles every address (port 0 becomes a free one) and checks the clients' options. With
+    /// `serve_broker`, opens the embedded broker, whose logs are recovered here. Connects to nothing.
+    ///
+    /// # Errors
+    /// Options that cannot work, with key and remedy; what keeps the broker from opening.
+    pub(crate) fn new(mut config: Config, serve_broker: bool) -> anyhow::Result<Self> {
+        settle(&mut config.registry_server.listen)?;
+        settle(&mut config.http.listen)?;
+        let broker = if serve_broker { Some(open_broker(&config)?) } else { None };
+        if let Some(broker) = &broker {
+            config.broker.listen = broker.local_addr();
+        }
+        if config.bus.bootstrap_servers.is_empty() {
+            config.bus.bootstrap_servers = config
+                .broker
+                .advertised
+                .clone()
+                .unwrap_or_else(|| reachable(config.broker.listen).to_string());
+        }
+        let url = config
+            .registry
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", reachable(config.registry_server.listen)));
+        let registry = RegistryClient::new(RegistryOptions { url: Some(url), ..config.registry.clone() })?;
+        Ok(Platform {
+            bus: Bus::new(config.bus.clone())?,
+            registry,
+            config,
+            health: Health::default(),
+            started: Instant::now(),
+            admin: OnceLock::new(),
+            documents: OnceCell::new(),
+            lake: OnceCell::new(),
+            broker: Mutex::new(broker),
+            overrides_used: AtomicBool::new(false),
+        })
+    }
+
+    /// The configuration, with the addresses that are really used.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The embedded broker, ready to run: the one opened at first, then one opened again.
+    ///
+    /// # Errors
+    /// What keeps it from opening.
+    pub(crate) fn broker(&self) -> anyhow::Result<Broker> {
+        match self.broker.lock().take() {
+            Some(broker) => Ok(broker),
+            None => open_broker(&self.config),
+        }
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    pub(crate) fn registry(&self) -> &RegistryClient {
+        &self.registry
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Where the HTTP interface can be asked from this machine.
+    pub(crate) fn http_url(&self) -> String {
+        format!("http://{}", reachable(self.config.http.listen))
+    }
+
+    /// Every metric in the Prometheus text format.
+    pub(crate) fn metrics(&self) -> String {
+        recorder().map(PrometheusHandle::render).unwrap_or_default()
+    }
+
+    /// The document store, opened at the first call.
+    ///
+    /// # Errors
+    /// When it cannot be opened or reached.
+    pub(crate) async fn documents(&self) -> anyhow::Result<Arc<dyn DocumentStore>> {
+        let open = || open_documents(&self.config.documents);
+        let store = self.documents.get_or_try_init(open).await.context("open the document store")?;
+        Ok(Arc::clone(store))
+    }
+
+    /// The lake, opened at the first call.
+    ///
+    /// # Errors
+    /// When its directory or catalog cannot be opened.
+    pub(crate) async fn lake(&self) -> anyhow::Result<Lake> {
+        let open = || Lake::open(self.config.lake.clone());
+        Ok(self.lake.get_or_try_init(open).await.context("open the lake")?.clone())
+    }
+
+    /// Records in the dead letters; absent where the bus does not answer in time.
+    pub(crate) async fn dead_letters_count(&self) -> Option<u64> {
+        tokio::time::timeout(COUNT_TIMEOUT, self.count_dead_letters()).await.ok()?.ok()
+    }
+
+    async fn count_dead_letters(&self) -> anyhow::Result<u64> {
+        let admin = match self.admin.get() {
+            Some(admin) => admin,
+            None => {
+                let admin = self.bus.admin()?;
+                self.admin.get_or_init(|| admin)
+            }
+        };
+        let mut count = 0;
+        for partition in 0..admin.partitions(TOPIC_DEAD_LETTERS).await?.unwrap_or(0) {
+            let (first, next) = admin.watermarks(&TopicPartition::new(TOPIC_DEAD_LETTERS, partition)).await?;
+            count += u64::try_from(next - first).unwrap_or_default();
+        }
+        Ok(count)
+    }
+
+    /// True once: `--accept-gap` and `--resnapshot` hold for the first start of the source, not for
+    /// its restarts.
+    pub(crate) fn first_start_of_source(&self) -> bool {
+        !self.overrides_used.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The process-wide metrics recorder, installed at the first call.
+pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    RECORDER.get_or_init(|| metrics_list::install().ok()).as_ref()
+}
+
+async fn open_documents(options: &DocumentsOptions) -> anyhow::Result<Arc<dyn DocumentStore>> {
+    match options.backend {
+        Backend::Embedded => {
+            let store = EmbeddedStore::open(options.embedded.clone(), options.tombstone_ttl_s).await?;
+            Ok(Arc::new(store))
+        }
+        Backend::Mongodb => anyhow::bail!("mongodb"),
+    }
+}
+
+fn open_broker(config: &Config) -> anyhow::Result<Broker> {
+    let remedy = "stop what holds it, or set `broker.listen`, or name a Kafka by `bus.bootstrap_servers`";
+    Broker::open(config.broker.clone()).map_err(|error| anyhow::anyhow!("embedded broker: {error}; {remedy}"))
+}
+
+/// The address as a client on this machine would use it.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Replaces port 0 by one that is free now.
+fn settle(address: &mut SocketAddr) -> anyhow::Result<()> {
+    if address.port() == 0 {
+        *address = TcpListener::bind(*address)
+            .and_then(|listener| listener.local_addr())
+            .with_context(|| format!("find a free port on {}", address.ip()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! The roles that a process can play, and `affluent up` and `affluent run`, which play them.
+//!
+//! A role is one line in [`ROLES`] and one function in `services`: it builds the service from the
+//! platform and runs it until it is told to stop. Starting, restarting and stopping are the same for
+//! all, in `running` and `supervise`.
+
+mod protect_key;
+mod running;
+mod services;
+mod supervise;
+mod up;
+
+pub(crate) use running::Running;
+pub(crate) use up::{RunArgs, UpArgs, run, up};
+
+use crate::config::{Config, ConfigError};
+use crate::platform::{self, Platform};
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use supervise::RoleError;
+use tokio_util::sync::CancellationToken;
+
+/// A part of the platform that a process can run.
+pub(crate) struct Role {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// Roles of one phase are stopped together, phases in the order of [`Phase`].
+    phase: Phase,
+    /// Others wait until it is ready.
+    awaited: bool,
+    /// Why `up` leaves it out under this configuration.
+    unneeded: fn(&Config) -> Option<&'static str>,
+    start: fn(Arc<Platform>, CancellationToken) -> BoxFuture<'static, Result<(), RoleError>>,
+}
+
+/// The order in which roles stop: what brings records in first, what carries them last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Source,
+    Sink,
+    Interface,
+    Registry,
+    Broker,
+}
+
+/// Every role, in the order in which they start.
+pub(crate) const ROLES: &[Role] = &[
+    Role {
+        name: "broker",
+        about: "the embedded broker, where [bus] names no Kafka",
+        phase: Phase::Broker,
+        awaited: true,
+        unneeded: |config| {
+            let external = !config.bus.bootstrap_servers.is_empty();
+            external.then_some("bus.bootstrap_servers names a broker")
+        },
+        start: |platform, shutdown| Box::pin(services::broker(platform, shutdown)),
+    },
+    Role {
+        name: "registry",
+        about: "the built-in schema registry, where [registry] names none",
+        phase: Phase::Registry,
+        awaited: true,
+        unneeded: |config| config.registry.url.is_some().then_some("registry.url names a registry"),
+        start: |platform, shutdown| Box::pin(services::registry(platform, shutdown)),
+    },
+    Role {
+        name: "api",
+        about: "the HTTP interface: metrics, health, status, documents",
+        phase: Phase::Interface,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::api(platform, shutdown)),
+    },
+    Role {
+        name: "cdc",
+        about: "the changes of the PostgreSQL named in [cdc]",
+        phase: Phase::Source,
+        awaited: false,
+        unneeded: |config| {
+            config.cdc.connection.is_empty().then_some("cdc.connection is empty: no database is captured")
+        },
+        start: |platform, shutdown| Box::pin(services::cdc(platform, shutdown)),
+    },
+];
+
+/// The role of this name.
+pub(crate) fn named(name: &str) -> Option<&'static Role> {
+    ROLES.iter().find(|role| role.name == name)
+}
+
+/// The roles that this configuration has work for.
+pub(crate) fn needed(config: &Config) -> Vec<&'static Role> {
+    let mut roles = Vec::new();
+    for role in ROLES {
+        match (role.unneeded)(config) {
+            None => roles.push(role),
+            Some(reason) => tracing::info!(role = role.name, reason, "role left out"),
+        }
+    }
+    roles
+}
+
+/// Everything that can fail before a runtime is there: directories, keys, options, addresses, the
+/// embedded broker's logs.
+///
+/// # Errors
+/// What keeps these roles from starting, and what to do about it.
+pub(crate) fn prepare(mut config: Config, roles: &[&'static Role]) -> anyhow::Result<Arc<Platform>> {
+    let plays = |name: &str| roles.iter().any(|role| role.name == name);
+    std::fs::create_dir_all(&config.data_dir).with_context(|| {
+        format!("create {}; set `data_dir` to a directory that may be written", config.data_dir.display())
+    })?;
+    if plays("cdc") {
+        protect_key::provide(&mut config)?;
+        config.cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
+    }
+    platform::recorder().context("install the metrics recorder")?;
+    Ok(Arc::new(Platform::new(config, plays("broker"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wait_for_starts_first_and_stops_last() {
+        let phases: Vec<Phase> = ROLES.iter().map(|role| role.phase).collect();
+        assert_eq!(phases[0], Phase::Broker);
+        assert_eq!(phases[phases.len() - 1], Phase::Source);
+        let waiting = ROLES.iter().skip_while(|role| role.awaited);
+        assert!(waiting.clone().all(|role| !role.awaited && role.phase < Phase::Registry));
+    }
+}

@@ -1,0 +1,71 @@
+//! One function a role: build its service from the platform, run it until `shutdown`.
+
+use super::supervise::RoleError;
+use crate::http;
+use crate::platform::Platform;
+use affluent_bus::registry::{RegistryServer, RegistryServerError};
+use affluent_stream::cdc::CdcService;
+use affluent_telemetry::health::State;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often the registry is asked whether it answers, while it starts.
+const PROBE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The embedded broker. Its errors need a person: a full disk, a foreign log, a taken port.
+pub(super) async fn broker(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let broker = platform.broker().map_err(|error| RoleError::new(error, false))?;
+    platform.health().set("broker", State::Ready);
+    broker.run(shutdown).await.map_err(|error| RoleError::new(error, true))
+}
+
+/// The built-in schema registry; ready when it answers.
+pub(super) async fn registry(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let options = platform.config().registry_server.clone();
+    let serving = RegistryServer::new(options, platform.bus().clone()).run(shutdown);
+    let answering = async {
+        while platform.registry().subjects().await.is_err() {
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+        platform.health().set("registry", State::Ready);
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        () = answering => Ok(()),
+    };
+    ended.map_err(|error| {
+        let passing = match &error {
+            RegistryServerError::Listen { .. } => false,
+            RegistryServerError::Bus(error) => error.is_passing(),
+            RegistryServerError::Serve(_) => true,
+        };
+        RoleError::new(error, passing)
+    })
+}
+
+/// The HTTP interface.
+pub(super) async fn api(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let listener = http::bind(&platform.config().http).map_err(|error| RoleError::new(error, false))?;
+    platform.health().set("api", State::Ready);
+    http::serve(platform, listener, shutdown).await.map_err(|error| RoleError::new(error, true))
+}
+
+/// Change data capture. It reports its own health.
+pub(super) async fn cdc(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let mut options = platform.config().cdc.clone();
+    if !platform.first_start_of_source() {
+        (options.accept_gap, options.resnapshot) = (false, false);
+    }
+    let (bus, registry) = (platform.bus().clone(), Some(platform.registry().clone()));
+    let fail = |error: affluent_stream::cdc::CdcError| {
+        let passing = error.is_passing();
+        RoleError::new(error, passing)
+    };
+    CdcService::new(options, bus, registry, platform.health().clone())
+        .map_err(fail)?
+        .run(shutdown)
+        .await
+        .map_err(fail)
+}

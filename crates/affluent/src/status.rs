@@ -1,0 +1,89 @@
+//! `affluent status`: asks the running platform over HTTP.
+
+use crate::cli::Format;
+use crate::config::Config;
+use crate::http::Status;
+use crate::output::{self, Exit};
+use anyhow::Context as _;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = "\
+Examples:
+  affluent status
+  affluent status --url http://10.0.0.5:8080 --token-env METRICS_TOKEN
+  affluent status --format json | jq .lag
+
+Exit codes: 0 every role is ready, 1 not so or no answer.";
+
+/// Options of `affluent status`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where the platform answers [default: `http.listen` of the configuration]
+    #[arg(long)]
+    url: Option<String>,
+    /// Environment variable that holds the bearer token [default: the first of `http.tokens`]
+    #[arg(long, value_name = "NAME")]
+    token_env: Option<String>,
+}
+
+/// Asks, and prints what comes back.
+///
+/// # Errors
+/// When nothing answers, or not as Affluent does.
+pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let url = args.url.unwrap_or_else(|| format!("http://{}", config.http.reachable()));
+    let token = match &args.token_env {
+        Some(name) => Some(std::env::var(name).with_context(|| format!("read the token from ${name}"))?),
+        None => config.http.tokens.first().map(|token| token.token.clone()),
+    };
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let mut request = client.get(format!("{}/v1/status", url.trim_end_matches('/')));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.with_context(|| {
+        format!("nothing answers at {url}; start it with `affluent up`, or name another address by --url")
+    })?;
+    anyhow::ensure!(
+        response.status().is_success(),
+        "{url} answers {}: {}",
+        response.status(),
+        response.text().await.unwrap_or_default()
+    );
+    let status: Status = response.json().await.with_context(|| format!("read the answer of {url}"))?;
+    match format {
+        Format::Text => output::print(&to_text(&status)),
+        Format::Json => output::print_json(&status)?,
+    }
+    Ok(if status.ready { Exit::Done } else { Exit::Failed })
+}
+
+fn to_text(status: &Status) -> String {
+    let roles = status
+        .roles
+        .iter()
+        .map(|(name, role)| vec![name.clone(), role.state.clone(), role.detail.clone().unwrap_or_default()]);
+    let mut text = format!(
+        "affluent {}, up {} s, {:.0} MB resident, {}\n\n{}",
+        status.version,
+        status.uptime_s,
+        status.resident_bytes as f64 / 1e6,
+        if status.ready { "ready" } else { "NOT READY" },
+        output::table(&["role", "state", ""], roles)
+    );
+    if !status.lag.is_empty() {
+        let rows =
+            status.lag.iter().map(|lag| vec![lag.group.clone(), lag.topic.clone(), lag.records.to_string()]);
+        text += &format!("\n{}", output::table(&["consumer group", "topic", "records behind"], rows));
+    }
+    if !status.slots.is_empty() {
+        let rows = status.slots.iter().map(|slot| vec![slot.slot.clone(), slot.retained_bytes.to_string()]);
+        text += &format!("\n{}", output::table(&["replication slot", "write-ahead log kept, bytes"], rows));
+    }
+    let letters =
+        status.dead_letters.map_or("unknown, the bus does not answer".to_owned(), |n| n.to_string());
+    text + &format!("\ndead letters: {letters}\n")
+}

@@ -1,0 +1,105 @@
+//! Calls that end at once: help, configuration, mistakes.
+
+use crate::platform::affluent;
+
+/// What one call printed and how it ended.
+fn call(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    file: Option<&str>,
+) -> (Option<i32>, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    if let Some(text) = file {
+        std::fs::write(directory.path().join("affluent.toml"), text).unwrap();
+    }
+    let output =
+        affluent(directory.path()).args(arguments).envs(environment.iter().copied()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn mistakes_end_with_2_and_say_what_where_and_what_to_do() {
+    for (arguments, environment, file, parts) in [
+        (
+            &["config", "check"][..],
+            &[][..],
+            Some("[broker]\nflsh = 'group'"),
+            &["`broker.flsh`", "affluent.toml:2", "`broker.flush`?"][..],
+        ),
+        (
+            &["up"],
+            &[],
+            Some("[cdc]\npartitions = 'three'"),
+            &["cdc.partitions", "\"three\"", "a whole number"],
+        ),
+        (&["up"], &[("AFFLUENT__BROKER__FLSH", "x")], None, &["AFFLUENT__BROKER__FLSH", "`broker.flush`?"]),
+        (&["up"], &[], Some("[http]\nlisten = '0.0.0.0:8080'"), &["http.listen", "http.tokens"]),
+        (
+            &["up"],
+            &[],
+            Some("[cdc]\nconnection = '${env:NO_SUCH}'"),
+            &["cdc.connection", "NO_SUCH is not set"],
+        ),
+        (&["run", "cdc"], &[], None, &["cdc.connection", "postgresql://"]),
+        (&["run", "cdcc"], &[], None, &["cdcc", "sink-documents"]),
+        (&["up", "--accept-gap", "--resnapshot"], &[], None, &["--accept-gap", "cannot be used with"]),
+        (&["--config", "no-such.toml", "config", "check"], &[], None, &["no-such.toml", "--config"]),
+        (&["bench", "nothing"], &[], None, &["nothing", "there are:"]),
+    ] {
+        let (code, _, err) = call(arguments, environment, file);
+        assert_eq!(code, Some(2), "{arguments:?}: {err}");
+        for part in parts {
+            assert!(err.contains(part), "{arguments:?}: {part} is not in: {err}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let (code, help, _) = call(&["--help"], &[], None);
+    assert_eq!(code, Some(0));
+    assert!(help.contains("Examples:") && help.contains("Exit codes:"));
+    for command in ["up", "run", "status", "config"] {
+        let (code, help, _) = call(&[command, "--help"], &[], None);
+        assert_eq!(code, Some(0), "{command}");
+        assert!(help.contains("Examples:"), "{command}");
+    }
+}
+
+#[test]
+fn config_show_tells_where_a_key_was_set_and_masks_secrets() {
+    let file =
+        "[cdc]\nconnection = 'postgresql://me:hunter2@db/shop'\nprotect_key = 'a-secret-of-the-shop'\n";
+    let environment = [("AFFLUENT__BROKER__FLUSH", "relaxed")];
+    let (code, out, err) = call(&["config", "show"], &environment, Some(file));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("flush = \"relaxed\"  # environment variable AFFLUENT__BROKER__FLUSH"), "{out}");
+    assert!(out.contains("connection = \"postgresql://me:********@db/shop\"  # affluent.toml:2"), "{out}");
+    assert!(!out.contains("hunter2") && !out.contains("a-secret-of-the-shop"), "{out}");
+    let (_, json, _) = call(&["config", "show", "--format", "json"], &environment, Some(file));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["config"]["broker"]["flush"], "relaxed");
+    assert_eq!(json["set_by"]["cdc.connection"], "affluent.toml:2");
+    assert!(!json.to_string().contains("hunter2"));
+    // What is shown can be read again.
+    let (code, _, err) = call(&["config", "check"], &[], Some(&out.replace("********", "0123456789abcdef")));
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[test]
+fn the_printed_defaults_are_a_configuration() {
+    let (_, defaults, _) = call(&["config", "defaults"], &[], None);
+    let (code, out, err) = call(&["config", "check"], &[], Some(&defaults));
+    assert_eq!((code, out.as_str()), (Some(0), "ok: affluent.toml\n"), "{err}");
+}
+
+#[test]
+fn status_without_a_platform_says_how_to_start_one() {
+    let (code, _, err) = call(&["status", "--url", "http://127.0.0.1:1"], &[], None);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("127.0.0.1:1") && err.contains("affluent up"), "{err}");
+    let (_, _, err) = call(&["status", "--url", "http://127.0.0.1:1", "--format", "json"], &[], None);
+    let json: serde_json::Value = serde_json::from_str(&err).unwrap();
+    assert_eq!(json["exit"], 1);
+}

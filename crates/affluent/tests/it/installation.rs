@@ -1,0 +1,286 @@
+//! An installation under test: the real binary with a config file and a data directory of its own,
+//! started, killed, asked and verified as an operator would.
+//!
+//! What is captured and what is done to it is the business of the tests. Invariant: no process started
+//! here outlives the test, also when the test is killed.
+
+use affluent_testkit::Database;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The binary under test.
+pub(crate) const AFFLUENT: &str = env!("CARGO_BIN_EXE_affluent");
+/// Starting includes recovery of every store after a kill.
+pub(crate) const START: Duration = Duration::from_secs(60);
+/// Two cores shared with everything else that is under test.
+const VERIFY: Duration = Duration::from_secs(180);
+const POLL: Duration = Duration::from_millis(15);
+const LOG_TAIL: usize = 60;
+
+/// One heavy test at a time: they measure time limits of a machine that they would share.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
+
+/// How the binary is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shell {
+    /// As it is.
+    None,
+    /// Writes beyond the limit of the file size fail instead of killing the process.
+    IgnoreFileLimit,
+}
+
+pub(crate) struct Installation {
+    directory: PathBuf,
+    http: u16,
+    slot: String,
+    shell: Shell,
+    child: Option<Child>,
+    started: Instant,
+    runs: u32,
+}
+
+impl Installation {
+    /// An installation that captures `database`, with `cdc` as further lines of that section of its
+    /// config file. Nothing is started.
+    pub(crate) fn new(database: &Database, cdc: &str) -> Self {
+        let directory = std::env::temp_dir().join(affluent_testkit::unique("affluent-system"));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self::with_data_in(&directory.join("data"), directory.clone(), database, cdc)
+    }
+
+    /// The same with its data elsewhere.
+    pub(crate) fn with_data_in(data: &Path, directory: PathBuf, database: &Database, cdc: &str) -> Self {
+        let [http, broker, registry] = free_ports();
+        let slot = database.name.clone();
+        let config = format!(
+            "data_dir = {data:?}\n\
+             [cdc]\n{cdc}\nconnection = {url:?}\nslot = {slot:?}\npublication = {slot:?}\n\
+             discover_s = 1\nheartbeat_s = 1\ncheckpoint_ms = 200\n\
+             [cdc.snapshot]\nchunk_rows = 500\n\
+             [lake.maintenance]\ninterval_s = 2\ncompact_files_min = 4\nkeep_all_s = 5\n\
+             [http]\nlisten = \"127.0.0.1:{http}\"\n\
+             [broker]\nlisten = \"127.0.0.1:{broker}\"\n\
+             [registry_server]\nlisten = \"127.0.0.1:{registry}\"\n",
+            url = database.url,
+        );
+        std::fs::write(directory.join("affluent.toml"), config).unwrap();
+        Installation {
+            directory,
+            http,
+            slot,
+            shell: Shell::None,
+            child: None,
+            started: Instant::now(),
+            runs: 0,
+        }
+    }
+
+    /// The way to start it from now on.
+    pub(crate) fn through(mut self, shell: Shell) -> Self {
+        self.shell = shell;
+        self
+    }
+
+    pub(crate) fn slot(&self) -> &str {
+        &self.slot
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.join("affluent.toml")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("affluent.log")
+    }
+
+    /// What every run has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    fn command(&self) -> Command {
+        // The child dies with the thread that starts it: the test's.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if self.shell == Shell::IgnoreFileLimit {
+            command.args(["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        }
+        command.arg(AFFLUENT).env_remove("FAILPOINTS").env_remove("RUST_LOG");
+        command.arg("--config").arg(self.config());
+        command.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts `affluent up`, with failpoints armed where given.
+    pub(crate) fn start(&mut self, failpoints: Option<&str>) {
+        assert!(self.child.is_none(), "it runs already");
+        self.runs += 1;
+        let mut command = self.command();
+        command.arg("up").stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(failpoints) = failpoints {
+            command.env("FAILPOINTS", failpoints);
+        }
+        let mut child = command.spawn().expect("start the binary by setpriv of util-linux");
+        let mut stderr = child.stderr.take().unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        tokio::task::spawn(async move {
+            let mut log = tokio::fs::File::from_std(log);
+            let _ = tokio::io::copy(&mut stderr, &mut log).await;
+        });
+        self.child = Some(child);
+        self.started = Instant::now();
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.child.as_mut().expect("it does not run")
+    }
+
+    pub(crate) fn process_id(&mut self) -> u32 {
+        self.child().id().expect("it has ended")
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        let mut child = self.child.take().expect("it does not run");
+        child.kill().await.unwrap();
+    }
+
+    /// SIGTERM; how it ended, and after what time.
+    pub(crate) async fn terminate(&mut self, limit: Duration) -> (ExitStatus, Duration) {
+        let id = self.process_id().to_string();
+        let begun = Instant::now();
+        let told = Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
+        assert!(told.success());
+        match self.wait_end(limit).await {
+            Some(status) => (status, begun.elapsed()),
+            None => panic!("still there {limit:?} after SIGTERM\n{}", self.tail()),
+        }
+    }
+
+    /// Waits for the end; absent when it still runs after `limit`.
+    pub(crate) async fn wait_end(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let ended = tokio::time::timeout(limit, self.child().wait()).await.ok()?;
+        self.child = None;
+        Some(ended.unwrap())
+    }
+
+    /// Waits until every role does its work; the time since the start.
+    pub(crate) async fn wait_ready(&mut self) -> Duration {
+        let deadline = Instant::now() + START;
+        loop {
+            if let Some(status) = self.child().try_wait().unwrap() {
+                panic!("ended with {status} instead of getting ready\n{}", self.tail());
+            }
+            let answer = self.get("/readyz").await;
+            if answer.as_ref().is_some_and(|(code, _)| *code == 200) {
+                return self.started.elapsed();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not ready after {START:?}, last answer {answer:?}\n{}",
+                self.tail()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Status and body of a page; absent where nothing answers.
+    pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+        let answer = client.get(format!("http://127.0.0.1:{}{path}", self.http)).send().await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
+    /// Waits until `found` says so of the page.
+    pub(crate) async fn wait_page(&self, path: &str, limit: Duration, found: impl Fn(u16, &str) -> bool) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let answer = self.get(path).await;
+            if answer.as_ref().is_some_and(|(code, body)| found(*code, body)) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{path} does not show it within {limit:?}: {answer:?}\n{}",
+                self.tail()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&mut self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+    }
+
+    /// Runs a command of the binary; whether it did its work, and what it printed.
+    pub(crate) async fn run(&self, arguments: &[&str], limit: Duration) -> (ExitStatus, String) {
+        let mut command = self.command();
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let all = async {
+            let _ = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
+            child.wait().await.unwrap()
+        };
+        let ended = tokio::time::timeout(limit, all).await;
+        let _ = writeln!(out, "{err}");
+        match ended {
+            Ok(status) => (status, out),
+            Err(_) => panic!("`affluent {}` takes longer than {limit:?}: {out}\n{}", arguments.join(" "), self.tail()),
+        }
+    }
+
+    /// Asserts that every store holds exactly what the database holds; the time it took.
+    pub(crate) async fn verify(&self) -> Duration {
+        let begun = Instant::now();
+        let (status, printed) = self.run(&["verify"], VERIFY).await;
+        assert!(status.success(), "verify found a difference ({status}):\n{printed}\n{}", self.tail());
+        begun.elapsed()
+    }
+
+    /// The end of the log, with where to find the rest.
+    pub(crate) fn tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n");
+        format!("--- end of {} (run {})\n{tail}", self.log_path().display(), self.runs)
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.start_kill();
+        }
+        // What a failed test leaves behind is what explains it.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Ports that no outgoing connection takes while the installation is down: below the ephemeral range.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let mut found = Vec::with_capacity(N);
+    while found.len() < N {
+        let port = rand::random_range(15_000..32_000);
+        let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free && !found.contains(&port) {
+            found.push(port);
+        }
+    }
+    found.try_into().unwrap()
+}
