@@ -4,6 +4,7 @@
 
 mod failpoints;
 pub mod health;
+pub mod latency;
 pub mod logs;
 pub mod metrics_list;
 

@@ -3,13 +3,16 @@
 //! Adding a metric is one constant, one line in [`describe`] and one function.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+pub use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 
 const PIPELINE_LATENCY: &str = "affluent_pipeline_latency_seconds";
 const RECORDS: &str = "affluent_records_total";
 const DEAD_LETTERS: &str = "affluent_dead_letters_total";
-const CONSUMER_LAG: &str = "kafka_consumergroup_lag";
-const SLOT_RETAINED: &str = "affluent_replication_slot_retained_bytes";
+/// Gauge by consumergroup, topic, partition; see [`consumer_lag`].
+pub const CONSUMER_LAG: &str = "kafka_consumergroup_lag";
+/// Gauge by slot; see [`slot_retained`].
+pub const SLOT_RETAINED: &str = "affluent_replication_slot_retained_bytes";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -49,6 +52,7 @@ fn describe() {
 /// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `score`).
 pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64) {
     histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop).record(seconds.max(0.0));
+    crate::latency::record(pipeline, stop, seconds);
 }
 
 /// `count` records passed `stage` with `outcome` (`ok`, `duplicate`, `stale`, `dead_letter`).
