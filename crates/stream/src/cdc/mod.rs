@@ -37,3 +37,23 @@ pub use error::CdcError;
 pub use options::{CdcOptions, OnRename, SnapshotMode, SnapshotOptions};
 pub use protect::Protection;
 pub use service::CdcService;
+
+use affluent_model::TableId;
+
+/// An SQL session with the source for whoever compares it with its copies: reached and set up as the
+/// capture's own sessions are. It ends when the client is dropped.
+///
+/// # Errors
+/// [`CdcError::Config`] for a connection that cannot be read, [`CdcError::Postgres`] from the server.
+pub async fn connect_source(options: &CdcOptions) -> Result<tokio_postgres::Client, CdcError> {
+    connect::sql(&connect::address::Address::parse(&options.connection)?).await
+}
+
+impl CdcOptions {
+    /// How the column is transformed before it leaves the process; `None` for as it is.
+    #[must_use]
+    pub fn protection(&self, table: &TableId, column: &str) -> Option<Protection> {
+        let protector = protect::Protector::new(self.protect.clone(), None);
+        protector.rule(&table.schema, &table.name, column)
+    }
+}
