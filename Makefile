@@ -22,7 +22,7 @@ setup: ## Install everything that building, the demo and the tests need
 
 .PHONY: build
 build: setup-demo ## Build the binary
-	cargo build --locked -p affluent
+	cargo build --locked --workspace --bin affluent
 
 .PHONY: demo
 demo: build ## Run the whole platform on embedded defaults for a minute, under load, and prove it
@@ -40,7 +40,7 @@ check: setup-demo ## Format, lints, dependency licences, import rule
 	  else echo 'check: clippy is missing, lints not checked (rustup component add clippy)'; fi
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
 	  else echo 'check: cargo-deny is missing, licences not checked (cargo install cargo-deny)'; fi
-	cargo test --locked -p affluent-testkit --test imports
+	cargo test --locked --workspace --test imports
 
 .PHONY: bench
 bench: build ## Run every benchmark of docs/performance.md
@@ -48,7 +48,7 @@ bench: build ## Run every benchmark of docs/performance.md
 
 .PHONY: soak
 soak: setup ## 200 rounds of kill -9 instead of the 20 of `make test`
-	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked -p affluent --test it kill -- --nocapture
+	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it kill -- --nocapture
 
 .PHONY: interop
 interop: setup ## Run the streaming tests against Apache Kafka and the document tests against FerretDB
