@@ -1,0 +1,353 @@
+//! The one consume loop: bus to sink, with dead letters and offsets in the right order.
+//!
+//! What is written where is the sink's ([`crate::sinks`]); here are the policies around it: batching,
+//! retrying, dead letters, offsets, rebalances, shutdown. A sink that is slow or away stops the polling
+//! of its own records and nothing else; the consumer keeps its membership meanwhile.
+//!
+//! Invariant: an offset is committed to the group only after everything before it is durable in the
+//! sink, or in the dead letters.
+
+mod options;
+mod staged;
+
+pub use options::ConsumeOptions;
+
+use crate::dead_letters::DeadLetterWriter;
+use crate::sinks::{Sink, SinkError};
+use affluent_bus::{BatchLimits, Bus, BusError, Consumer, ConsumerOptions, Incoming, Polled, TopicPartition};
+use affluent_telemetry::failpoint;
+use affluent_telemetry::health::{Health, State};
+use affluent_telemetry::metrics_list;
+use staged::Staged;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How long what is staged may take to become durable once the process is asked to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(7);
+/// How long partitions that are taken away may be held for a last commit.
+const REVOKE_LIMIT: Duration = Duration::from_secs(20);
+/// How often the lag is published.
+const LAG_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Why a loop stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumeError {
+    #[error("{role}: invalid options: {problem}")]
+    Options { role: &'static str, problem: String },
+    #[error("{role}: {source}")]
+    Bus { role: &'static str, source: BusError },
+    #[error("{role}: {error}")]
+    Sink { role: &'static str, error: String },
+}
+
+/// One sink with its consumer.
+pub struct ConsumeService<S> {
+    sink: S,
+    bus: Bus,
+    options: ConsumeOptions,
+    /// Label of the metrics: `cdc`, `clickstream`, `logs`.
+    pipeline: &'static str,
+    health: Health,
+}
+
+impl<S: Sink> ConsumeService<S> {
+    /// A loop that feeds `sink`.
+    ///
+    /// # Errors
+    /// [`ConsumeError::Options`].
+    pub fn new(
+        sink: S,
+        bus: Bus,
+        options: ConsumeOptions,
+        pipeline: &'static str,
+        health: Health,
+    ) -> Result<Self, ConsumeError> {
+        options.check().map_err(|problem| ConsumeError::Options { role: sink.name(), problem })?;
+        Ok(ConsumeService { sink, bus, options, pipeline, health })
+    }
+
+    /// Reads until `shutdown`, then commits what is staged, leaves the group and returns.
+    ///
+    /// # Errors
+    /// What no waiting mends: options that the bus refuses, authorisation, a fatal error of the sink.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConsumeError> {
+        let role = self.sink.name();
+        let health = self.health.clone();
+        health.set(role, State::Starting("joining the consumer group".to_owned()));
+        let result = self.run_to_end(shutdown).await;
+        health.set(
+            role,
+            match &result {
+                Ok(()) => State::Stopped,
+                Err(error) => State::Failed(error.to_string()),
+            },
+        );
+        result
+    }
+
+    async fn run_to_end(self, shutdown: CancellationToken) -> Result<(), ConsumeError> {
+        let role = self.sink.name();
+        let bus_error = |source| ConsumeError::Bus { role, source };
+        let consumer =
+            self.bus.consumer(Some(&self.options.group), ConsumerOptions::default()).map_err(bus_error)?;
+        consumer.subscribe(&self.options.topics).map_err(bus_error)?;
+        let mut work = Loop {
+            role,
+            pipeline: self.pipeline,
+            dead_letters: DeadLetterWriter::new(self.bus),
+            sink: self.sink,
+            consumer,
+            options: self.options,
+            health: self.health,
+            assigned: BTreeSet::new(),
+            staged: Staged::default(),
+            lag_published: Instant::now(),
+            shutdown,
+        };
+        let result = work.read().await;
+        work.consumer.close().await;
+        result
+    }
+}
+
+/// Why an attempt was given up.
+enum Stop {
+    /// Time is over (shutdown, or partitions taken away): what is staged will be read again.
+    GivenUp,
+    /// The staged records are void; read them again.
+    Fenced(String),
+    Failed(ConsumeError),
+}
+
+struct Loop<S> {
+    role: &'static str,
+    pipeline: &'static str,
+    sink: S,
+    consumer: Consumer,
+    dead_letters: DeadLetterWriter,
+    options: ConsumeOptions,
+    health: Health,
+    assigned: BTreeSet<TopicPartition>,
+    staged: Staged,
+    lag_published: Instant,
+    shutdown: CancellationToken,
+}
+
+impl<S: Sink> Loop<S> {
+    async fn read(&mut self) -> Result<(), ConsumeError> {
+        loop {
+            self.publish_lag();
+            let limits = self.limits();
+            let polled = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                polled = self.consumer.poll_batch(limits) => polled,
+            };
+            let step = match polled.map_err(|source| ConsumeError::Bus { role: self.role, source })? {
+                Polled::Assigned(partitions) => self.assigned(partitions).await,
+                Polled::Revoked(partitions) => self.revoked(&partitions).await,
+                Polled::Records(records) => self.records(&records).await,
+            };
+            match step {
+                Ok(()) => {}
+                Err(Stop::GivenUp) if self.shutdown.is_cancelled() => break,
+                Err(Stop::GivenUp) => self.restart("gave up").await?,
+                Err(Stop::Fenced(reason)) => self.restart(&reason).await?,
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+        tracing::info!(role = self.role, staged = self.staged.records, "draining");
+        match self.commit(Instant::now() + DRAIN_LIMIT).await {
+            Ok(()) => {}
+            Err(Stop::Failed(error)) => return Err(error),
+            // Nothing is lost: the offsets were not committed.
+            Err(Stop::GivenUp | Stop::Fenced(_)) => {
+                tracing::warn!(role = self.role, records = self.staged.records, "left for the next start");
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> BatchLimits {
+        let linger = Duration::from_millis(self.options.linger_ms);
+        let due =
+            self.staged.since.map_or(linger, |since| self.commit_interval().saturating_sub(since.elapsed()));
+        BatchLimits {
+            max_records: self.options.poll_records,
+            max_bytes: self.options.poll_bytes,
+            linger: linger.min(due),
+        }
+    }
+
+    fn commit_interval(&self) -> Duration {
+        Duration::from_millis(self.options.commit_interval_ms)
+    }
+
+    async fn records(&mut self, records: &[Incoming]) -> Result<(), Stop> {
+        if !records.is_empty() {
+            let rejected = self.retry("prepare", None, async |work| work.sink.prepare(records).await).await?;
+            for refused in &rejected {
+                let Some(record) = records.get(refused.index) else { continue };
+                tracing::warn!(
+                    role = self.role, topic = %record.topic, partition = record.partition,
+                    offset = record.offset, reason = %refused.reason, error = refused.error, "record quarantined"
+                );
+                metrics_list::dead_letter(self.pipeline, refused.reason.code());
+            }
+            let refused = rejected.len() as u64;
+            metrics_list::records(self.pipeline, self.role, "dead_letter", refused);
+            metrics_list::records(self.pipeline, self.role, "ok", records.len() as u64 - refused);
+            self.staged.add(records, &rejected, self.role);
+        }
+        let full = self.staged.records >= self.options.commit_records
+            || self.staged.bytes >= self.options.commit_bytes;
+        let due = self.staged.since.is_some_and(|since| since.elapsed() >= self.commit_interval());
+        if full || due {
+            // Without an end: the sink decides how long the source waits.
+            return self.commit_until(None).await;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, deadline: Instant) -> Result<(), Stop> {
+        self.commit_until(Some(deadline)).await
+    }
+
+    /// Makes the staged records durable, refused ones first, then commits their offsets.
+    async fn commit_until(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.retry("write dead letters", deadline, async |work| {
+            let written = work.dead_letters.write(&work.staged.letters).await;
+            written.map_err(|error| SinkError::Passing(format!("dead letters: {error}")))
+        })
+        .await?;
+        failpoint("consume::after_dead_letters");
+        failpoint("consume::before_commit");
+        self.retry("commit", deadline, async |work| work.sink.commit().await).await?;
+        failpoint("consume::after_commit");
+        let staged = std::mem::take(&mut self.staged);
+        failpoint("consume::before_offsets");
+        let offsets: Vec<(TopicPartition, i64)> = staged.next.into_iter().collect();
+        // Not repeated: the next commit has greater offsets, and replaying is harmless.
+        if let Err(error) = self.consumer.commit(&offsets).await {
+            tracing::warn!(role = self.role, %error, "offsets not committed");
+        }
+        failpoint("consume::after_offsets");
+        Ok(())
+    }
+
+    async fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), Stop> {
+        self.assigned.extend(partitions.iter().cloned());
+        self.resume(&partitions, &[]).await?;
+        tracing::info!(role = self.role, partitions = self.assigned.len(), "assigned");
+        self.health.set(self.role, State::Ready);
+        Ok(())
+    }
+
+    async fn revoked(&mut self, partitions: &[TopicPartition]) -> Result<(), Stop> {
+        let committed = self.commit(Instant::now() + REVOKE_LIMIT).await;
+        for partition in partitions {
+            self.assigned.remove(partition);
+            self.staged.next.remove(partition);
+            self.staged.first.remove(partition);
+        }
+        self.retry("revoke", None, async |work| work.sink.revoke(partitions).await).await?;
+        tracing::info!(role = self.role, partitions = self.assigned.len(), "revoked");
+        committed
+    }
+
+    /// Asks the sink where to read, and seeks there; `else_from` is for partitions it does not name.
+    async fn resume(
+        &mut self,
+        partitions: &[TopicPartition],
+        else_from: &[(TopicPartition, i64)],
+    ) -> Result<(), Stop> {
+        let starts = self.retry("resume", None, async |work| work.sink.resume(partitions).await).await?;
+        let named = starts.iter().map(|(partition, offset)| (partition.clone(), *offset));
+        let others = else_from.iter().filter(|(partition, _)| !starts.contains_key(partition)).cloned();
+        let seeks: Vec<(TopicPartition, i64)> = named.chain(others).collect();
+        self.retry("seek", None, async |work| {
+            work.consumer.seek(&seeks).await.map_err(|error| SinkError::Passing(error.to_string()))
+        })
+        .await
+    }
+
+    /// Drops what is staged and reads it again from where the sink or the first staged record says.
+    async fn restart(&mut self, reason: &str) -> Result<(), ConsumeError> {
+        tracing::warn!(role = self.role, reason, records = self.staged.records, "staged records read again");
+        let staged = std::mem::take(&mut self.staged);
+        let partitions: Vec<TopicPartition> = self.assigned.iter().cloned().collect();
+        let first: Vec<(TopicPartition, i64)> =
+            staged.first.into_iter().filter(|(partition, _)| self.assigned.contains(partition)).collect();
+        let dropped = self.retry("revoke", None, async |work| work.sink.revoke(&partitions).await).await;
+        let resumed = match dropped {
+            Ok(()) => self.resume(&partitions, &first).await,
+            Err(stop) => Err(stop),
+        };
+        match resumed {
+            Ok(()) | Err(Stop::GivenUp) => Ok(()),
+            Err(Stop::Fenced(error)) => Err(ConsumeError::Sink { role: self.role, error }),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Repeats `attempt` while its fault is a passing one, with growing pauses: until `deadline`, or
+    /// until shutdown plus [`DRAIN_LIMIT`].
+    async fn retry<T>(
+        &mut self,
+        action: &'static str,
+        deadline: Option<Instant>,
+        mut attempt: impl AsyncFnMut(&mut Self) -> Result<T, SinkError>,
+    ) -> Result<T, Stop> {
+        let mut pause = Duration::from_millis(self.options.retry_first_ms);
+        let longest = Duration::from_millis(self.options.retry_max_ms);
+        let mut faults = 0_u64;
+        loop {
+            let error = match attempt(self).await {
+                Ok(done) if faults == 0 => return Ok(done),
+                Ok(done) => {
+                    tracing::info!(role = self.role, action, faults, "works again");
+                    self.health.set(self.role, State::Ready);
+                    return Ok(done);
+                }
+                Err(SinkError::Fenced(reason)) => return Err(Stop::Fenced(reason)),
+                Err(SinkError::Fatal(error)) => {
+                    return Err(Stop::Failed(ConsumeError::Sink { role: self.role, error }));
+                }
+                Err(SinkError::Passing(error)) => error,
+            };
+            faults += 1;
+            tracing::warn!(
+                role = self.role,
+                action,
+                faults,
+                error,
+                pause_ms = pause.as_millis() as u64,
+                "fault"
+            );
+            self.health.set(self.role, State::Degraded(format!("{action}: {error}")));
+            self.publish_lag();
+            if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
+                return Err(Stop::GivenUp);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.shutdown.cancelled(), if deadline.is_none() => return Err(Stop::GivenUp),
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    fn publish_lag(&mut self) {
+        if self.lag_published.elapsed() < LAG_INTERVAL {
+            return;
+        }
+        self.lag_published = Instant::now();
+        for (partition, records) in self.consumer.lag() {
+            metrics_list::consumer_lag(&self.options.group, &partition.topic, partition.partition, records);
+        }
+    }
+}

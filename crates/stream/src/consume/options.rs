@@ -1,0 +1,70 @@
+//! What a consume loop reads, how much it stages, and how it waits.
+
+use serde::{Deserialize, Serialize};
+
+/// Configuration of one consume loop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsumeOptions {
+    /// Consumer group; processes with the same one share the partitions.
+    pub group: String,
+    /// Topics by name, or by regular expression that begins with `^`.
+    pub topics: Vec<String>,
+    /// Records of one poll.
+    pub poll_records: usize,
+    /// Bytes of one poll.
+    pub poll_bytes: usize,
+    /// How long a poll waits for more records, milliseconds.
+    pub linger_ms: u64,
+    /// Staged records are committed when the oldest has waited this long, milliseconds; 0: after
+    /// every poll.
+    pub commit_interval_ms: u64,
+    /// Staged records are committed at this many.
+    pub commit_records: usize,
+    /// Staged records are committed at this size, bytes.
+    pub commit_bytes: usize,
+    /// First pause after a passing fault, milliseconds; it doubles up to `retry_max_ms`.
+    pub retry_first_ms: u64,
+    /// Longest pause after a passing fault, milliseconds.
+    pub retry_max_ms: u64,
+}
+
+impl Default for ConsumeOptions {
+    fn default() -> Self {
+        ConsumeOptions {
+            group: String::new(),
+            topics: Vec::new(),
+            poll_records: 8_192,
+            poll_bytes: 8 << 20,
+            linger_ms: 20,
+            commit_interval_ms: 0,
+            commit_records: 100_000,
+            commit_bytes: 64 << 20,
+            retry_first_ms: 50,
+            retry_max_ms: 5_000,
+        }
+    }
+}
+
+impl ConsumeOptions {
+    /// Checks what no default can mend.
+    ///
+    /// # Errors
+    /// The name of the option and what it needs.
+    pub fn check(&self) -> Result<(), String> {
+        let wrong = if self.group.is_empty() {
+            "group is empty: name a consumer group"
+        } else if self.topics.is_empty() {
+            "topics is empty: name at least one topic"
+        } else if self.poll_records == 0 || self.poll_bytes == 0 {
+            "poll_records and poll_bytes must be at least 1"
+        } else if self.commit_records == 0 || self.commit_bytes == 0 {
+            "commit_records and commit_bytes must be at least 1"
+        } else if self.retry_first_ms == 0 || self.retry_max_ms < self.retry_first_ms {
+            "retry_first_ms must be at least 1, retry_max_ms no less than it"
+        } else {
+            return Ok(());
+        };
+        Err(wrong.to_owned())
+    }
+}

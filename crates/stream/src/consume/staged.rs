@@ -1,0 +1,56 @@
+//! What is staged between two commits: offsets, sizes, refused records.
+
+use crate::sinks::Rejected;
+use affluent_bus::{Incoming, TopicPartition};
+use affluent_model::{DeadLetter, time::now_micros};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Everything since the last commit.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    /// Next offset of each partition that has staged records.
+    pub(super) next: BTreeMap<TopicPartition, i64>,
+    /// First staged offset of each partition: where reading starts again if they are dropped.
+    pub(super) first: BTreeMap<TopicPartition, i64>,
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+    pub(super) since: Option<Instant>,
+    pub(super) letters: Vec<DeadLetter>,
+}
+
+impl Staged {
+    /// Takes note of records that the sink has staged or rejected.
+    pub(super) fn add(&mut self, records: &[Incoming], rejected: &[Rejected], stage: &str) {
+        for record in records {
+            let partition = record.topic_partition();
+            self.first.entry(partition.clone()).or_insert(record.offset);
+            self.next.insert(partition, record.offset + 1);
+            self.bytes += record.size();
+        }
+        self.records += records.len();
+        self.since.get_or_insert_with(Instant::now);
+        let refused = rejected.iter().filter_map(|refused| Some((records.get(refused.index)?, refused)));
+        self.letters.extend(refused.map(|(record, refused)| letter(record, refused, stage)));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+}
+
+fn letter(record: &Incoming, refused: &Rejected, stage: &str) -> DeadLetter {
+    let headers = record.headers.iter().map(|(name, value)| (name.clone(), value.to_vec()));
+    DeadLetter {
+        topic: record.topic.to_string(),
+        partition: record.partition,
+        offset: record.offset,
+        stage: stage.to_owned(),
+        reason: refused.reason,
+        error: refused.error.clone(),
+        first_seen: now_micros(),
+        key: record.key.as_ref().map(|key| key.to_vec()),
+        value: record.value.as_ref().map(|value| value.to_vec()),
+        headers: headers.collect(),
+    }
+}

@@ -1,1 +1,0 @@
-//! Records that could not be processed, kept with their reason.

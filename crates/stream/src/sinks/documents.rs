@@ -1,1 +1,0 @@
-//! Change events to the mirrors in the document store.
