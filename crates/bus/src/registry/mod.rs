@@ -1,6 +1,7 @@
 //! Schemas by id and by subject: the client of any Confluent-compatible registry, and the one that
 //! is built in.
 
+mod api;
 mod client;
 mod compatibility;
 mod log;
@@ -9,4 +10,4 @@ mod state;
 
 pub use client::{RegistryClient, RegistryError, RegistryOptions};
 pub use compatibility::CompatibilityLevel;
-pub use server::{RegistryServer, RegistryServerError, RegistryServerOptions};
+pub use server::{BoundRegistryServer, RegistryServer, RegistryServerError, RegistryServerOptions};

@@ -1,9 +1,24 @@
 //! The built-in schema registry: what change data capture needs of Confluent's REST API.
+//!
+//! One writer: one process runs this role. Registrations are taken one after the other, so two
+//! concurrent ones of the same schema get the same id.
 
+use super::api;
+use super::compatibility::ParsedSchema;
+use super::log::SchemaLog;
+use super::state::{Record, Registration, State};
 use crate::{Bus, BusError};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+
+/// Pause between tries to reach the broker at the start.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where the built-in registry listens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,7 +46,7 @@ pub enum RegistryServerError {
     Serve(std::io::Error),
 }
 
-/// The registry's server: one writer of the topic `_schemas`.
+/// The registry's server.
 #[derive(Debug)]
 pub struct RegistryServer {
     options: RegistryServerOptions,
@@ -45,13 +60,131 @@ impl RegistryServer {
         RegistryServer { options, bus }
     }
 
-    /// Reads `_schemas` and serves until `shutdown`.
+    /// Binds its address; from here on clients wait instead of being refused.
     ///
     /// # Errors
-    /// [`RegistryServerError`] where it cannot listen, or cannot read or write its topic.
+    /// [`RegistryServerError::Listen`].
+    pub async fn bind(self) -> Result<BoundRegistryServer, RegistryServerError> {
+        let address = self.options.listen;
+        let listen = |source| RegistryServerError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "schema registry listens beyond this machine and asks nobody who he is");
+        }
+        Ok(BoundRegistryServer { server: self, listener, address })
+    }
+
+    /// Binds, reads `_schemas` and serves until `shutdown`.
+    ///
+    /// # Errors
+    /// As [`RegistryServer::bind`] and [`BoundRegistryServer::run`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RegistryServerError> {
-        let _ = (&self.options, &self.bus);
-        shutdown.cancelled().await;
+        self.bind().await?.run(shutdown).await
+    }
+}
+
+/// A registry that has its address.
+#[derive(Debug)]
+pub struct BoundRegistryServer {
+    server: RegistryServer,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl BoundRegistryServer {
+    /// The address, with the port that was chosen where the options say 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Reads `_schemas`, waiting for the broker if need be, and serves until `shutdown`.
+    ///
+    /// # Errors
+    /// [`RegistryServerError`] where it cannot read or make its topic.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RegistryServerError> {
+        let opened = tokio::select! {
+            opened = open(&self.server) => opened?,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        tracing::info!(address = %self.address, "schema registry ready");
+        axum::serve(self.listener, api::router(Arc::new(opened)))
+            .with_graceful_shutdown(shutdown.cancelled_owned())
+            .await
+            .map_err(RegistryServerError::Serve)
+    }
+}
+
+async fn open(server: &RegistryServer) -> Result<Registry, BusError> {
+    loop {
+        match SchemaLog::open(&server.bus, server.options.replication).await {
+            Ok((log, state)) => return Ok(Registry { log: Mutex::new(log), state: RwLock::new(state) }),
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "schema registry waits for the broker");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The state, and the log that every change of it goes through.
+pub(super) struct Registry {
+    log: Mutex<SchemaLog>,
+    state: RwLock<State>,
+}
+
+impl Registry {
+    /// Looks at the state.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read())
+    }
+
+    /// Registers a canonical schema; the inner error says what is incompatible.
+    pub(super) async fn register(
+        &self,
+        subject: &str,
+        schema: &str,
+        parsed: &ParsedSchema,
+    ) -> Result<Result<u32, Vec<String>>, BusError> {
+        // Nearly all registrations are of known schemas and need not queue.
+        if let Some(known) = self.read(|state| state.lookup(subject, schema)) {
+            return Ok(Ok(known.id));
+        }
+        let mut log = self.log.lock().await;
+        self.refresh(&mut log).await?;
+        let decision = self.read(|state| state.register(subject, schema, parsed));
+        match decision {
+            Registration::Known(id) => Ok(Ok(id)),
+            Registration::Incompatible(violations) => Ok(Err(violations)),
+            Registration::New(id, record) => {
+                self.write(&mut log, &record).await?;
+                tracing::info!(subject, id, "schema registered");
+                Ok(Ok(id))
+            }
+        }
+    }
+
+    /// Writes a record that needs no decision.
+    pub(super) async fn record(&self, record: &Record) -> Result<(), BusError> {
+        let mut log = self.log.lock().await;
+        self.refresh(&mut log).await?;
+        self.write(&mut log, record).await
+    }
+
+    async fn refresh(&self, log: &mut SchemaLog) -> Result<(), BusError> {
+        if log.is_stale() {
+            let state = log.reopen().await?;
+            *self.state.write() = state;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, log: &mut SchemaLog, record: &Record) -> Result<(), BusError> {
+        log.append(record).await?;
+        let applied = self.state.write().apply(record.key.as_bytes(), Some(record.value.as_bytes()));
+        debug_assert!(applied.is_ok(), "own record");
         Ok(())
     }
 }
