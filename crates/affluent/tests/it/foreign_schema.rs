@@ -45,7 +45,10 @@ async fn the_tables_of_pgbench_are_captured_by_configuration_alone() {
 async fn pgbench(database: &Database, arguments: &[&str]) {
     let mut command = Command::new(Postgres::shared().bin().join("pgbench"));
     command.args(arguments).arg(&database.name).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("PGHOST", &database.host).env("PGPORT", database.port.to_string()).env("PGUSER", &database.user);
+    command
+        .env("PGHOST", &database.host)
+        .env("PGPORT", database.port.to_string())
+        .env("PGUSER", &database.user);
     let output = tokio::time::timeout(LIMIT, command.output()).await.expect("pgbench ends in time").unwrap();
     assert!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
 }

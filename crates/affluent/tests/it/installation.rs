@@ -41,7 +41,6 @@ pub(crate) enum Shell {
 pub(crate) struct Installation {
     directory: PathBuf,
     http: u16,
-    slot: String,
     shell: Shell,
     child: Option<Child>,
     started: Instant,
@@ -60,7 +59,7 @@ impl Installation {
     /// The same with its data elsewhere.
     pub(crate) fn with_data_in(data: &Path, directory: PathBuf, database: &Database, cdc: &str) -> Self {
         let [http, broker, registry] = free_ports();
-        let slot = database.name.clone();
+        let slot = &database.name;
         let config = format!(
             "data_dir = {data:?}\n\
              [cdc]\n{cdc}\nconnection = {url:?}\nslot = {slot:?}\npublication = {slot:?}\n\
@@ -73,25 +72,13 @@ impl Installation {
             url = database.url,
         );
         std::fs::write(directory.join("affluent.toml"), config).unwrap();
-        Installation {
-            directory,
-            http,
-            slot,
-            shell: Shell::None,
-            child: None,
-            started: Instant::now(),
-            runs: 0,
-        }
+        Installation { directory, http, shell: Shell::None, child: None, started: Instant::now(), runs: 0 }
     }
 
     /// The way to start it from now on.
     pub(crate) fn through(mut self, shell: Shell) -> Self {
         self.shell = shell;
         self
-    }
-
-    pub(crate) fn slot(&self) -> &str {
-        &self.slot
     }
 
     fn config(&self) -> PathBuf {
@@ -219,7 +206,8 @@ impl Installation {
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&mut self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
     }
@@ -239,7 +227,11 @@ impl Installation {
         let _ = writeln!(out, "{err}");
         match ended {
             Ok(status) => (status, out),
-            Err(_) => panic!("`affluent {}` takes longer than {limit:?}: {out}\n{}", arguments.join(" "), self.tail()),
+            Err(_) => panic!(
+                "`affluent {}` takes longer than {limit:?}: {out}\n{}",
+                arguments.join(" "),
+                self.tail()
+            ),
         }
     }
 

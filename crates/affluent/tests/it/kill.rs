@@ -149,7 +149,8 @@ impl Trial {
             if let Some(status) = self.provoke(patience).await {
                 let expected = format!("name={name:?}");
                 let said = self.installation.log();
-                let line = said.lines().rev().take(200).find(|line| line.contains("failpoint aborts the process"));
+                let line =
+                    said.lines().rev().take(200).find(|line| line.contains("failpoint aborts the process"));
                 assert!(
                     line.is_some_and(|line| line.contains(&expected) || line.contains(name)),
                     "{name}: ended with {status}, not at the failpoint\n{}",

@@ -72,6 +72,9 @@ pub(crate) async fn stir(database: &Database, round: u32) {
         client.batch_execute(&sql).await.unwrap();
     }
     if round % 6 == 5 {
-        client.batch_execute(&format!("truncate {table}; insert into {table} (note) values ('new')")).await.unwrap();
+        client
+            .batch_execute(&format!("truncate {table}; insert into {table} (note) values ('new')"))
+            .await
+            .unwrap();
     }
 }

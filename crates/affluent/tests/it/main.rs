@@ -1,5 +1,13 @@
-//! The binary as its users meet it: called, configured wrongly, started, stopped.
+//! The binary as its users meet it: called, configured wrongly, started, stopped, killed, left without
+//! its database or its disk.
+#![allow(clippy::unwrap_used)] // a helper of a test may fail the test, too
+#![allow(clippy::print_stderr)] // figures of a round, seen with --nocapture
 
 mod cli;
+mod foreign_schema;
+mod installation;
+mod kill;
+mod load;
+mod outages;
 mod platform;
 mod up;
