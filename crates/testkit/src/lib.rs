@@ -3,9 +3,11 @@
 //! Nothing here is a mock. What is started here belongs to this process and goes with it, also when
 //! it is killed: see [`postgres`].
 
+pub mod broker;
 pub mod payments;
 pub mod postgres;
 
+pub use broker::Broker;
 pub use postgres::{Database, Postgres, PostgresError, PostgresOptions, Stop};
 
 /// A name no other test uses: `name` and the first part of a fresh UUID, in the characters that
