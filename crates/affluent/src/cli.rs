@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{bench, config, roles, status};
+use crate::{bench, config, dead_letters, roles, status};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Status(status::Args),
     /// Check the configuration, or show what is in force
     Config(config::Args),
+    /// List, show or replay quarantined records
+    DeadLetters(dead_letters::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod cli;
 mod config;
+mod dead_letters;
 mod http;
 mod output;
 mod platform;
@@ -34,6 +35,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => roles::run(&args, configured(file)?),
         Command::Status(args) => runtime()?.block_on(status::run(args, &configured(file)?, format)),
         Command::Config(args) => config::run(&args, file, format),
+        Command::DeadLetters(args) => runtime()?.block_on(dead_letters::run(args, configured(file)?, format)),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
 }

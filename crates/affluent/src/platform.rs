@@ -10,6 +10,7 @@ use affluent_bus::{Admin, Bus, TopicPartition};
 use affluent_documents::{Backend, DocumentStore, DocumentsOptions, EmbeddedStore};
 use affluent_lake::Lake;
 use affluent_model::names::TOPIC_DEAD_LETTERS;
+use affluent_stream::dead_letters::{DeadLetters, Filter};
 use affluent_telemetry::health::Health;
 use affluent_telemetry::metrics_list::{self, PrometheusHandle};
 use anyhow::Context as _;
@@ -31,7 +32,9 @@ pub(crate) struct Platform {
     registry: RegistryClient,
     health: Health,
     started: Instant,
-    admin: OnceLock<Admin>,
+    admin: OnceCell<Admin>,
+    /// End of the topic at the last count, and the count.
+    dead_letters: Mutex<Option<(i64, u64)>>,
     documents: OnceCell<Arc<dyn DocumentStore>>,
     lake: OnceCell<Lake>,
     /// Opened before the runtime starts; the broker's role takes it.
@@ -71,7 +74,8 @@ impl Platform {
             config,
             health: Health::default(),
             started: Instant::now(),
-            admin: OnceLock::new(),
+            admin: OnceCell::new(),
+            dead_letters: Mutex::new(None),
             documents: OnceCell::new(),
             lake: OnceCell::new(),
             broker: Mutex::new(broker),
@@ -140,25 +144,27 @@ impl Platform {
         Ok(self.lake.get_or_try_init(open).await.context("open the lake")?.clone())
     }
 
-    /// Records in the dead letters; absent where the bus does not answer in time.
+    /// Dead letters that wait; absent where the bus does not answer in time.
     pub(crate) async fn dead_letters_count(&self) -> Option<u64> {
         tokio::time::timeout(COUNT_TIMEOUT, self.count_dead_letters()).await.ok()?.ok()
     }
 
+    /// Replayed letters are tombstones until compaction, so the records themselves are counted, but
+    /// only again when there are new ones.
     async fn count_dead_letters(&self) -> anyhow::Result<u64> {
-        let admin = match self.admin.get() {
-            Some(admin) => admin,
-            None => {
-                let admin = self.bus.admin()?;
-                self.admin.get_or_init(|| admin)
-            }
-        };
-        let mut count = 0;
+        let admin = self.admin.get_or_try_init(|| async { self.bus.admin() }).await?;
+        let mut end = 0;
         for partition in 0..admin.partitions(TOPIC_DEAD_LETTERS).await?.unwrap_or(0) {
-            let (first, next) = admin.watermarks(&TopicPartition::new(TOPIC_DEAD_LETTERS, partition)).await?;
-            count += u64::try_from(next - first).unwrap_or_default();
+            end += admin.watermarks(&TopicPartition::new(TOPIC_DEAD_LETTERS, partition)).await?.1;
         }
-        Ok(count)
+        if let Some((counted_at, count)) = *self.dead_letters.lock()
+            && counted_at == end
+        {
+            return Ok(count);
+        }
+        let waiting = DeadLetters::new(self.bus.clone())?.list(&Filter::default()).await?.len() as u64;
+        *self.dead_letters.lock() = Some((end, waiting));
+        Ok(waiting)
     }
 
     /// True once: `--accept-gap` and `--resnapshot` hold for the first start of the source, not for

@@ -21,7 +21,9 @@ use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
 use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
+use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_stream::cdc::CdcOptions;
+use affluent_stream::consume::ConsumeOptions;
 use affluent_telemetry::logs::LogFormat;
 use layers::Layers;
 use serde::Deserialize;
@@ -46,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) registry_server: RegistryServerOptions,
     pub(crate) documents: DocumentsOptions,
     pub(crate) lake: LakeOptions,
+    pub(crate) sink_documents: ConsumeOptions,
+    pub(crate) sink_lake: ConsumeOptions,
     pub(crate) http: HttpOptions,
     pub(crate) log: LogOptions,
 }
@@ -78,7 +82,7 @@ impl Config {
         let mut sections = Sections { values: layers.resolved(env)?, layers };
         // Absent from here on means the embedded broker; the bus itself has another default.
         let bootstrap_servers = layers_text(&sections.values, "bus", "bootstrap_servers");
-        let config = Config {
+        let mut config = Config {
             data_dir: sections.take("data_dir")?,
             cdc: sections.take("cdc")?,
             bus: BusOptions { bootstrap_servers, ..sections.take("bus")? },
@@ -87,9 +91,12 @@ impl Config {
             registry_server: sections.take("registry_server")?,
             documents: sections.take("documents")?,
             lake: sections.take("lake")?,
+            sink_documents: sections.take("sink_documents")?,
+            sink_lake: sections.take("sink_lake")?,
             http: sections.take("http")?,
             log: sections.take("log")?,
         };
+        config.fill_topics();
         config.check()?;
         Ok(config)
     }
@@ -100,9 +107,27 @@ impl Config {
         Self::from_layers(&Layers::new(DEFAULTS)?, &|_| None)
     }
 
+    /// The sinks read what the source writes, where they are not told otherwise.
+    fn fill_topics(&mut self) {
+        // `source.schema.table`: neither the source's own topics, nor another source's whose name begins alike.
+        let changes = format!("^{}\\.[^.]+\\.[^.]+$", self.cdc.source.replace('.', "\\."));
+        if self.sink_documents.topics.is_empty() {
+            self.sink_documents.topics = vec![changes.clone()];
+        }
+        if self.sink_lake.topics.is_empty() {
+            self.sink_lake.topics = vec![changes, format!("^{TOPIC_DEAD_LETTERS}$")];
+        }
+    }
+
     /// What no section can know alone.
     fn check(&self) -> Result<(), ConfigError> {
-        self.http.check().map_err(|message| ConfigError::Invalid { message })
+        self.http.check().map_err(|message| ConfigError::Invalid { message })?;
+        for (section, options) in [("sink_documents", &self.sink_documents), ("sink_lake", &self.sink_lake)] {
+            options
+                .check()
+                .map_err(|problem| ConfigError::Invalid { message: format!("{section}.{problem}") })?;
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,17 @@ fn defaults_are_the_defaults_of_the_options() {
     config.bus.bootstrap_servers = BusOptions::default().bootstrap_servers;
     assert_eq!(config.cdc.protect.len(), 4);
     config.cdc.protect.clear();
+    // Groups and topics have no default of their own; the lake trades freshness for file size.
+    assert_eq!(config.sink_lake.commit_interval_ms, 1000);
+    for options in [&mut config.sink_documents, &mut config.sink_lake] {
+        assert!(!options.group.is_empty() && options.topics[0].contains("oltp"), "{options:?}");
+        *options = ConsumeOptions {
+            group: String::new(),
+            topics: Vec::new(),
+            commit_interval_ms: 0,
+            ..options.clone()
+        };
+    }
     // The parts name the same directory as we do, where they name one.
     assert_eq!(config.documents.embedded.path.take(), Some("data/documents".into()));
     for (section, found, expected) in [
@@ -35,6 +46,8 @@ fn defaults_are_the_defaults_of_the_options() {
         ("registry_server", debug(&config.registry_server), debug(RegistryServerOptions::default())),
         ("documents", debug(&config.documents), debug(DocumentsOptions::default())),
         ("lake", debug(&config.lake), debug(LakeOptions::default())),
+        ("sink_documents", debug(&config.sink_documents), debug(ConsumeOptions::default())),
+        ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),
         ("log", debug(&config.log), debug(LogOptions::default())),
     ] {

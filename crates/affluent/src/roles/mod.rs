@@ -74,6 +74,14 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::api(platform, shutdown)),
     },
     Role {
+        name: "sink-documents",
+        about: "changes into the mirrors of the document store",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::sink_documents(platform, shutdown)),
+    },
+    Role {
         name: "cdc",
         about: "the changes of the PostgreSQL named in [cdc]",
         phase: Phase::Source,

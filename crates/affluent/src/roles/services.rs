@@ -4,7 +4,11 @@ use super::supervise::RoleError;
 use crate::http;
 use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
+use affluent_documents::DocumentStore;
+use affluent_model::time::now_micros;
 use affluent_stream::cdc::CdcService;
+use affluent_stream::consume::{ConsumeError, ConsumeService};
+use affluent_stream::sinks::documents::DocumentsSink;
 use affluent_telemetry::health::State;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the registry is asked whether it answers, while it starts.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
+/// Pause between two searches for documents whose time is over.
+const EXPIRE_PAUSE: Duration = Duration::from_secs(30);
 
 /// The embedded broker. Its errors need a person: a full disk, a foreign log, a taken port.
 pub(super) async fn broker(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
@@ -50,6 +56,47 @@ pub(super) async fn api(platform: Arc<Platform>, shutdown: CancellationToken) ->
     let listener = http::bind(&platform.config().http).map_err(|error| RoleError::new(error, false))?;
     platform.health().set("api", State::Ready);
     http::serve(platform, listener, shutdown).await.map_err(|error| RoleError::new(error, true))
+}
+
+/// The mirrors, and the expiry of what is over. The consume loop reports its own health.
+pub(super) async fn sink_documents(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let store = platform.documents().await.map_err(RoleError::from_store)?;
+    let sink = DocumentsSink::new(Arc::clone(&store), Some(platform.registry().clone()));
+    let options = platform.config().sink_documents.clone();
+    let (bus, health) = (platform.bus().clone(), platform.health().clone());
+    let service = ConsumeService::new(sink, bus, options, "cdc", health).map_err(consume_error)?;
+    let upkeep = shutdown.child_token();
+    let expiring = tokio::spawn(expire(store, upkeep.clone()));
+    let ended = service.run(shutdown).await.map_err(consume_error);
+    upkeep.cancel();
+    expiring.abort();
+    ended
+}
+
+/// Removes documents and tombstones whose time is over.
+async fn expire(store: Arc<dyn DocumentStore>, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        match store.expire(now_micros()).await {
+            // A bounded number a call: there may be more.
+            Ok(1..) => tokio::task::yield_now().await,
+            Ok(0) => tokio::time::sleep(EXPIRE_PAUSE).await,
+            Err(error) => {
+                tracing::warn!(%error, "documents could not be expired; trying again");
+                tokio::time::sleep(EXPIRE_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn consume_error(error: ConsumeError) -> RoleError {
+    let passing = match &error {
+        ConsumeError::Bus { source, .. } => source.is_passing(),
+        ConsumeError::Options { .. } | ConsumeError::Sink { .. } => false,
+    };
+    RoleError::new(error, passing)
 }
 
 /// Change data capture. It reports its own health.

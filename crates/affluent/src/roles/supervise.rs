@@ -3,6 +3,7 @@
 //!
 //! What is decided is in [`decide`], a pure function; [`supervise`] carries it out.
 
+use affluent_documents::DocumentError;
 use affluent_telemetry::health::{Health, State};
 use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
@@ -29,6 +30,12 @@ impl RoleError {
     /// `Passing` where `passing`, else `Fatal`.
     pub(crate) fn new(error: impl Into<anyhow::Error>, passing: bool) -> Self {
         if passing { RoleError::Passing(error.into()) } else { RoleError::Fatal(error.into()) }
+    }
+
+    /// An error of opening the document store: passing where the store says so.
+    pub(crate) fn from_store(error: anyhow::Error) -> Self {
+        let passing = error.downcast_ref::<DocumentError>().is_some_and(DocumentError::is_passing);
+        RoleError::new(error, passing)
     }
 }
 
