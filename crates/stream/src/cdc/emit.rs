@@ -5,6 +5,7 @@
 
 use super::relation::Shape;
 use super::{CdcError, CdcOptions};
+use crate::dead_letters;
 use affluent_bus::codec::{ChangeEncoder, EncodedRecord};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{BusError, Outgoing, Producer, partition_for};
@@ -140,7 +141,14 @@ impl Emitter {
                 (HEADER_EVENT_TYPE.to_owned(), shape.event_type(*op).to_vec()),
             ],
         };
-        Ok(self.producer.send(super::letter::record(&letter)).await?)
+        match self.producer.send(dead_letters::outgoing(&letter)).await {
+            Err(BusError::TooLarge { .. }) => {
+                let error = format!("{}; the row itself is too large to be kept", letter.error);
+                let letter = DeadLetter { value: None, error, ..letter };
+                Ok(self.producer.send(dead_letters::outgoing(&letter)).await?)
+            }
+            sent => Ok(sent?),
+        }
     }
 }
 

@@ -18,7 +18,6 @@ pub mod decode;
 mod emit;
 mod error;
 mod identity;
-mod letter;
 mod options;
 mod protect;
 mod publish;

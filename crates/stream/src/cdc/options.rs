@@ -259,13 +259,13 @@ mod tests {
     fn mistakes_are_named() {
         let good = CdcOptions { connection: "host=localhost".into(), ..CdcOptions::default() };
         assert!(good.check().is_ok());
-        let cases: Vec<(&str, Box<dyn Fn(&mut CdcOptions)>)> = vec![
-            ("cdc.slot", Box::new(|o| o.slot = "Bad-Slot".into())),
-            ("cdc.tables", Box::new(|o| o.tables = vec!["customers".into()])),
-            ("cdc.source", Box::new(|o| o.source = "a b".into())),
-            ("cdc.connection", Box::new(|o| o.connection.clear())),
-            ("cdc.protect_key", Box::new(|o| drop(o.protect.insert("a.b.c".into(), Protection::Hash)))),
-            ("cdc.protect", Box::new(|o| drop(o.protect.insert("b.c".into(), Protection::Mask)))),
+        let cases: Vec<(&str, fn(&mut CdcOptions))> = vec![
+            ("cdc.slot", |o| o.slot = "Bad-Slot".into()),
+            ("cdc.tables", |o| o.tables = vec!["customers".into()]),
+            ("cdc.source", |o| o.source = "a b".into()),
+            ("cdc.connection", |o| o.connection.clear()),
+            ("cdc.protect_key", |o| _ = o.protect.insert("a.b.c".into(), Protection::Hash)),
+            ("cdc.protect", |o| _ = o.protect.insert("b.c".into(), Protection::Mask)),
         ];
         for (key, spoil) in cases {
             let mut options = good.clone();

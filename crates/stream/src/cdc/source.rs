@@ -16,8 +16,10 @@ use super::protect::Protector;
 use super::publish::{Context, Publisher};
 use super::spill::Spill;
 use super::{CdcError, CdcOptions, checkpoint, slot, snapshot, upkeep};
+use crate::dead_letters;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Bus, Producer, ProducerOptions};
+use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_telemetry::health::{Health, State};
 use affluent_telemetry::{failpoint, metrics_list};
 use std::path::PathBuf;
@@ -99,8 +101,9 @@ impl Source {
         slot::check_server(catalog.client().await?).await?;
         let timeout = slot::wal_sender_timeout(catalog.client().await?).await?;
 
+        admin.ensure_topic(TOPIC_DEAD_LETTERS, &dead_letters::topic_spec()).await?;
         let mut wire = Wire::connect(&self.address).await?;
-        let background = self.bus.producer(ProducerOptions::default())?;
+        let background = self.bus.producer(producer_options())?;
         let begun = begin::begin(self, &options, &admin, &background, &mut catalog, &mut wire).await?;
         let Begun { checkpoints, identity, acked, planned } = begun;
 
@@ -135,7 +138,7 @@ impl Source {
             protector: Arc::clone(&self.protector),
             fill_until: snapshot::fill_until(&now.tables),
         };
-        let producer = self.bus.producer(ProducerOptions::default())?;
+        let producer = self.bus.producer(producer_options())?;
         let acks = Arc::new(Acks::default());
         let emitter = Emitter::new(producer.clone(), &options, self.registry.clone(), self.health.clone());
         let publisher = Publisher::new(context.clone(), catalog, emitter, Arc::clone(&acks)).await?;
@@ -185,6 +188,11 @@ impl Source {
             ending,
         })
     }
+}
+
+/// Records are bounded by `max_record_bytes`, dead letters by their topic.
+fn producer_options() -> ProducerOptions {
+    ProducerOptions { max_message_bytes: dead_letters::DEAD_LETTER_BYTES_MAX, ..ProducerOptions::default() }
 }
 
 /// A run whose tasks are going.

@@ -136,7 +136,7 @@ mod tests {
             (1020, base('A', 603, ',')),
             (1231, base('A', 1700, ',')),
             (9000, PgType { kind: 'd', base: 1700, base_modifier: (10 << 16 | 2) + 4, ..PgType::default() }),
-            (9001, PgType { kind: 'e', ..PgType::default() }),
+            (9001, PgType { kind: 'e', delimiter: ',', ..PgType::default() }),
             (9002, base('A', 9001, ',')),
             (9003, PgType { kind: 'd', base: 9000, base_modifier: -1, ..PgType::default() }),
             (9004, PgType { kind: 'd', base: 9004, base_modifier: -1, ..PgType::default() }),

@@ -1,0 +1,7 @@
+//! Change capture against a real PostgreSQL and a real broker: what is in the topics is compared
+//! with what was done in the tables.
+
+mod gaps;
+mod rig;
+mod snapshots;
+mod streaming;

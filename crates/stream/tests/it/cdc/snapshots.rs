@@ -1,0 +1,180 @@
+//! Reading the tables themselves.
+
+use super::rig::{Rig, run};
+use affluent_model::{Op, Position, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[test]
+fn rows_that_were_there_are_read_once_before_all_changes() {
+    run(async {
+        let sql = "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+            INSERT INTO items SELECT i, 'n' || i FROM generate_series(1, 20000) i;
+            CREATE TABLE parts (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+            CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+            CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+            INSERT INTO parts SELECT i, '2024-01-01'::date + i FROM generate_series(1, 50) i;
+            CREATE TABLE bare (line text); INSERT INTO bare SELECT 'x' FROM generate_series(1, 500)";
+        let mut rig = Rig::new(sql).await;
+        rig.options.snapshot.chunk_rows = 1000;
+        rig.start_ready().await;
+        rig.sql("INSERT INTO parts VALUES (1000, '2024-01-05')").await;
+        let rows = rig.await_rows("items", 20_000).await;
+        let ids: BTreeSet<String> = rows.iter().map(|r| r.column("id").to_text()).collect();
+        assert_eq!((rows.len(), ids.len()), (20_000, 20_000));
+        let chunks: BTreeSet<_> = rows.iter().map(|r| r.header("chunk")).collect();
+        assert!(chunks.len() > 10, "{chunks:?}");
+        let positions: BTreeSet<Position> =
+            rows.iter().map(|r| r.header("position").unwrap().parse().unwrap()).collect();
+        assert_eq!(positions.len(), 1);
+        assert_eq!(positions.first().unwrap().ordinal, 0);
+        assert_eq!(rig.await_rows("parts", 50).await.len(), 50);
+        assert_eq!(rig.await_changes("parts", 1).await.len(), 1);
+        assert_eq!(rig.await_rows("bare", 500).await.len(), 500);
+        rig.stop().await;
+        // Nothing is read again.
+        rig.start_ready().await;
+        rig.sql("INSERT INTO items VALUES (0, 'later')").await;
+        let changes = rig.await_changes("items", 1).await;
+        let change: Position = changes[0].header("position").unwrap().parse().unwrap();
+        assert!(&change > positions.last().unwrap());
+        assert_eq!(rig.await_rows("items", 20_000).await.len(), 20_000);
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn a_killed_snapshot_goes_on_without_repeating_a_row() {
+    run(async {
+        let sql = "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+            INSERT INTO items SELECT i, 'n' || i FROM generate_series(1, 60000) i;
+            CREATE TABLE bare (line text); INSERT INTO bare SELECT 'x' || i FROM generate_series(1, 5000) i";
+        let mut rig = Rig::new(sql).await;
+        rig.options.snapshot.chunk_rows = 4000;
+        let mut seen = Vec::new();
+        for goal in [10_000, 30_000, 45_000] {
+            rig.start();
+            rig.until(&format!("{goal} rows"), async |rig| rig.records("items").await.len() >= goal).await;
+            rig.kill().await;
+            seen.push(rig.records("items").await.len());
+        }
+        rig.start_ready().await;
+        let rows = rig.await_rows("items", 60_000).await;
+        let bare = rig.await_rows("bare", 5000).await;
+        rig.stop().await;
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        for row in rig.records("items").await {
+            *times.entry(row.column("id").to_text()).or_default() += 1;
+        }
+        assert_eq!(rows.len(), 60_000);
+        assert_eq!(times.len(), 60_000);
+        assert!(times.values().all(|&n| n == 1));
+        let lines: BTreeSet<String> = bare.iter().map(|r| r.column("line").to_text()).collect();
+        assert_eq!((bare.len(), lines.len()), (5000, 5000));
+        assert!(seen[0] < 60_000, "{seen:?}");
+    });
+}
+
+#[test]
+fn a_table_added_later_is_read_while_the_stream_goes_on() {
+    run(async {
+        let mut rig = Rig::new("CREATE TABLE first (id int PRIMARY KEY)").await;
+        rig.start_ready().await;
+        rig.sql("CREATE TABLE second (id int PRIMARY KEY, n int); INSERT INTO second SELECT i, 0 FROM generate_series(1, 3000) i").await;
+        for i in 0..20 {
+            rig.sql(&format!("INSERT INTO first VALUES ({i}); UPDATE second SET n = n + 1 WHERE id <= 100"))
+                .await;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        let rows = rig.await_rows("second", 3000).await;
+        assert!(
+            rows.iter()
+                .all(|r| r.change.as_ref().unwrap().source.snapshot == affluent_model::Snapshot::Incremental)
+        );
+        rig.await_changes("first", 20).await;
+        // The newest record of every row says what the table says.
+        rig.sql("UPDATE second SET n = 100 WHERE id = 1").await;
+        rig.until("the end", async |rig| {
+            rig.changes("second").await.iter().any(|r| r.column("n") == Value::Int(100))
+        })
+        .await;
+        let mut newest: BTreeMap<String, (Position, Value)> = BTreeMap::new();
+        for record in rig.records("second").await.iter().filter(|r| r.op().is_some()) {
+            let position: Position = record.header("position").unwrap().parse().unwrap();
+            let entry = newest.entry(record.column("id").to_text()).or_insert((position, Value::Null));
+            if position >= entry.0 {
+                *entry = (position, record.column("n"));
+            }
+        }
+        assert_eq!(newest.len(), 3000);
+        for (id, (_, n)) in newest {
+            let expected = if id == "1" {
+                100
+            } else if id.parse::<i64>().unwrap() <= 100 {
+                20
+            } else {
+                0
+            };
+            assert_eq!(n, Value::Int(expected), "{id}");
+        }
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn values_that_the_stream_leaves_out_are_complete_during_the_snapshot() {
+    run(async {
+        let sql = "CREATE TABLE docs (id int PRIMARY KEY, n int, body text);
+            ALTER TABLE docs ALTER body SET STORAGE EXTERNAL;
+            INSERT INTO docs SELECT i, 0, repeat('x', 3000) FROM generate_series(1, 3000) i";
+        let mut rig = Rig::new(sql).await;
+        rig.options.snapshot.chunk_rows = 200;
+        let writer = rig.database.connect().await.unwrap();
+        let writing = tokio::spawn(async move {
+            for i in 0..300 {
+                let id = i * 7 % 3000 + 1;
+                let sql = format!(
+                    "UPDATE docs SET n = n + 1 WHERE id = {id}; UPDATE docs SET id = id + 10000 WHERE id = {}",
+                    id + 1
+                );
+                writer.batch_execute(&sql).await.unwrap();
+            }
+        });
+        rig.start_ready().await;
+        writing.await.unwrap();
+        rig.sql("INSERT INTO docs VALUES (-1, 0, 'end')").await;
+        rig.until("the end", async |rig| {
+            rig.changes("docs").await.iter().any(|r| r.column("id") == Value::Int(-1))
+        })
+        .await;
+        rig.await_rows("docs", 2600).await;
+        // Apply as a store that takes only newer positions would.
+        let mut mirror: BTreeMap<String, (Position, Option<(Value, Value)>)> = BTreeMap::new();
+        for record in rig.records("docs").await {
+            let Some(change) = record.change.clone() else { continue };
+            let position = change.source.position;
+            let id = record.column("id").to_text();
+            let stored = mirror.get(&id);
+            if stored.is_some_and(|(p, _)| *p >= position) {
+                continue;
+            }
+            let next = match change.op {
+                Op::Delete => None,
+                _ if change.unchanged.is_empty() => Some((record.column("n"), record.column("body"))),
+                _ => {
+                    let body =
+                        stored.and_then(|(_, row)| row.as_ref()).map_or(Value::Null, |row| row.1.clone());
+                    Some((record.column("n"), body))
+                }
+            };
+            mirror.insert(id, (position, next));
+        }
+        let rows = rig.client.query("SELECT id::text, n, body FROM docs", &[]).await.unwrap();
+        let alive = mirror.iter().filter(|(_, (_, row))| row.is_some()).count();
+        assert_eq!(alive, rows.len());
+        for row in rows {
+            let (id, n, body): (String, i32, String) = (row.get(0), row.get(1), row.get(2));
+            assert_eq!(mirror[&id].1, Some((Value::Int(n.into()), Value::Text(body))), "{id}");
+        }
+        rig.stop().await;
+    });
+}
