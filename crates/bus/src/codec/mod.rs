@@ -24,6 +24,8 @@ mod envelope;
 mod json;
 mod numbers;
 mod source_facts;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use decoder::{ChangeDecoder, decode_with_schema};

@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) queue: VecDeque<Incoming>,
     pub(super) bytes: usize,
     pub(super) rebalance: Option<Rebalance>,
+    /// Partitions that were given up before the caller saw it.
+    pub(super) given_up: Vec<TopicPartition>,
     pub(super) commands: VecDeque<Command>,
     /// The next offset of each assigned partition that `poll_batch` will return.
     pub(super) positions: BTreeMap<TopicPartition, i64>,
@@ -83,10 +85,20 @@ impl State {
 
     /// The rebalance event that the caller has to see first, if there is one.
     pub(super) fn take_event(&mut self) -> Option<Polled> {
+        if !self.given_up.is_empty() {
+            return Some(Polled::Revoked(std::mem::take(&mut self.given_up)));
+        }
         let rebalance = self.rebalance.as_mut().filter(|r| r.stage == Stage::Announced)?;
         rebalance.stage = Stage::Delivered;
         let partitions = rebalance.partitions.clone();
         Some(if rebalance.assigned { Polled::Assigned(partitions) } else { Polled::Revoked(partitions) })
+    }
+
+    /// Ends the rebalance without the caller; he sees it afterwards.
+    pub(super) fn give_up_waiting(&mut self) {
+        if let Some(rebalance) = self.rebalance.take_if(|r| r.stage == Stage::Announced) {
+            self.given_up.extend(rebalance.partitions);
+        }
     }
 
     /// Moves records from the buffer to `batch` up to the limits; true when the batch is full.

@@ -8,6 +8,7 @@ use super::state::{Command, Rebalance, Shared, Stage};
 use crate::bus::log_line;
 use crate::{BusError, Incoming, TopicPartition};
 use bytes::{Bytes, BytesMut};
+use parking_lot::MutexGuard;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
@@ -62,7 +63,7 @@ impl ConsumerContext for Context {
         let assigned = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let partitions: Vec<_> =
             list.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect();
-        self.announce(assigned, &partitions, list);
+        self.announce(consumer, assigned, &partitions, list);
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let outcome = match (assigned, cooperative) {
             (true, true) => consumer.incremental_assign(list),
@@ -88,12 +89,20 @@ impl ConsumerContext for Context {
 impl Context {
     /// Shows the rebalance to the caller and waits until he has acted on it; fills in where
     /// assigned partitions shall start.
-    fn announce(&self, assigned: bool, partitions: &[TopicPartition], list: &mut TopicPartitionList) {
+    ///
+    /// Commands are served meanwhile: the caller may be waiting for one before he looks.
+    fn announce(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        assigned: bool,
+        partitions: &[TopicPartition],
+        list: &mut TopicPartitionList,
+    ) {
         let mut state = self.shared.state.lock();
         if !assigned {
             state.discard(partitions);
         }
-        if partitions.is_empty() || state.stop {
+        if partitions.is_empty() || state.stop || state.error.is_some() {
             return;
         }
         state.rebalance = Some(Rebalance {
@@ -104,14 +113,14 @@ impl Context {
         });
         self.shared.ready.notify_one();
         let deadline = Instant::now() + REVOKE_WAIT;
-        loop {
-            let waiting = state.rebalance.as_ref().is_some_and(|r| r.stage != Stage::Acknowledged);
-            if !waiting || state.stop {
-                break;
+        while state.rebalance.as_ref().is_some_and(|r| r.stage != Stage::Acknowledged) && !state.stop {
+            for command in std::mem::take(&mut state.commands) {
+                MutexGuard::unlocked(&mut state, || execute(consumer, &self.shared, command));
             }
-            let timeout = self.shared.space.wait_for(&mut state, Duration::from_secs(1)).timed_out();
-            if timeout && !assigned && Instant::now() > deadline {
+            let timed_out = self.shared.space.wait_for(&mut state, Duration::from_secs(1)).timed_out();
+            if timed_out && !assigned && Instant::now() > deadline {
                 tracing::warn!(?partitions, "revocation not acknowledged in time, partitions given up");
+                state.give_up_waiting();
                 break;
             }
         }
