@@ -78,6 +78,16 @@ impl Config {
         Self::from_layers(&read_layers(file)?, &|name| std::env::var(name).ok())
     }
 
+    /// As [`Config::load`], with `settings` (TOML) over all the rest; `origin` names them in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_with(file: Option<&Path>, settings: &str, origin: &str) -> Result<Self, ConfigError> {
+        let mut layers = read_layers(file)?;
+        layers.add_file(settings, origin)?;
+        Self::from_layers(&layers, &|name| std::env::var(name).ok())
+    }
+
     fn from_layers(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut sections = Sections { values: layers.resolved(env)?, layers };
         // Absent from here on means the embedded broker; the bus itself has another default.
@@ -122,6 +132,12 @@ impl Config {
     /// What no section can know alone.
     fn check(&self) -> Result<(), ConfigError> {
         self.http.check().map_err(|message| ConfigError::Invalid { message })?;
+        if !self.cdc.connection.is_empty() {
+            let mut cdc = self.cdc.clone();
+            cdc.protect_key.get_or_insert_with(|| "is made at the first start".to_owned());
+            cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
+        }
+        self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [("sink_documents", &self.sink_documents), ("sink_lake", &self.sink_lake)] {
             options
                 .check()

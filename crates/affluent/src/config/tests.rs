@@ -167,6 +167,9 @@ fn errors_name_the_key_the_place_and_the_remedy() {
         ("[log]\nfilter = '${env:NO}'", ("", ""), &["log.filter", "shop.toml:2", "NO is not set"]),
         ("[log\n", ("", ""), &["shop.toml", "not valid TOML"]),
         ("", ("AFFLUENT__HTTP__MAX_CONCURRENT_REQUESTS", "x"), &["variable AFFLUENT__HTTP", "whole number"]),
+        ("[cdc]\nconnection = 'host=db'\ntables = ['orders']", ("", ""), &["cdc.tables", "`public.orders`"]),
+        ("[sink_lake]\ngroup = ' '\ncommit_records = 0", ("", ""), &["sink_lake.commit_records"]),
+        ("[lake]\nmanifests_max = 1", ("", ""), &["[lake]", "manifests_max"]),
         ("[http]\nlisten = '0.0.0.0:80'", ("", ""), &["http.listen", "reachable", "http.tokens"]),
         (
             "[[http.tokens]]\nname='a'\ntoken='short'\nroles=['read']",

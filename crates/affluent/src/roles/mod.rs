@@ -10,7 +10,7 @@ mod services;
 mod supervise;
 mod up;
 
-pub(crate) use running::Running;
+pub(crate) use running::{Running, all_ready};
 pub(crate) use up::{RunArgs, UpArgs, run, up};
 
 use crate::config::{Config, ConfigError};
@@ -80,6 +80,14 @@ pub(crate) const ROLES: &[Role] = &[
         awaited: false,
         unneeded: |_| None,
         start: |platform, shutdown| Box::pin(services::sink_documents(platform, shutdown)),
+    },
+    Role {
+        name: "sink-lake",
+        about: "every record into the raw tables of the lake, and the upkeep of their files",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::sink_lake(platform, shutdown)),
     },
     Role {
         name: "cdc",

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 /// How long others wait for the broker and the registry before they start regardless: they wait for
 /// them on their own, too.
 const AWAIT_READY: Duration = Duration::from_secs(20);
+/// How often health is looked at while waiting for it.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Metrics are folded this often, so that samples between two scrapes take bounded memory.
 const UPKEEP: Duration = Duration::from_secs(1);
 
@@ -148,7 +150,14 @@ async fn ready(health: &Health, names: &[&str]) {
     };
     let deadline = Instant::now() + AWAIT_READY;
     while !all_ready() && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// Waits until every role does its work.
+pub(crate) async fn all_ready(health: Health) {
+    while !health.is_ready() {
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 

@@ -5,10 +5,12 @@ use crate::http;
 use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
+use affluent_lake::MaintenanceService;
 use affluent_model::time::now_micros;
 use affluent_stream::cdc::CdcService;
 use affluent_stream::consume::{ConsumeError, ConsumeService};
 use affluent_stream::sinks::documents::DocumentsSink;
+use affluent_stream::sinks::lake::LakeSink;
 use affluent_telemetry::health::State;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +91,21 @@ async fn expire(store: Arc<dyn DocumentStore>, shutdown: CancellationToken) {
             }
         }
     }
+}
+
+/// The raw tables of the lake, and the upkeep of their files. The consume loop reports its own health.
+pub(super) async fn sink_lake(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let lake = platform.lake().await.map_err(|error| RoleError::new(error, false))?;
+    let sink = LakeSink::new(lake.clone(), Some(platform.registry().clone()));
+    let options = platform.config().sink_lake.clone();
+    let (bus, health) = (platform.bus().clone(), platform.health().clone());
+    let service = ConsumeService::new(sink, bus, options, "cdc", health).map_err(consume_error)?;
+    let upkeep = shutdown.child_token();
+    let keeping = tokio::spawn(MaintenanceService::new(lake).run(upkeep.clone()));
+    let ended = service.run(shutdown).await.map_err(consume_error);
+    upkeep.cancel();
+    keeping.abort();
+    ended
 }
 
 fn consume_error(error: ConsumeError) -> RoleError {

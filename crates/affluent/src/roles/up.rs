@@ -1,6 +1,6 @@
 //! `affluent up` and `affluent run`: from the command line to running roles and back.
 
-use super::{ROLES, Role, Running, needed, prepare};
+use super::{ROLES, Role, Running, all_ready, needed, prepare};
 use crate::config::Config;
 use crate::output::Exit;
 use crate::platform::Platform;
@@ -97,11 +97,13 @@ async fn until_told(platform: Arc<Platform>, roles: Vec<&'static Role>) -> anyho
     let names: Vec<&str> = roles.iter().map(|role| role.name).collect();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), roles = names.join(" "), "affluent starts");
     let mut running = Running::start(Arc::clone(&platform), roles);
+    let announced = tokio::spawn(announce(platform));
     let failed = tokio::select! {
         error = running.failed() => Some(error),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
+    announced.abort();
     tracing::info!("affluent stops");
     let stopped = tokio::select! {
         stopped = running.stop() => stopped,
@@ -112,6 +114,16 @@ async fn until_told(platform: Arc<Platform>, roles: Vec<&'static Role>) -> anyho
         Some(error) => Err(error),
         None => stopped.map(|()| Exit::Done),
     }
+}
+
+/// One line when everything works, with the address to look at.
+async fn announce(platform: Arc<Platform>) {
+    all_ready(platform.health().clone()).await;
+    tracing::info!(
+        status = platform.http_url(),
+        seconds = platform.uptime().as_secs_f32(),
+        "every role is ready"
+    );
 }
 
 /// Segments, tables and connections each take a file; the default soft limit is small.
