@@ -4,7 +4,7 @@
 use affluent_bus::codec::decode_with_schema;
 use libfuzzer_sys::fuzz_target;
 
-/// One column of every type; as `codec/avro/schema.rs` writes it.
+/// A table of payments, as `codec/avro/schema.rs` writes it.
 const SCHEMA: &str = include_str!("envelope.avsc");
 
 fuzz_target!(|input: (bool, &str, &[u8])| {

@@ -56,7 +56,7 @@ impl ChangeDecoder {
             return Ok(plan.clone());
         }
         let schema = self.schema(id).await?;
-        let plan = avro::plan::envelope(&schema).map_err(CodecError::Undecodable)?.map(Arc::new);
+        let plan = avro::compile::envelope(&schema).map_err(CodecError::Undecodable)?.map(Arc::new);
         make_room(&mut self.envelopes);
         self.envelopes.insert(id, plan.clone());
         Ok(plan)
@@ -70,7 +70,7 @@ impl ChangeDecoder {
             return Ok((id, Arc::clone(columns)));
         }
         let schema = self.schema(id).await?;
-        let columns = avro::plan::key_columns(&schema).map_err(CodecError::Undecodable)?;
+        let columns = avro::compile::key_columns(&schema).map_err(CodecError::Undecodable)?;
         let columns: Arc<[String]> = columns.unwrap_or_default().into();
         make_room(&mut self.keys);
         self.keys.insert(id, Arc::clone(&columns));
@@ -146,7 +146,7 @@ impl ChangeDecoder {
 /// Decodes the body of an Avro record by a schema at hand. For fuzzing: no registry, no waiting.
 #[doc(hidden)]
 pub fn decode_with_schema(schema: &str, body: &[u8]) -> Result<Decoded, CodecError> {
-    let Some(plan) = avro::plan::envelope(schema).map_err(CodecError::Undecodable)? else {
+    let Some(plan) = avro::compile::envelope(schema).map_err(CodecError::Undecodable)? else {
         return Ok(Decoded::Other);
     };
     ChangeDecoder::default().avro(Take(body).0, &plan, (1, 0), &[])

@@ -1,7 +1,7 @@
 //! Every codec path on random tables and rows, with apache-avro as the second opinion, and both
 //! decoders on bytes that nobody wrote.
 
-use super::avro::{self, plan, write};
+use super::avro::{self, compile, write};
 use super::json::write::Template;
 use super::{ChangeDecoder, CodecError, Decoded, decode_with_schema};
 use crate::Incoming;
@@ -240,7 +240,7 @@ proptest! {
             prop_assert!(names.is_empty());
             return Ok(());
         };
-        prop_assert_eq!(plan::key_columns(&schema).unwrap(), Some(names));
+        prop_assert_eq!(compile::key_columns(&schema).unwrap(), Some(names));
         if let Some(row) = change.after.as_ref().or(change.before.as_ref()) {
             let mut buffer = BytesMut::new();
             write::put_key(&mut buffer, &change.schema, row).unwrap();
@@ -470,7 +470,7 @@ fn encoding_is_fast() {
         buffer.clear();
     });
     let body = avro_body(&change).unwrap();
-    let plan = plan::envelope(&avro::schema::value_schema(TOPIC, &change.schema)).unwrap().unwrap();
+    let plan = compile::envelope(&avro::schema::value_schema(TOPIC, &change.schema)).unwrap().unwrap();
     let decode = time("decode", &mut || {
         avro::read::envelope(&body, &plan).unwrap();
     });

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -220,15 +221,14 @@ async fn schema_subjects(State(registry): Shared, Path(id): Path<u32>) -> Answer
     })
 }
 
-#[derive(Deserialize)]
-struct CheckQuery {
-    #[serde(default)]
-    verbose: bool,
+/// A flag in the query; clients write `true`, `True` or nothing.
+fn flag(query: &HashMap<String, String>, name: &str) -> bool {
+    query.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-fn checked(violations: Vec<String>, query: &CheckQuery) -> Response {
+fn checked(violations: Vec<String>, query: &HashMap<String, String>) -> Response {
     let is_compatible = violations.is_empty();
-    answer(&if query.verbose {
+    answer(&if flag(query, "verbose") {
         json!({"is_compatible": is_compatible, "messages": violations})
     } else {
         json!({"is_compatible": is_compatible})
@@ -238,7 +238,7 @@ fn checked(violations: Vec<String>, query: &CheckQuery) -> Response {
 async fn check_all(
     State(registry): Shared,
     Path(subject): Path<String>,
-    Query(query): Query<CheckQuery>,
+    Query(query): Query<HashMap<String, String>>,
     body: Bytes,
 ) -> Answer {
     let (_, parsed) = requested(&body)?;
@@ -248,7 +248,7 @@ async fn check_all(
 async fn check_version(
     State(registry): Shared,
     Path((subject, version)): Path<(String, String)>,
-    Query(query): Query<CheckQuery>,
+    Query(query): Query<HashMap<String, String>>,
     body: Bytes,
 ) -> Answer {
     let (_, parsed) = requested(&body)?;
@@ -264,12 +264,6 @@ struct LevelRequest {
     compatibility: String,
 }
 
-#[derive(Deserialize)]
-struct LevelQuery {
-    #[serde(rename = "defaultToGlobal", default)]
-    default_to_global: bool,
-}
-
 async fn global_level(State(registry): Shared) -> Response {
     registry.read(|state| answer(&json!({"compatibilityLevel": state.level_set(None)})))
 }
@@ -277,10 +271,10 @@ async fn global_level(State(registry): Shared) -> Response {
 async fn level(
     State(registry): Shared,
     Path(subject): Path<String>,
-    Query(query): Query<LevelQuery>,
+    Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
     let level = registry.read(|state| match state.level_set(Some(&subject)) {
-        None if query.default_to_global => Some(state.level(&subject)),
+        None if flag(&query, "defaultToGlobal") => Some(state.level(&subject)),
         set => set,
     });
     let missing = || {

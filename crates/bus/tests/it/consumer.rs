@@ -4,6 +4,7 @@ use crate::{bus, consumer, limits, message, read, topic, wait_until};
 use affluent_bus::{Bus, Consumer, ConsumerOptions, Polled, ProducerOptions, TopicPartition};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 async fn fill(bus: &Bus, topic: &str, partitions: i32, each: i32) {
     let producer = bus.producer(ProducerOptions::default()).unwrap();
@@ -118,20 +119,28 @@ async fn a_second_member_takes_over_part_of_the_partitions() {
 
     let mut second = consumer(&bus, &group);
     second.subscribe(std::slice::from_ref(&topic)).unwrap();
-    let owner = tokio::spawn(async move {
-        let revoked = loop {
-            match first.poll_batch(limits(100)).await.unwrap() {
-                Polled::Revoked(partitions) => break partitions,
-                Polled::Records(_) => {}
-                Polled::Assigned(partitions) => panic!("assigned again: {partitions:?}"),
+    let stop = CancellationToken::new();
+    let owner = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            let mut revoked = Vec::new();
+            while !stop.is_cancelled() {
+                match first.poll_batch(limits(100)).await.unwrap() {
+                    Polled::Revoked(partitions) => {
+                        // What was read of them is committed before they go.
+                        let offsets: Vec<_> = partitions.iter().map(|p| (p.clone(), 0)).collect();
+                        first.commit(&offsets).await.unwrap();
+                        revoked.extend(partitions);
+                    }
+                    Polled::Records(_) => {}
+                    Polled::Assigned(partitions) => panic!("assigned again: {partitions:?}"),
+                }
             }
-        };
-        // What was read of them is committed before they go.
-        let offsets: Vec<_> = revoked.iter().map(|partition| (partition.clone(), 0)).collect();
-        first.commit(&offsets).await.unwrap();
-        (first, revoked)
+            (first, revoked)
+        }
     });
     let Polled::Assigned(taken) = event_while(&mut second).await else { panic!("an assignment") };
+    stop.cancel();
     let (mut first, revoked) = owner.await.unwrap();
     let set = |partitions: &[TopicPartition]| partitions.iter().cloned().collect::<BTreeSet<_>>();
     assert_eq!(set(&taken), set(&revoked));

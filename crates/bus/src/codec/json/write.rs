@@ -48,20 +48,16 @@ impl Template {
         buffer.put_slice(b",\"after\":");
         self.put_row(buffer, change, change.after.as_ref(), &change.unchanged)?;
         self.put_source(buffer, change);
-        buffer.put_slice(b",\"transaction\":");
-        put_serialized(buffer, &change.transaction);
+        put_field(buffer, ",\"transaction\":", &change.transaction);
         buffer.put_slice(b",\"op\":\"");
         buffer.put_slice(change.op.code().as_bytes());
-        buffer.put_slice(b"\",\"ts_ms\":");
-        put_serialized(buffer, &change.ts_us.div_euclid(1_000));
-        buffer.put_slice(b",\"ts_us\":");
-        put_serialized(buffer, &change.ts_us);
+        put_field(buffer, "\",\"ts_ms\":", &change.ts_us.div_euclid(1_000));
+        put_field(buffer, ",\"ts_us\":", &change.ts_us);
         if !change.unchanged.is_empty() {
             let columns = &change.schema.columns;
             let names: Vec<&str> =
                 change.unchanged.iter().filter_map(|&i| columns.get(i)).map(|c| c.name.as_str()).collect();
-            buffer.put_slice(b",\"unchanged\":");
-            put_serialized(buffer, &names);
+            put_field(buffer, ",\"unchanged\":", &names);
         }
         buffer.put_u8(b'}');
         Ok(())
@@ -69,30 +65,21 @@ impl Template {
 
     fn put_source(&self, buffer: &mut BytesMut, change: &ChangeEvent) {
         let source = &change.source;
-        let mut field = |name: &str, put: &dyn Fn(&mut BytesMut)| {
-            buffer.put_slice(name.as_bytes());
-            put(buffer);
-        };
-        let text = |text: &str| {
-            let text = text.to_owned();
-            move |buffer: &mut BytesMut| put_serialized(buffer, &text)
-        };
-        field(",\"source\":{\"version\":", &text(source_facts::VERSION));
-        field(",\"connector\":", &text(source_facts::CONNECTOR));
-        field(",\"name\":", &|b| put_serialized(b, &*source.name));
-        field(",\"ts_ms\":", &|b| put_serialized(b, &source.ts_us.div_euclid(1_000)));
-        field(",\"ts_us\":", &|b| put_serialized(b, &source.ts_us));
-        field(",\"snapshot\":", &text(source_facts::snapshot_name(source.snapshot)));
-        field(",\"db\":", &|b| put_serialized(b, &*source.database));
-        field(",\"sequence\":", &|b| source_facts::with_sequence(source, |text| put_serialized(b, text)));
-        field(",\"schema\":", &|b| put_serialized(b, &change.schema.table.schema));
-        field(",\"table\":", &|b| put_serialized(b, &change.schema.table.name));
-        field(",\"txId\":", &|b| put_serialized(b, &source.tx_id));
-        field(",\"lsn\":", &|b| put_serialized(b, &source.lsn));
-        field(",\"position\":", &|b| {
-            source_facts::with_position(source.position, |text| put_serialized(b, text));
-        });
-        field(",\"columns\":", &|b| b.put_slice(self.columns.as_bytes()));
+        put_field(buffer, ",\"source\":{\"version\":", source_facts::VERSION);
+        put_field(buffer, ",\"connector\":", source_facts::CONNECTOR);
+        put_field(buffer, ",\"name\":", &*source.name);
+        put_field(buffer, ",\"ts_ms\":", &source.ts_us.div_euclid(1_000));
+        put_field(buffer, ",\"ts_us\":", &source.ts_us);
+        put_field(buffer, ",\"snapshot\":", source_facts::snapshot_name(source.snapshot));
+        put_field(buffer, ",\"db\":", &*source.database);
+        source_facts::with_sequence(source, |text| put_field(buffer, ",\"sequence\":", text));
+        put_field(buffer, ",\"schema\":", &change.schema.table.schema);
+        put_field(buffer, ",\"table\":", &change.schema.table.name);
+        put_field(buffer, ",\"txId\":", &source.tx_id);
+        put_field(buffer, ",\"lsn\":", &source.lsn);
+        source_facts::with_position(source.position, |text| put_field(buffer, ",\"position\":", text));
+        buffer.put_slice(b",\"columns\":");
+        buffer.put_slice(self.columns.as_bytes());
         buffer.put_u8(b'}');
     }
 
@@ -203,6 +190,12 @@ fn put_value(buffer: &mut BytesMut, column_type: &ColumnType, value: &Value) -> 
         ) => return Err("value is of another type than the column"),
     }
     Ok(())
+}
+
+/// `name` with its punctuation as it stands, then the value.
+fn put_field<T: serde::Serialize + ?Sized>(buffer: &mut BytesMut, name: &str, value: &T) {
+    buffer.put_slice(name.as_bytes());
+    put_serialized(buffer, value);
 }
 
 /// Texts, numbers and lists of them: serialising these into memory cannot fail.
