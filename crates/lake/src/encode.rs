@@ -5,8 +5,8 @@ use crate::{LakeError, Misfit, RowBatch, schema};
 use affluent_model::value::NumericSpecial;
 use affluent_model::{ColumnType, Row, Value};
 use arrow_array::builder::{
-    BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
-    Int32Builder, Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder, Int32Builder,
+    Int64Builder, LargeBinaryBuilder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow_array::{ArrayRef, ListArray, RecordBatch};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
@@ -95,7 +95,7 @@ enum Column {
     Double(Float64Builder),
     Decimal(Decimal128Builder, u32, u32),
     Text(StringBuilder),
-    Bytes(BinaryBuilder),
+    Bytes(LargeBinaryBuilder),
     Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder, bool),
@@ -131,7 +131,7 @@ impl Column {
                 Column::Decimal(builder.with_data_type(field.data_type().clone()), precision, scale)
             }
             PrimitiveType::String => Column::Text(StringBuilder::new()),
-            PrimitiveType::Binary => Column::Bytes(BinaryBuilder::new()),
+            PrimitiveType::Binary => Column::Bytes(LargeBinaryBuilder::new()),
             PrimitiveType::Date => Column::Date(Date32Builder::with_capacity(capacity)),
             PrimitiveType::Time => Column::Time(Time64MicrosecondBuilder::with_capacity(capacity)),
             PrimitiveType::Timestamp | PrimitiveType::Timestamptz => {
@@ -384,5 +384,163 @@ fn kind_name(value: &Value) -> &'static str {
         Value::Uuid(_) => "uuid",
         Value::Json(_) => "json",
         Value::Array(_) => "array",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode;
+    use affluent_model::Column as Described;
+    use iceberg::arrow::schema_to_arrow_schema;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// Column types with values of the source's whole range, those that do not fit included.
+    fn cells() -> impl Strategy<Value = (ColumnType, Vec<Value>)> {
+        let scalar = prop_oneof![
+            Just(ColumnType::Bool),
+            Just(ColumnType::Int16),
+            Just(ColumnType::Int64),
+            Just(ColumnType::Float32),
+            Just(ColumnType::Float64),
+            (1_u32..=38, 0_u32..=38).prop_map(|(p, s)| ColumnType::Decimal { precision: p, scale: s.min(p) }),
+            Just(ColumnType::Numeric),
+            Just(ColumnType::Text),
+            Just(ColumnType::Bytes),
+            Just(ColumnType::Date),
+            Just(ColumnType::Time),
+            Just(ColumnType::Timestamp),
+            Just(ColumnType::TimestampTz),
+            Just(ColumnType::Uuid),
+            Just(ColumnType::Json),
+        ];
+        let any_type = prop_oneof![
+            4 => scalar.clone(),
+            1 => scalar.prop_map(|element| ColumnType::Array(Box::new(element))),
+        ];
+        any_type.prop_flat_map(|column_type| {
+            let value = prop_oneof![1 => Just(Value::Null), 9 => value_of(&column_type)];
+            (Just(column_type), vec(value, 0..8))
+        })
+    }
+
+    fn value_of(column_type: &ColumnType) -> BoxedStrategy<Value> {
+        match column_type {
+            ColumnType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
+            ColumnType::Int16 => any::<i16>().prop_map(|v| Value::Int(v.into())).boxed(),
+            ColumnType::Int32 => any::<i32>().prop_map(|v| Value::Int(v.into())).boxed(),
+            ColumnType::Int64 => any::<i64>().prop_map(Value::Int).boxed(),
+            ColumnType::Float32 => any::<f32>().prop_map(|v| Value::Float(v.into())).boxed(),
+            ColumnType::Float64 => any::<f64>().prop_map(Value::Float).boxed(),
+            ColumnType::Decimal { .. } | ColumnType::Numeric => prop_oneof![
+                8 => (any::<i128>(), -5_i64..45, 0_u32..38)
+                    .prop_map(|(v, s, cut)| decimal(v / 10_i128.pow(cut), s)),
+                1 => Just(Value::NumericSpecial(NumericSpecial::NaN)),
+            ]
+            .boxed(),
+            ColumnType::Text => ".{0,12}".prop_map(Value::Text).boxed(),
+            ColumnType::Json => Just(Value::Json("{\"a\":[1]}".to_owned())).boxed(),
+            ColumnType::Bytes => vec(any::<u8>(), 0..9).prop_map(Value::Bytes).boxed(),
+            ColumnType::Date => prop_oneof![any::<i32>(), Just(i32::MAX)].prop_map(Value::Date).boxed(),
+            ColumnType::Time => (0..=MICROS_A_DAY).prop_map(Value::Time).boxed(),
+            ColumnType::Timestamp => {
+                prop_oneof![any::<i64>(), Just(i64::MIN)].prop_map(Value::Timestamp).boxed()
+            }
+            ColumnType::TimestampTz => {
+                prop_oneof![any::<i64>(), Just(i64::MAX)].prop_map(Value::TimestampTz).boxed()
+            }
+            ColumnType::Uuid => any::<u128>().prop_map(|v| Value::Uuid(uuid::Uuid::from_u128(v))).boxed(),
+            ColumnType::Array(element) => {
+                let item = prop_oneof![1 => Just(Value::Null), 4 => value_of(element)];
+                vec(item, 0..4).prop_map(Value::Array).boxed()
+            }
+        }
+    }
+
+    fn decimal(unscaled: i128, scale: i64) -> Value {
+        Value::Decimal(BigDecimal::new(unscaled.into(), scale))
+    }
+
+    /// What the value is after the round trip: text where the lake keeps text.
+    fn kept(value: &Value) -> Value {
+        match value {
+            Value::Uuid(_) | Value::Json(_) => Value::Text(value.to_text()),
+            Value::Array(items) => Value::Array(items.iter().map(kept).collect()),
+            other => other.clone(),
+        }
+    }
+
+    fn equal(a: &Value, b: &Value) -> bool {
+        match (a, b) {
+            (Value::Float(a), Value::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
+            // The same number or, in text columns, the same text.
+            (Value::Decimal(_) | Value::NumericSpecial(_), Value::Text(b)) => a.to_text() == *b,
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
+            }
+            _ => a == b,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_that_fits_comes_back_and_any_other_is_refused((column_type, values) in cells()) {
+            let column = Described { name: "c".into(), column_type: column_type.clone(), nullable: true };
+            let schema = schema::create("t", std::slice::from_ref(&column)).unwrap();
+            let arrow = Arc::new(schema_to_arrow_schema(&schema).unwrap());
+            let fitting: Vec<Row> = values
+                .iter()
+                .filter(|value| fits(value, &column_type).is_ok())
+                .map(|value| vec![value.clone()])
+                .collect();
+            let batch = RowBatch { columns: [column].into(), rows: Vec::new() };
+            let rows: Vec<&Row> = fitting.iter().collect();
+            let encoded = record_batch("t", &schema, &arrow, &batch, &rows).unwrap();
+            let decoded = decode::rows(&encoded).unwrap();
+            prop_assert_eq!(decoded.len(), fitting.len());
+            for (row, back) in fitting.iter().zip(&decoded) {
+                prop_assert!(equal(&kept(&row[0]), &back[0]), "{:?} -> {:?}", row, back);
+            }
+            for value in values.iter().filter(|value| fits(value, &column_type).is_err()) {
+                let row = vec![value.clone()];
+                prop_assert!(record_batch("t", &schema, &arrow, &batch, &[&row]).is_err());
+            }
+        }
+
+        #[test]
+        fn decimals_fit_exactly_or_not_at_all(unscaled: i128, own in 0_i64..40, scale in 0_u32..=38) {
+            let value = BigDecimal::new(unscaled.into(), own);
+            match to_i128(&Value::Decimal(value.clone()), 38, scale) {
+                Ok(found) => {
+                    prop_assert_eq!(BigDecimal::new(found.into(), i64::from(scale)), value);
+                }
+                Err(_) => {
+                    let scaled = value.with_scale(i64::from(scale));
+                    let digits = scaled.as_bigint_and_scale().0.magnitude().to_string().len();
+                    prop_assert!(scaled != value || digits > 38);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_type_holds_is_told_from_what_is_out_of_range() {
+        let timestamp = ColumnType::TimestampTz;
+        let dates = ColumnType::Array(Box::new(ColumnType::Date));
+        let texts = ColumnType::Array(Box::new(ColumnType::Text));
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (value, column_type, expected) in [
+            (Value::TimestampTz(i64::MAX), &timestamp, Some("infinity")),
+            (Value::TimestampTz(0), &timestamp, None),
+            (Value::Time(MICROS_A_DAY), &ColumnType::Time, Some("24:00:00.000000")),
+            (Value::Array(vec![Value::Date(i32::MIN)]), &dates, Some("[\"-infinity\"]")),
+            (Value::Array(vec![Value::Date(1)]), &dates, None),
+            (Value::Array(vec![Value::Array(vec![text("x")])]), &texts, Some("[[\"x\"]]")),
+            (Value::Array(vec![text("x")]), &texts, None),
+        ] {
+            assert_eq!(unrepresentable(&value, column_type).as_deref(), expected, "{value:?}");
+            assert_eq!(fits(&value, column_type).is_ok(), expected.is_none(), "{value:?}");
+        }
     }
 }

@@ -11,15 +11,18 @@
 //! exactly is an error.
 
 mod catalog;
-
+mod clean;
+mod compact;
 mod decode;
 mod encode;
 mod error;
 mod files;
-
+mod json;
+mod maintenance;
 mod offsets;
 mod options;
-
+mod read;
+mod retain;
 mod scan;
 mod schema;
 mod snapshot;
@@ -27,9 +30,14 @@ mod table;
 mod types;
 
 pub use catalog::LakeCatalog;
+pub use clean::Cleaned;
+pub use compact::Compacted;
 pub use encode::{fits, unrepresentable};
 pub use error::{LakeError, Misfit};
+pub use json::{JsonLake, JsonTable, exact_json};
+pub use maintenance::MaintenanceService;
 pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
-pub use options::{LakeOptions, MaintenanceOptions};
+pub use options::{LakeFormat, LakeOptions, MaintenanceOptions};
 pub use scan::{RowStream, Scan};
 pub use table::{Appended, Lake, LakeTable, Partition, RowBatch, SnapshotInfo};
+pub use types::widened;

@@ -4,13 +4,26 @@ use crate::LakeError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// What the raw zone is written as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LakeFormat {
+    /// Iceberg tables of Parquet files.
+    #[default]
+    Iceberg,
+    /// NDJSON files by table and day, below `<warehouse>/json`.
+    Json,
+}
+
 /// Where the lake lives and how its files are kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LakeOptions {
+    /// What the raw zone is written as.
+    pub format: LakeFormat,
     /// Directory of the tables.
     pub warehouse: PathBuf,
-    /// SQLite file of the catalog; default `<warehouse>/catalog.db`.
+    /// SQLite file of the catalog; absent or empty: `<warehouse>/catalog.db`.
     pub catalog: Option<PathBuf>,
     /// Name under which other engines open the catalog (pyiceberg's `SqlCatalog(name, …)`).
     pub catalog_name: String,
@@ -49,6 +62,7 @@ pub struct MaintenanceOptions {
 impl Default for LakeOptions {
     fn default() -> Self {
         LakeOptions {
+            format: LakeFormat::Iceberg,
             warehouse: PathBuf::from("data/lake"),
             catalog: None,
             catalog_name: "affluent".to_owned(),
@@ -79,7 +93,8 @@ impl LakeOptions {
     /// The file of the catalog.
     #[must_use]
     pub fn catalog_path(&self) -> PathBuf {
-        self.catalog.clone().unwrap_or_else(|| self.warehouse.join("catalog.db"))
+        let named = self.catalog.as_ref().filter(|path| !path.as_os_str().is_empty());
+        named.cloned().unwrap_or_else(|| self.warehouse.join("catalog.db"))
     }
 
     /// Refuses values that cannot work, naming the key.

@@ -3,17 +3,22 @@
 //! Invariant: a stream reads the snapshot it began with, whatever is appended, merged or dropped
 //! meanwhile; its files stay for the grace period at least. Memory: a few Arrow batches.
 
+use crate::read::{Columns, FileBatches};
 use crate::table::{LakeTable, columns_of};
 use crate::{LakeError, decode, schema};
-use affluent_model::{Column, Row, Value};
+use affluent_model::{Column, Row};
 use arrow_array::RecordBatch;
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
+use iceberg::scan::FileScanTask;
+use iceberg::table::Table;
+use tokio::sync::mpsc;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8 * 1024;
-/// Data files that are read at once.
+/// Manifests that are read at once.
 const FILES_AT_ONCE: usize = 2;
+/// Batches that are read before anybody asks for them.
+const BATCHES_AHEAD: usize = 2;
 
 /// What to read.
 #[derive(Debug, Clone, Default)]
@@ -25,12 +30,11 @@ pub struct Scan {
 }
 
 /// The rows of a scan, batch by batch, in no particular order.
+#[derive(Debug)]
 pub struct RowStream {
     columns: Vec<Column>,
-    /// Where each wanted column is in the batches; `None` for one that the snapshot lacks.
-    places: Vec<Option<usize>>,
     snapshot: Option<i64>,
-    batches: BoxStream<'static, Result<RecordBatch, LakeError>>,
+    batches: mpsc::Receiver<Result<RecordBatch, LakeError>>,
 }
 
 impl RowStream {
@@ -48,24 +52,13 @@ impl RowStream {
 
     /// The next rows; `None` after the last.
     pub async fn next(&mut self) -> Option<Result<Vec<Row>, LakeError>> {
-        let batch = self.batches.next().await?;
-        Some(batch.and_then(|batch| decode::rows(&batch)).map(|rows| self.arranged(rows)))
+        let batch = self.next_batch().await?;
+        Some(batch.and_then(|batch| decode::rows(&batch)))
     }
 
-    /// The Arrow batches instead of rows; columns that the snapshot lacks are absent.
-    #[must_use]
-    pub fn into_batches(self) -> BoxStream<'static, Result<RecordBatch, LakeError>> {
-        self.batches
-    }
-
-    fn arranged(&self, rows: Vec<Row>) -> Vec<Row> {
-        if self.places.iter().enumerate().all(|(index, place)| *place == Some(index)) {
-            return rows;
-        }
-        let arrange = |row: Row| {
-            self.places.iter().map(|place| place.map_or(Value::Null, |at| row[at].clone())).collect()
-        };
-        rows.into_iter().map(arrange).collect()
+    /// The next rows as an Arrow batch.
+    pub async fn next_batch(&mut self) -> Option<Result<RecordBatch, LakeError>> {
+        self.batches.recv().await
     }
 }
 
@@ -85,10 +78,8 @@ impl LakeTable {
             ),
             None => metadata.current_snapshot(),
         };
-        // A column that was added after the snapshot is null there.
+        // Columns are the newest schema's: what was added after the snapshot is null there.
         let current = metadata.current_schema();
-        let old = snapshot.map(|snapshot| snapshot.schema(metadata)).transpose()?;
-        let old = old.as_ref().unwrap_or(current);
         let fields = current.as_struct().fields();
         let wanted: Vec<_> = if scan.columns.is_empty() {
             fields.iter().collect()
@@ -102,29 +93,41 @@ impl LakeTable {
             };
             scan.columns.iter().map(find).collect::<Result<_, _>>()?
         };
-        let mut select = Vec::new();
-        let mut places = Vec::with_capacity(wanted.len());
-        for field in &wanted {
-            places.push(old.name_by_field_id(field.id).map(|name| {
-                select.push(name.to_owned());
-                select.len() - 1
-            }));
-        }
+        let projected = Columns::new(current, wanted.iter().map(|field| field.id).collect())?;
         let columns = columns_of(&wanted.into_iter().cloned().collect::<Vec<_>>());
         let snapshot = snapshot.map(|snapshot| snapshot.snapshot_id());
-        let batches = match snapshot {
-            None => futures::stream::empty().boxed(),
-            Some(id) => {
-                let plan = table
-                    .scan()
-                    .snapshot_id(id)
-                    .select(select)
-                    .with_batch_size(Some(BATCH_ROWS))
-                    .with_concurrency_limit(FILES_AT_ONCE)
-                    .build()?;
-                plan.to_arrow().await?.map_err(LakeError::from).boxed()
-            }
-        };
-        Ok(RowStream { columns, places, snapshot, batches })
+        let (send, receive) = mpsc::channel(BATCHES_AHEAD);
+        if let Some(id) = snapshot {
+            let plan = table.scan().snapshot_id(id).with_concurrency_limit(FILES_AT_ONCE).build()?;
+            let tasks: Vec<_> = plan.plan_files().await?.try_collect().await?;
+            let runtime = tokio::runtime::Handle::current();
+            tokio::task::spawn_blocking(move || {
+                runtime.block_on(async {
+                    if let Err(error) = read_files(&table, &tasks, &projected, &send).await {
+                        // Where nobody listens any more, there is nobody to tell.
+                        let _ = send.send(Err(error)).await;
+                    }
+                });
+            });
+        }
+        Ok(RowStream { columns, snapshot, batches: receive })
     }
+}
+
+/// Sends every batch of the files, until the reader is gone.
+async fn read_files(
+    table: &Table,
+    tasks: &[FileScanTask],
+    columns: &Columns,
+    send: &mpsc::Sender<Result<RecordBatch, LakeError>>,
+) -> Result<(), LakeError> {
+    for task in tasks {
+        let mut batches = FileBatches::open(table, task, columns, BATCH_ROWS)?;
+        while let Some(batch) = batches.next().await {
+            if send.send(Ok(batch?)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }

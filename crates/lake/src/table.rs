@@ -183,6 +183,22 @@ impl LakeTable {
         Ok(columns_of(table.metadata().current_schema().as_struct().fields()))
     }
 
+    /// The columns under the names that their source gave them.
+    ///
+    /// # Errors
+    /// The catalog or the metadata cannot be read.
+    pub async fn source_columns(&self) -> Result<Vec<Column>, LakeError> {
+        let table = self.refreshed().await?;
+        let fields = table.metadata().current_schema().as_struct().fields();
+        let mut columns = columns_of(fields);
+        for column in &mut columns {
+            if let Some(field) = fields.iter().find(|field| field.name == column.name) {
+                schema::source_name(field).clone_into(&mut column.name);
+            }
+        }
+        Ok(columns)
+    }
+
     /// How far the table has read its topics.
     ///
     /// # Errors
@@ -502,10 +518,9 @@ fn creation(
 }
 
 /// The rows of each partition.
-fn partitions<'a>(
-    table: &Table,
-    batch: &'a RowBatch,
-) -> Result<Vec<(Option<PartitionKey>, Vec<&'a Row>)>, LakeError> {
+type Partitions<'a> = Vec<(Option<PartitionKey>, Vec<&'a Row>)>;
+
+fn partitions<'a>(table: &Table, batch: &'a RowBatch) -> Result<Partitions<'a>, LakeError> {
     let metadata = table.metadata();
     let (spec, stored) = (metadata.default_partition_spec(), metadata.current_schema());
     let [field] = spec.fields() else {

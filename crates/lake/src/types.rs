@@ -77,6 +77,17 @@ pub(crate) fn column_type(stored: &Type) -> Option<ColumnType> {
     })
 }
 
+/// The type of a column that holds values of both types, if a lake column can: the wider one.
+#[must_use]
+pub fn widened(stored: &ColumnType, wanted: &ColumnType) -> Option<ColumnType> {
+    let of = |column_type| iceberg_type(column_type, &mut || 0);
+    match fit(&of(stored), &of(wanted)) {
+        Fit::AsIs => Some(stored.clone()),
+        Fit::Promote => Some(wanted.clone()),
+        Fit::Never => None,
+    }
+}
+
 /// How a stored type and the type of new values relate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {

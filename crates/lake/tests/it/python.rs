@@ -1,0 +1,52 @@
+//! pyiceberg as an independent reader.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+const SCRIPT: &str = r#"
+import json, sys
+from decimal import Decimal
+from pyiceberg.catalog.sql import SqlCatalog
+ask = json.loads(sys.argv[1])
+catalog = SqlCatalog("affluent", uri="sqlite:///" + ask["catalog"], warehouse=ask["warehouse"])
+table = catalog.load_table(ask["table"])
+scan = {}
+if ask.get("snapshot"):
+    scan["snapshot_id"] = ask["snapshot"]
+if ask.get("filter"):
+    scan["row_filter"] = ask["filter"]
+data = table.scan(**scan).to_arrow()
+answer = {"rows": data.num_rows, "types": {f.name: str(f.type) for f in data.schema},
+          "files": len(table.inspect.files()), "snapshots": len(table.metadata.snapshots),
+          "properties": table.properties}
+if ask.get("sum"):
+    by, column = ask["sum"]
+    sums = {}
+    for key, value in zip(data[by].to_pylist(), data[column].to_pylist()):
+        if value is not None:
+            sums[str(key)] = sums.get(str(key), Decimal(0)) + value
+    answer["sums"] = {key: str(value) for key, value in sums.items()}
+if ask.get("values"):
+    answer["values"] = data.to_pylist()
+print(json.dumps(answer, default=str))
+"#;
+
+/// Asks pyiceberg about a table of the lake in `warehouse`. Keys of `ask`: `table`, `snapshot`,
+/// `filter`, `sum` (`[by, column]`), `values`.
+pub(crate) fn ask(warehouse: &Path, mut ask: Value) -> Value {
+    ask["catalog"] = warehouse.join("catalog.db").to_str().unwrap().into();
+    ask["warehouse"] = warehouse.to_str().unwrap().into();
+    let python = std::env::var("AFFLUENT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(&python)
+        .args(["-c", SCRIPT, &ask.to_string()])
+        .output()
+        .unwrap_or_else(|error| panic!("{python}: {error}; `make setup` installs what tests need"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !stderr.contains("ModuleNotFoundError"),
+        "{python} lacks pyiceberg: run `make setup` and set AFFLUENT_TEST_PYTHON\n{stderr}"
+    );
+    assert!(output.status.success(), "pyiceberg failed on {ask}:\n{stderr}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}

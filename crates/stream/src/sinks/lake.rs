@@ -1,1 +1,0 @@
-//! Records to the raw zone of the lake.

@@ -1,0 +1,11 @@
+//! Tests of the sources and sinks against real services.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod broker;
+mod cdc;
+mod changes;
+mod documents_sink;
+mod lake_sink;
+
+use broker::broker;
