@@ -9,12 +9,17 @@ pub mod convergence;
 mod document;
 mod embedded;
 mod error;
+mod expiry;
+mod mongo;
 mod options;
+mod order;
 mod store;
 
 pub use collection::{CollectionSpec, IndexSpec, Page, Range, Scan, Ttl};
 pub use document::{Action, Document, Fields, VersionedWrite};
 pub use embedded::EmbeddedStore;
 pub use error::DocumentError;
-pub use options::{Backend, Decimals, DocumentsOptions, EmbeddedOptions, MongoOptions};
+pub use expiry::expire_regularly;
+pub use mongo::MongoStore;
+pub use options::{Backend, Decimals, DocumentsOptions, EmbeddedOptions, MongoOptions, open};
 pub use store::{ApplyOutcome, DocumentStore, InsertOutcome};

@@ -1,7 +1,9 @@
 //! Which store, and how it is reached.
 
+use crate::{DocumentError, DocumentStore, EmbeddedStore, MongoStore};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The two implementations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +99,27 @@ impl Default for MongoOptions {
             decimals: Decimals::default(),
             batch_writes: 1_000,
             timeout_ms: 10_000,
+        }
+    }
+}
+
+/// Opens the configured store. An embedded store without a path lives in `<data_dir>/documents`.
+///
+/// # Errors
+/// [`DocumentError::Config`] for options that cannot work, [`DocumentError::Unavailable`] where the
+/// files or the server cannot be reached now.
+pub async fn open(
+    options: &DocumentsOptions,
+    data_dir: &Path,
+) -> Result<Arc<dyn DocumentStore>, DocumentError> {
+    match options.backend {
+        Backend::Embedded => {
+            let mut embedded = options.embedded.clone();
+            embedded.path.get_or_insert_with(|| data_dir.join("documents"));
+            Ok(Arc::new(EmbeddedStore::open(embedded, options.tombstone_ttl_s).await?))
+        }
+        Backend::Mongodb => {
+            Ok(Arc::new(MongoStore::connect(&options.mongodb, options.tombstone_ttl_s).await?))
         }
     }
 }

@@ -4,7 +4,7 @@
 //! (time, collection number, id), and for each collection `d.<name>` (documents by id) and `i.<name>`
 //! (index number, value keys, id -> id).
 
-use super::order::put_key;
+use crate::order::put_key;
 use crate::{CollectionSpec, DocumentError, Fields, IndexSpec, Ttl};
 use affluent_model::{Position, Value};
 use fjall::Keyspace;

@@ -10,7 +10,6 @@
 mod collections;
 mod encoding;
 mod engine;
-mod order;
 mod read;
 
 use crate::{

@@ -3,7 +3,7 @@
 use super::collections::{Collection, Index};
 use super::encoding;
 use super::engine::Engine;
-use super::order::{is_cut, put_key};
+use crate::order::{is_cut, put_key};
 use crate::{Document, DocumentError, Page, Range, Scan};
 use affluent_model::Value;
 use fjall::{Readable, Snapshot};

@@ -15,7 +15,7 @@ type Store = Arc<dyn DocumentStore>;
 
 /// Runs every case on `store`; collections are named after `run`, so that a server can be reused.
 /// `histories` is how many random histories are replayed.
-pub async fn check(store: Store, run: &str, histories: u32) {
+pub(crate) async fn check(store: Store, run: &str, histories: u32) {
     values_come_back_as_written(&store, &format!("{run}.values")).await;
     insertion_keeps_what_is_there(&store, &format!("{run}.insert")).await;
     only_newer_versions_apply(&store, &format!("{run}.versions")).await;
@@ -300,7 +300,7 @@ async fn histories_converge(store: &Store, collection: &str, histories: u32) {
 
 /// Documents past their time are not there any more, or go at the next expiry.
 #[allow(dead_code, reason = "servers expire at their own pace")]
-pub async fn check_expiry(store: Store, collection: &str, tombstone_ttl_s: u64) {
+pub(crate) async fn check_expiry(store: Store, collection: &str, tombstone_ttl_s: u64) {
     let ttl = Ttl { seconds: 60, field: Some("at".to_owned()) };
     let spec = CollectionSpec { ttl: Some(ttl), ..CollectionSpec::new(collection) };
     store.ensure(&spec).await.unwrap();

@@ -8,19 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing that a source says.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub(crate) enum Event {
     Write(VersionedWrite),
     Truncate(Position),
 }
 
 /// Visible documents: fields by name, by id.
-pub type Visible = BTreeMap<String, BTreeMap<String, Value>>;
+pub(crate) type Visible = BTreeMap<String, BTreeMap<String, Value>>;
 
 /// A history in the order in which it happened, and what it leaves visible.
 #[derive(Debug, Clone)]
-pub struct History {
-    pub events: Vec<Event>,
-    pub expected: Visible,
+pub(crate) struct History {
+    pub(crate) events: Vec<Event>,
+    pub(crate) expected: Visible,
 }
 
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ enum Step {
 }
 
 /// A history, and an order in which it may arrive: shuffled, everything at least once, some twice.
-pub fn arrival() -> impl Strategy<Value = (History, Vec<Event>)> {
+pub(crate) fn arrival() -> impl Strategy<Value = (History, Vec<Event>)> {
     let step = prop_oneof![
         6 => (0u8..4, any::<bool>()).prop_map(|(id, keep)| Step::Write { id, keep }),
         2 => (0u8..4).prop_map(|id| Step::Delete { id }),

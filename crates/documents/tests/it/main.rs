@@ -1,5 +1,7 @@
 //! The document stores against their contract.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod contract;
 mod convergence;
 mod embedded;

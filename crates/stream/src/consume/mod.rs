@@ -13,13 +13,13 @@ mod staged;
 pub use options::ConsumeOptions;
 
 use crate::dead_letters::DeadLetterWriter;
-use crate::sinks::{Sink, SinkError};
+use crate::sinks::{Rejected, Sink, SinkError};
 use affluent_bus::{BatchLimits, Bus, BusError, Consumer, ConsumerOptions, Incoming, Polled, TopicPartition};
 use affluent_telemetry::failpoint;
 use affluent_telemetry::health::{Health, State};
 use affluent_telemetry::metrics_list;
 use staged::Staged;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(7);
 const REVOKE_LIMIT: Duration = Duration::from_secs(20);
 /// How often the lag is published.
 const LAG_INTERVAL: Duration = Duration::from_secs(3);
+
+/// A member without partitions counts as ready after this time.
+const STANDBY_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a loop stopped.
 #[derive(Debug, thiserror::Error)]
@@ -103,12 +106,27 @@ impl<S: Sink> ConsumeService<S> {
             assigned: BTreeSet::new(),
             staged: Staged::default(),
             lag_published: Instant::now(),
+            started: Instant::now(),
+            joined: false,
             shutdown,
         };
         let result = work.read().await;
         work.consumer.close().await;
         result
     }
+}
+
+/// Offsets at which a sink wants to go on.
+type Starts = BTreeMap<TopicPartition, i64>;
+
+/// Repeated attempts at one thing.
+struct Attempts {
+    action: &'static str,
+    /// Where absent, they end at shutdown.
+    deadline: Option<Instant>,
+    faults: u64,
+    /// Before the next attempt.
+    pause: Duration,
 }
 
 /// Why an attempt was given up.
@@ -131,6 +149,9 @@ struct Loop<S> {
     assigned: BTreeSet<TopicPartition>,
     staged: Staged,
     lag_published: Instant,
+    started: Instant,
+    /// Partitions were assigned once, or none for long.
+    joined: bool,
     shutdown: CancellationToken,
 }
 
@@ -147,7 +168,10 @@ impl<S: Sink> Loop<S> {
             let step = match polled.map_err(|source| ConsumeError::Bus { role: self.role, source })? {
                 Polled::Assigned(partitions) => self.assigned(partitions).await,
                 Polled::Revoked(partitions) => self.revoked(&partitions).await,
-                Polled::Records(records) => self.records(&records).await,
+                Polled::Records(records) => {
+                    self.stand_by();
+                    self.records(&records).await
+                }
             };
             match step {
                 Ok(()) => {}
@@ -169,6 +193,14 @@ impl<S: Sink> Loop<S> {
         Ok(())
     }
 
+    /// A member that got no partitions is ready too: the others have them, or there are none yet.
+    fn stand_by(&mut self) {
+        if !self.joined && self.started.elapsed() > STANDBY_AFTER {
+            self.joined = true;
+            self.health.set(self.role, State::Ready);
+        }
+    }
+
     fn limits(&self) -> BatchLimits {
         let linger = Duration::from_millis(self.options.linger_ms);
         let due =
@@ -186,7 +218,7 @@ impl<S: Sink> Loop<S> {
 
     async fn records(&mut self, records: &[Incoming]) -> Result<(), Stop> {
         if !records.is_empty() {
-            let rejected = self.retry("prepare", None, async |work| work.sink.prepare(records).await).await?;
+            let rejected = self.prepare(records).await?;
             for refused in &rejected {
                 let Some(record) = records.get(refused.index) else { continue };
                 tracing::warn!(
@@ -219,14 +251,10 @@ impl<S: Sink> Loop<S> {
         if self.staged.is_empty() {
             return Ok(());
         }
-        self.retry("write dead letters", deadline, async |work| {
-            let written = work.dead_letters.write(&work.staged.letters).await;
-            written.map_err(|error| SinkError::Passing(format!("dead letters: {error}")))
-        })
-        .await?;
+        self.write_letters(deadline).await?;
         failpoint("consume::after_dead_letters");
         failpoint("consume::before_commit");
-        self.retry("commit", deadline, async |work| work.sink.commit().await).await?;
+        self.commit_sink(deadline).await?;
         failpoint("consume::after_commit");
         let staged = std::mem::take(&mut self.staged);
         failpoint("consume::before_offsets");
@@ -243,6 +271,7 @@ impl<S: Sink> Loop<S> {
         self.assigned.extend(partitions.iter().cloned());
         self.resume(&partitions, &[]).await?;
         tracing::info!(role = self.role, partitions = self.assigned.len(), "assigned");
+        self.joined = true;
         self.health.set(self.role, State::Ready);
         Ok(())
     }
@@ -254,7 +283,7 @@ impl<S: Sink> Loop<S> {
             self.staged.next.remove(partition);
             self.staged.first.remove(partition);
         }
-        self.retry("revoke", None, async |work| work.sink.revoke(partitions).await).await?;
+        self.revoke_sink(partitions).await?;
         tracing::info!(role = self.role, partitions = self.assigned.len(), "revoked");
         committed
     }
@@ -265,14 +294,11 @@ impl<S: Sink> Loop<S> {
         partitions: &[TopicPartition],
         else_from: &[(TopicPartition, i64)],
     ) -> Result<(), Stop> {
-        let starts = self.retry("resume", None, async |work| work.sink.resume(partitions).await).await?;
+        let starts = self.resume_sink(partitions).await?;
         let named = starts.iter().map(|(partition, offset)| (partition.clone(), *offset));
         let others = else_from.iter().filter(|(partition, _)| !starts.contains_key(partition)).cloned();
         let seeks: Vec<(TopicPartition, i64)> = named.chain(others).collect();
-        self.retry("seek", None, async |work| {
-            work.consumer.seek(&seeks).await.map_err(|error| SinkError::Passing(error.to_string()))
-        })
-        .await
+        self.seek(&seeks).await
     }
 
     /// Drops what is staged and reads it again from where the sink or the first staged record says.
@@ -282,7 +308,7 @@ impl<S: Sink> Loop<S> {
         let partitions: Vec<TopicPartition> = self.assigned.iter().cloned().collect();
         let first: Vec<(TopicPartition, i64)> =
             staged.first.into_iter().filter(|(partition, _)| self.assigned.contains(partition)).collect();
-        let dropped = self.retry("revoke", None, async |work| work.sink.revoke(&partitions).await).await;
+        let dropped = self.revoke_sink(&partitions).await;
         let resumed = match dropped {
             Ok(()) => self.resume(&partitions, &first).await,
             Err(stop) => Err(stop),
@@ -294,51 +320,110 @@ impl<S: Sink> Loop<S> {
         }
     }
 
-    /// Repeats `attempt` while its fault is a passing one, with growing pauses: until `deadline`, or
-    /// until shutdown plus [`DRAIN_LIMIT`].
-    async fn retry<T>(
-        &mut self,
-        action: &'static str,
-        deadline: Option<Instant>,
-        mut attempt: impl AsyncFnMut(&mut Self) -> Result<T, SinkError>,
-    ) -> Result<T, Stop> {
-        let mut pause = Duration::from_millis(self.options.retry_first_ms);
-        let longest = Duration::from_millis(self.options.retry_max_ms);
-        let mut faults = 0_u64;
-        loop {
-            let error = match attempt(self).await {
-                Ok(done) if faults == 0 => return Ok(done),
-                Ok(done) => {
-                    tracing::info!(role = self.role, action, faults, "works again");
-                    self.health.set(self.role, State::Ready);
-                    return Ok(done);
-                }
-                Err(SinkError::Fenced(reason)) => return Err(Stop::Fenced(reason)),
-                Err(SinkError::Fatal(error)) => {
-                    return Err(Stop::Failed(ConsumeError::Sink { role: self.role, error }));
-                }
-                Err(SinkError::Passing(error)) => error,
-            };
-            faults += 1;
-            tracing::warn!(
-                role = self.role,
-                action,
-                faults,
-                error,
-                pause_ms = pause.as_millis() as u64,
-                "fault"
-            );
-            self.health.set(self.role, State::Degraded(format!("{action}: {error}")));
-            self.publish_lag();
-            if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
-                return Err(Stop::GivenUp);
+    /// Decides what follows from a fault: a pause (then the caller tries again), or a stop.
+    async fn fault(&mut self, attempts: &mut Attempts, error: SinkError) -> Result<(), Stop> {
+        let error = match error {
+            SinkError::Fenced(reason) => return Err(Stop::Fenced(reason)),
+            SinkError::Fatal(error) => {
+                return Err(Stop::Failed(ConsumeError::Sink { role: self.role, error }));
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.shutdown.cancelled(), if deadline.is_none() => return Err(Stop::GivenUp),
-            }
-            pause = (pause * 2).min(longest);
+            SinkError::Passing(error) => error,
+        };
+        let Attempts { action, deadline, faults, pause } = attempts;
+        *faults += 1;
+        let pause_ms = pause.as_millis() as u64;
+        tracing::warn!(role = self.role, action, faults, error, pause_ms, "fault, trying again");
+        self.health.set(self.role, State::Degraded(format!("{action}: {error}")));
+        self.publish_lag();
+        if deadline.is_some_and(|deadline| Instant::now() + *pause > deadline) {
+            return Err(Stop::GivenUp);
         }
+        tokio::select! {
+            () = tokio::time::sleep(*pause) => {}
+            () = self.shutdown.cancelled(), if deadline.is_none() => return Err(Stop::GivenUp),
+        }
+        *pause = (*pause * 2).min(Duration::from_millis(self.options.retry_max_ms));
+        Ok(())
+    }
+
+    fn attempts(&self, action: &'static str, deadline: Option<Instant>) -> Attempts {
+        let pause = Duration::from_millis(self.options.retry_first_ms);
+        Attempts { action, deadline, faults: 0, pause }
+    }
+
+    /// An attempt succeeded.
+    fn succeeded(&self, attempts: &Attempts) {
+        if attempts.faults > 0 {
+            tracing::info!(
+                role = self.role,
+                action = attempts.action,
+                faults = attempts.faults,
+                "works again"
+            );
+            self.health.set(self.role, State::Ready);
+        }
+    }
+
+    async fn prepare(&mut self, records: &[Incoming]) -> Result<Vec<Rejected>, Stop> {
+        let mut attempts = self.attempts("prepare", None);
+        loop {
+            match self.sink.prepare(records).await {
+                Ok(rejected) => {
+                    self.succeeded(&attempts);
+                    return Ok(rejected);
+                }
+                Err(error) => self.fault(&mut attempts, error).await?,
+            }
+        }
+    }
+
+    async fn write_letters(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        let mut attempts = self.attempts("write dead letters", deadline);
+        while let Err(error) = self.dead_letters.write(&self.staged.letters).await {
+            self.fault(&mut attempts, SinkError::Passing(error.to_string())).await?;
+        }
+        self.succeeded(&attempts);
+        Ok(())
+    }
+
+    async fn commit_sink(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        let mut attempts = self.attempts("commit", deadline);
+        while let Err(error) = self.sink.commit().await {
+            self.fault(&mut attempts, error).await?;
+        }
+        self.succeeded(&attempts);
+        Ok(())
+    }
+
+    async fn revoke_sink(&mut self, partitions: &[TopicPartition]) -> Result<(), Stop> {
+        let mut attempts = self.attempts("revoke", None);
+        while let Err(error) = self.sink.revoke(partitions).await {
+            self.fault(&mut attempts, error).await?;
+        }
+        self.succeeded(&attempts);
+        Ok(())
+    }
+
+    async fn resume_sink(&mut self, partitions: &[TopicPartition]) -> Result<Starts, Stop> {
+        let mut attempts = self.attempts("resume", None);
+        loop {
+            match self.sink.resume(partitions).await {
+                Ok(starts) => {
+                    self.succeeded(&attempts);
+                    return Ok(starts);
+                }
+                Err(error) => self.fault(&mut attempts, error).await?,
+            }
+        }
+    }
+
+    async fn seek(&mut self, seeks: &[(TopicPartition, i64)]) -> Result<(), Stop> {
+        let mut attempts = self.attempts("seek", None);
+        while let Err(error) = self.consumer.seek(seeks).await {
+            self.fault(&mut attempts, SinkError::Passing(error.to_string())).await?;
+        }
+        self.succeeded(&attempts);
+        Ok(())
     }
 
     fn publish_lag(&mut self) {

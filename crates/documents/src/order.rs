@@ -1,4 +1,5 @@
-//! Keys whose byte order is the order of the values: for the indexes of the embedded store.
+//! Keys whose byte order is the order of the values: for the indexes of the embedded store, and for comparing what a server
+//! compares too roughly.
 //!
 //! Invariant: for two values of one kind, `a < b` exactly where their keys are, and no key is a prefix
 //! of another; so keys can be put one behind the other. (Long text is cut; see [`TEXT_MAX`].)
@@ -9,10 +10,10 @@ use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::Sign;
 
 /// Bytes of a text, JSON or binary value that take part in the order.
-pub(super) const TEXT_MAX: usize = 1_024;
+pub(crate) const TEXT_MAX: usize = 1_024;
 
 /// Appends the key of `value`.
-pub(super) fn put_key(out: &mut Vec<u8>, value: &Value) {
+pub(crate) fn put_key(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => out.push(1),
         Value::Bool(v) => out.extend([2, u8::from(*v)]),
@@ -53,7 +54,7 @@ pub(super) fn put_key(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// Whether a part of the value was cut from its key.
-pub(super) fn is_cut(value: &Value) -> bool {
+pub(crate) fn is_cut(value: &Value) -> bool {
     match value {
         Value::Text(v) | Value::Json(v) => v.len() > TEXT_MAX,
         Value::Bytes(v) => v.len() > TEXT_MAX,
