@@ -78,7 +78,8 @@ pub(crate) async fn begin(
         if due && (options.snapshot.mode == SnapshotMode::Initial || read_again) {
             let lsn =
                 if was_added && !began { slot::wal_end(catalog.client().await?).await? } else { position };
-            entry.snapshot = Some(due_snapshot(entry.snapshot.as_ref(), lsn, !began));
+            let snapshot = due_snapshot(entry.snapshot.as_ref(), lsn, !began);
+            entry.snapshot = Some(SnapshotEntry { clear: read_again && !is_new, ..snapshot });
         }
         if saved.tables.get(&oid) != Some(&entry) {
             checkpoints.save_table(oid, entry).await?;
@@ -104,6 +105,7 @@ pub(crate) fn due_snapshot(before: Option<&SnapshotEntry>, lsn: u64, incremental
         generation: before.map_or(0, |b| b.generation) + 1,
         lsn,
         incremental,
+        clear: false,
         leaves: Vec::new(),
         done: Vec::new(),
         begun: BTreeMap::new(),

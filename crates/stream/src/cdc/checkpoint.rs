@@ -41,6 +41,10 @@ pub(crate) struct SnapshotEntry {
     pub(crate) lsn: u64,
     /// Taken of a table that was added while streaming went on.
     pub(crate) incremental: bool,
+    /// Rows that are not read any more are to go: the table is truncated downstream, just before
+    /// the position of the rows.
+    #[serde(default)]
+    pub(crate) clear: bool,
     pub(crate) leaves: Vec<Leaf>,
     /// Finished chunks as ranges, first and past the last.
     pub(crate) done: Vec<(u64, u64)>,
@@ -234,7 +238,7 @@ mod tests {
         #[test]
         fn finished_chunks_are_remembered_as_few_ranges(order in Just((0_u64..40).collect::<Vec<_>>()).prop_shuffle(), count in 0_usize..40) {
             let mut entry = SnapshotEntry {
-                generation: 1, lsn: 0, incremental: false, leaves: vec![], done: vec![], begun: BTreeMap::new(),
+                generation: 1, lsn: 0, incremental: false, clear: false, leaves: vec![], done: vec![], begun: BTreeMap::new(),
                 rows: 0, complete: None,
             };
             for &chunk in &order[..count] {

@@ -259,7 +259,8 @@ mod tests {
     fn mistakes_are_named() {
         let good = CdcOptions { connection: "host=localhost".into(), ..CdcOptions::default() };
         assert!(good.check().is_ok());
-        let cases: Vec<(&str, fn(&mut CdcOptions))> = vec![
+        type Spoil = fn(&mut CdcOptions);
+        let cases: Vec<(&str, Spoil)> = vec![
             ("cdc.slot", |o| o.slot = "Bad-Slot".into()),
             ("cdc.tables", |o| o.tables = vec!["customers".into()]),
             ("cdc.source", |o| o.source = "a b".into()),

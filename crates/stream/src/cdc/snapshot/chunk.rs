@@ -129,6 +129,60 @@ impl ChunkReader {
         Ok(Outcome::Finished)
     }
 
+    /// Has the table emptied downstream, just before the position that its rows are going to have.
+    pub(super) async fn clear(&mut self, oid: u32) -> Result<(), CdcError> {
+        let Some(entry) = self.context.checkpoints.table(oid).await else { return Ok(()) };
+        let captured = self.context.captured(&entry).await?;
+        let Some(snapshot) = entry.snapshot else { return Ok(()) };
+        let Some(relation) = self.catalog.relation(oid, &self.context.options.publication).await? else {
+            return Ok(());
+        };
+        let types = self.catalog.types_for(&relation).await?;
+        let shape = Shape::new(&relation, types, &self.context.protector, &captured, &[])?;
+        let position = Position::new((snapshot.lsn + self.context.shift).saturating_sub(1), 0);
+        let now = affluent_model::time::now_micros();
+        let event = ChangeEvent {
+            schema: Arc::clone(&shape.schema),
+            op: Op::Truncate,
+            before: None,
+            after: None,
+            unchanged: Vec::new(),
+            source: Source {
+                name: Arc::clone(&self.context.source),
+                database: Arc::clone(&self.context.database),
+                position,
+                lsn: snapshot.lsn,
+                tx_id: None,
+                ts_us: now,
+                snapshot: Snapshot::True,
+            },
+            ts_us: now,
+            transaction: None,
+        };
+        let record = match self.emitter.encode(&shape.topic, &event).await {
+            Ok(record) => record,
+            Err(unfit) => {
+                tracing::warn!(table = %shape.table, error = unfit.error, "rows that are gone stay downstream");
+                return Ok(());
+            }
+        };
+        let mut headers = headers(position, shape.event_type(Op::Truncate));
+        let name = format!("{}#{}.clear", captured.table, snapshot.generation);
+        headers.push((HEADER_CHUNK.to_owned(), Bytes::from(name)));
+        let outgoing = Outgoing {
+            topic: Arc::clone(&shape.topic),
+            partition: Some(0),
+            key: None,
+            value: Some(record.value),
+            headers,
+            timestamp_ms: None,
+        };
+        if let Some(sequence) = self.emitter.send(outgoing).await? {
+            self.emitter.producer.wait_acked(sequence).await?;
+        }
+        Ok(())
+    }
+
     async fn leave(&mut self, outcome: Outcome) -> Result<Outcome, CdcError> {
         self.execute("ROLLBACK").await?;
         Ok(outcome)

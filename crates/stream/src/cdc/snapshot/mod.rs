@@ -83,19 +83,17 @@ pub(crate) async fn run(
     ending: CancellationToken,
 ) -> Result<(), CdcError> {
     let queue = Arc::new(Queue::default());
-    let mut catalog = Catalog::new(workers.address.clone());
     let (again, mut void) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
+    let reader = || {
+        let (context, registry) = (workers.context.clone(), workers.registry.clone());
+        let emitter =
+            Emitter::new(workers.producer.clone(), &context.options, registry, workers.health.clone());
+        ChunkReader::new(context, Catalog::new(workers.address.clone()), emitter)
+    };
+    let mut clearer = reader();
     for _ in 0..workers.context.options.snapshot.workers {
-        let emitter = Emitter::new(
-            workers.producer.clone(),
-            &workers.context.options,
-            workers.registry.clone(),
-            workers.health.clone(),
-        );
-        let reader =
-            ChunkReader::new(workers.context.clone(), Catalog::new(workers.address.clone()), emitter);
-        tasks.spawn(work(reader, Arc::clone(&queue), again.clone()));
+        tasks.spawn(work(reader(), Arc::clone(&queue), again.clone()));
     }
     loop {
         let oid = tokio::select! {
@@ -108,7 +106,7 @@ pub(crate) async fn run(
             () = ending.cancelled() => return Ok(()),
         };
         let jobs = tokio::select! {
-            jobs = prepare(&workers.context, &mut catalog, oid) => jobs?,
+            jobs = prepare(&mut clearer, oid) => jobs?,
             () = ending.cancelled() => return Ok(()),
         };
         queue.jobs.lock().extend(jobs);
@@ -118,15 +116,19 @@ pub(crate) async fn run(
 
 /// The chunks of a table that are to be read, after everything that was under way when it was asked
 /// for has become visible.
-async fn prepare(context: &Context, catalog: &mut Catalog, oid: u32) -> Result<Vec<Job>, CdcError> {
+async fn prepare(reader: &mut ChunkReader, oid: u32) -> Result<Vec<Job>, CdcError> {
+    let context = reader.context.clone();
     let Some(entry) = context.checkpoints.table(oid).await else { return Ok(Vec::new()) };
     let Some(mut snapshot) = entry.snapshot.filter(|snapshot| snapshot.complete.is_none()) else {
         return Ok(Vec::new());
     };
-    slot::wait_for_running(catalog.client().await?).await?;
+    slot::wait_for_running(reader.catalog.client().await?).await?;
     if snapshot.leaves.is_empty() {
+        if snapshot.clear {
+            reader.clear(oid).await?;
+        }
         let chunk_rows = context.options.snapshot.chunk_rows;
-        let leaves = plan::leaves(catalog.client().await?, oid, chunk_rows).await?;
+        let leaves = plan::leaves(reader.catalog.client().await?, oid, chunk_rows).await?;
         snapshot.leaves.clone_from(&leaves);
         context.checkpoints.update_snapshot(oid, move |s| s.leaves = leaves).await?;
         tracing::info!(table = %entry.table, chunks = snapshot.chunks(), "snapshot begins");
@@ -136,7 +138,7 @@ async fn prepare(context: &Context, catalog: &mut Catalog, oid: u32) -> Result<V
     }
     let jobs: Vec<Job> = plan::jobs(oid, &snapshot);
     if jobs.is_empty() {
-        complete(context, catalog, oid).await?;
+        complete(&context, &mut reader.catalog, oid).await?;
     }
     Ok(jobs)
 }

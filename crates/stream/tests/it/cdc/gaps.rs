@@ -84,13 +84,12 @@ fn another_server_stops_the_source_and_its_positions_go_on_after_the_gap() {
             .batch_execute("CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (7)")
             .await
             .unwrap();
-        // The same database name, so that only the server differs.
-        client.batch_execute("SELECT 1").await.unwrap();
         rig.options.connection = database.url.clone();
         rig.start();
         assert!(identity_error(rig.failure().await).contains("another one"));
         rig.options.resnapshot = true;
         rig.start_ready().await;
+        rig.await_rows("items", 2).await;
         client.batch_execute("INSERT INTO items VALUES (8)").await.unwrap();
         rig.until("both", async |rig| rig.records("items").await.len() >= 4).await;
         let records = rig.records("items").await;

@@ -5,3 +5,4 @@ mod gaps;
 mod rig;
 mod snapshots;
 mod streaming;
+mod types;

@@ -144,6 +144,17 @@ impl Rig {
         records
     }
 
+    /// How many records the table's topic holds.
+    pub(crate) async fn written(&self, table: &str) -> i64 {
+        let (admin, topic) = (self.bus.admin().expect("admin"), self.topic(table));
+        let mut written = 0;
+        for partition in 0..admin.partitions(&topic).await.expect("partitions").unwrap_or(0) {
+            let partition = TopicPartition::new(topic.as_str(), partition);
+            written += admin.watermarks(&partition).await.expect("watermarks").1;
+        }
+        written
+    }
+
     /// The streamed changes of a table (no snapshot rows, no tombstones).
     pub(crate) async fn changes(&self, table: &str) -> Vec<Record> {
         let mut records = self.records(table).await;
