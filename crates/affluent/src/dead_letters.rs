@@ -91,7 +91,7 @@ impl Which {
 /// # Errors
 /// When the bus cannot be reached.
 pub(crate) async fn run(args: Args, config: Config, format: Format) -> anyhow::Result<Exit> {
-    let platform = Platform::new(config, false)?;
+    let platform = Platform::new(config)?;
     let servers = platform.bus().bootstrap_servers().to_owned();
     let letters = DeadLetters::new(platform.bus().clone())?;
     let reach = || format!("ask the bus at {servers}; is it running, and does [bus] name it?");

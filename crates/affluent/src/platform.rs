@@ -7,7 +7,7 @@ use crate::config::Config;
 use affluent_broker::Broker;
 use affluent_bus::registry::{RegistryClient, RegistryOptions};
 use affluent_bus::{Admin, Bus, TopicPartition};
-use affluent_documents::{Backend, DocumentStore, DocumentsOptions, EmbeddedStore};
+use affluent_documents::DocumentStore;
 use affluent_lake::Lake;
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_stream::dead_letters::{DeadLetters, Filter};
@@ -43,18 +43,29 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    /// Settles every address (port 0 becomes a free one) and checks the clients' options. With
-    /// `serve_broker`, opens the embedded broker, whose logs are recovered here. Connects to nothing.
+    /// A platform whose broker and registry run elsewhere. Checks the clients' options and connects
+    /// to nothing.
     ///
     /// # Errors
-    /// Options that cannot work, with key and remedy; what keeps the broker from opening.
-    pub(crate) fn new(mut config: Config, serve_broker: bool) -> anyhow::Result<Self> {
+    /// Options that cannot work, with key and remedy.
+    pub(crate) fn new(config: Config) -> anyhow::Result<Self> {
+        Self::build(config, None)
+    }
+
+    /// A platform that serves the embedded broker: its logs are recovered here.
+    ///
+    /// # Errors
+    /// As [`Platform::new`], and what keeps the broker from opening.
+    pub(crate) fn with_broker(mut config: Config) -> anyhow::Result<Self> {
+        let broker = open_broker(&config)?;
+        config.broker.listen = broker.local_addr();
+        Self::build(config, Some(broker))
+    }
+
+    /// Settles every address: port 0 becomes a free one.
+    fn build(mut config: Config, broker: Option<Broker>) -> anyhow::Result<Self> {
         settle(&mut config.registry_server.listen)?;
         settle(&mut config.http.listen)?;
-        let broker = if serve_broker { Some(open_broker(&config)?) } else { None };
-        if let Some(broker) = &broker {
-            config.broker.listen = broker.local_addr();
-        }
         if config.bus.bootstrap_servers.is_empty() {
             config.bus.bootstrap_servers = config
                 .broker
@@ -130,7 +141,7 @@ impl Platform {
     /// # Errors
     /// When it cannot be opened or reached.
     pub(crate) async fn documents(&self) -> anyhow::Result<Arc<dyn DocumentStore>> {
-        let open = || open_documents(&self.config.documents);
+        let open = || affluent_documents::open(&self.config.documents, &self.config.data_dir);
         let store = self.documents.get_or_try_init(open).await.context("open the document store")?;
         Ok(Arc::clone(store))
     }
@@ -178,16 +189,6 @@ impl Platform {
 pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     RECORDER.get_or_init(|| metrics_list::install().ok()).as_ref()
-}
-
-async fn open_documents(options: &DocumentsOptions) -> anyhow::Result<Arc<dyn DocumentStore>> {
-    match options.backend {
-        Backend::Embedded => {
-            let store = EmbeddedStore::open(options.embedded.clone(), options.tombstone_ttl_s).await?;
-            Ok(Arc::new(store))
-        }
-        Backend::Mongodb => anyhow::bail!("mongodb"),
-    }
 }
 
 fn open_broker(config: &Config) -> anyhow::Result<Broker> {

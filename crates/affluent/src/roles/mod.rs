@@ -101,11 +101,6 @@ pub(crate) const ROLES: &[Role] = &[
     },
 ];
 
-/// The role of this name.
-pub(crate) fn named(name: &str) -> Option<&'static Role> {
-    ROLES.iter().find(|role| role.name == name)
-}
-
 /// The roles that this configuration has work for.
 pub(crate) fn needed(config: &Config) -> Vec<&'static Role> {
     let mut roles = Vec::new();
@@ -133,7 +128,8 @@ pub(crate) fn prepare(mut config: Config, roles: &[&'static Role]) -> anyhow::Re
         config.cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
     }
     platform::recorder().context("install the metrics recorder")?;
-    Ok(Arc::new(Platform::new(config, plays("broker"))?))
+    let platform = if plays("broker") { Platform::with_broker(config) } else { Platform::new(config) };
+    Ok(Arc::new(platform?))
 }
 
 #[cfg(test)]
