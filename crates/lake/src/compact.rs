@@ -4,7 +4,7 @@
 //! and adds the large one. Older snapshots keep what they refer to. Invariant: rows in equal rows
 //! out; a merge whose inputs are no longer live (another process merged them) is thrown away.
 
-use crate::files::{self, PartitionWriter};
+use crate::files::PartitionWriter;
 use crate::read::{Columns, FileBatches};
 use crate::snapshot::{self, Change};
 use crate::table::{LakeTable, discard, is_conflict, off_worker, pause};
@@ -184,7 +184,7 @@ impl LakeTable {
                 error: format!("{rows_in} rows went in and {rows_out} came out"),
             });
         }
-        files::sync_parents(metadata, written.iter().map(DataFile::file_path))?;
+        self.sync(&written)?;
         failpoint("lake::after_merge_files");
         let count = written.len();
         let replaced = self.replace(written, removed).await?;

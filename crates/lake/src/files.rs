@@ -2,20 +2,23 @@
 
 use crate::LakeError;
 use arrow_array::RecordBatch;
-use iceberg::spec::{DataFile, DataFileFormat, PartitionKey, TableMetadata};
+use iceberg::spec::{DataFile, DataFileFormat, PartitionKey};
 use iceberg::table::Table;
 use iceberg::writer::base_writer::data_file_writer::{DataFileWriter, DataFileWriterBuilder};
 use iceberg::writer::file_writer::ParquetWriterBuilder;
 use iceberg::writer::file_writer::location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator};
 use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
 use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
+use parking_lot::Mutex;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// Remembered directories of a table; a table has one a day.
+const KNOWN_DIRS_MAX: usize = 4_000;
 /// Rows of a row group: bounds what a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 
@@ -60,23 +63,32 @@ impl PartitionWriter {
     }
 }
 
-/// Flushes the directories that hold `paths`, up to and including the table's own, so that the
-/// names survive a power cut too.
+/// Directories of a table whose own names are known to be on disk.
+pub(crate) type KnownDirs = Mutex<HashSet<PathBuf>>;
+
+/// Flushes the directories that hold `paths`, so that the names survive a power cut too; of their
+/// parents, up to the table's own directory, those that may have got a new entry.
 pub(crate) fn sync_parents<'a>(
-    metadata: &TableMetadata,
+    root: &Path,
     paths: impl IntoIterator<Item = &'a str>,
+    known: &KnownDirs,
 ) -> Result<(), LakeError> {
-    let root = Path::new(metadata.location());
-    let mut directories = BTreeSet::new();
-    for path in paths {
-        let own = Path::new(path).parent();
-        for directory in own.into_iter().flat_map(Path::ancestors).take_while(|dir| dir.starts_with(root)) {
-            if !directories.insert(directory.to_owned()) {
-                break;
-            }
-        }
+    let own: BTreeSet<&Path> = paths.into_iter().filter_map(|path| Path::new(path).parent()).collect();
+    let mut directories: BTreeSet<PathBuf> = own.iter().map(|&directory| directory.to_owned()).collect();
+    let below_root = |directory: &&Path| *directory != root && directory.starts_with(root);
+    let unknown: Vec<&Path> = {
+        let known = known.lock();
+        let chain = own.iter().flat_map(|directory| directory.ancestors().take_while(below_root));
+        chain.filter(|&directory| !known.contains(directory)).collect()
+    };
+    directories.extend(unknown.iter().filter_map(|directory| directory.parent()).map(Path::to_owned));
+    directories.iter().try_for_each(|directory| sync_dir(directory))?;
+    let mut known = known.lock();
+    if known.len() > KNOWN_DIRS_MAX {
+        known.clear();
     }
-    directories.iter().try_for_each(|directory| sync_dir(directory))
+    known.extend(unknown.into_iter().map(Path::to_owned));
+    Ok(())
 }
 
 /// Writes a new file and flushes it and its directory.

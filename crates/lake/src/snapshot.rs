@@ -1,7 +1,8 @@
 //! A new snapshot from an old one: files in, files out, small manifests merged.
 //!
 //! Deciding and writing the manifests only; whether the snapshot becomes the table's is the
-//! catalog's compare-and-swap. Everything written here is on disk when this returns.
+//! catalog's compare-and-swap. The files written here are flushed; their directory is with the
+//! metadata file, which stands beside them and is written last.
 
 use crate::{LakeError, files};
 use iceberg::spec::{
@@ -80,7 +81,6 @@ pub(crate) async fn produce(
     }
 
     let list = writer.list(manifests).await?;
-    files::sync_parents(metadata, writer.written.iter().map(String::as_str))?;
     let snapshot = Snapshot::builder()
         .with_snapshot_id(writer.snapshot_id)
         .with_parent_snapshot_id(metadata.current_snapshot_id())

@@ -15,6 +15,7 @@ use iceberg::{ErrorKind, NamespaceIdent, TableCreation, TableIdent, TableRequire
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     known: Mutex<Table>,
     /// One commit of this process at a time, so that only other processes are races.
     committing: tokio::sync::Mutex<()>,
+    directories: files::KnownDirs,
 }
 
 impl Lake {
@@ -162,6 +164,7 @@ impl Lake {
             ident: ident.clone(),
             known: Mutex::new(table),
             committing: tokio::sync::Mutex::new(()),
+            directories: files::KnownDirs::default(),
         }));
         self.tables.lock().entry(ident).or_insert(fresh).clone()
     }
@@ -364,7 +367,7 @@ impl LakeTable {
             }
             written.extend(writer.close().await?);
         }
-        files::sync_parents(metadata, written.iter().map(DataFile::file_path))?;
+        self.sync(&written)?;
         Ok(written)
     }
 
@@ -405,6 +408,13 @@ impl LakeTable {
     ) -> Result<Option<iceberg::spec::Schema>, LakeError> {
         let metadata = table.metadata();
         schema::evolve(&self.name(), metadata.current_schema(), metadata.last_column_id(), columns)
+    }
+
+    /// Flushes the directories of data files.
+    pub(crate) fn sync(&self, written: &[DataFile]) -> Result<(), LakeError> {
+        let table = self.known();
+        let root = Path::new(table.metadata().location());
+        files::sync_parents(root, written.iter().map(DataFile::file_path), &self.0.directories)
     }
 
     pub(crate) fn known(&self) -> Table {
@@ -466,7 +476,7 @@ pub(crate) async fn pause(attempt: u32) {
 /// Deletes data files that no commit will refer to; what stays behind is found as unreferenced.
 pub(crate) fn discard(written: &[DataFile]) {
     for file in written {
-        let _ = files::remove(std::path::Path::new(file.file_path()));
+        let _ = files::remove(Path::new(file.file_path()));
     }
 }
 
