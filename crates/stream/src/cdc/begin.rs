@@ -124,7 +124,7 @@ async fn tables(
     began: bool,
 ) -> Result<Vec<(u32, TableEntry)>, CdcError> {
     let mut entries = Vec::new();
-    for SourceTable { oid, table } in selected {
+    for SourceTable { oid, table, .. } in selected {
         let same = saved.tables.get(oid).filter(|entry| !began || entry.table == *table);
         let by_name = || saved.tables.values().find(|entry| began && entry.table == *table);
         let entry = match same.or_else(by_name) {

@@ -22,6 +22,7 @@ pub(crate) struct Captured {
 pub(crate) struct SourceTable {
     pub(crate) oid: u32,
     pub(crate) table: TableId,
+    pub(crate) partitioned: bool,
 }
 
 impl SourceTable {
@@ -81,7 +82,7 @@ impl Catalog {
     /// The tables that exist and are selected: ordinary and partitioned ones, the partitions
     /// themselves not, as their changes come under the name of their root.
     pub(crate) async fn selected(&mut self, options: &CdcOptions) -> Result<Vec<SourceTable>, CdcError> {
-        let sql = "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c \
+        let sql = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p' FROM pg_class c \
                    JOIN pg_namespace n ON n.oid = c.relnamespace \
                    WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition \
                    AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 2, 3";
@@ -90,6 +91,7 @@ impl Catalog {
         let table = |row: &tokio_postgres::Row| SourceTable {
             oid: row.get(0),
             table: TableId::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+            partitioned: row.get(3),
         };
         Ok(rows.iter().map(table).filter(|t| options.selects(&t.table.schema, &t.table.name)).collect())
     }

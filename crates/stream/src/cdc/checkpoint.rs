@@ -111,7 +111,9 @@ pub(crate) fn topic(source: &str) -> String {
 /// Reads the memory; empty where there is none.
 pub(crate) async fn load(admin: &Admin, source: &str, replication: i32) -> Result<Saved, CdcError> {
     let topic = topic(source);
-    let spec = TopicSpec { replication, ..TopicSpec::new(1) }.set("cleanup.policy", "compact");
+    let spec = TopicSpec { replication, ..TopicSpec::new(1) }
+        .set("cleanup.policy", "compact")
+        .set("segment.bytes", "8388608");
     admin.ensure_topic(&topic, &spec).await?;
     let partition = TopicPartition::new(topic.as_str(), 0);
     let (low, high) = admin.watermarks(&partition).await?;

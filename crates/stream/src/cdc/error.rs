@@ -36,9 +36,9 @@ impl CdcError {
         match self {
             CdcError::Config(_) | CdcError::Setup(_) | CdcError::Identity(_) | CdcError::Topic(_) => false,
             CdcError::Postgres { passing, .. } => *passing,
-            CdcError::Protocol(_) | CdcError::Bus(_) | CdcError::Spill { .. } | CdcError::Checkpoint(_) => {
-                true
-            }
+            // A producer that gave up is made anew, and what Kafka holds is read back.
+            CdcError::Bus(error) => error.is_passing() || matches!(error, BusError::Poisoned(_)),
+            CdcError::Protocol(_) | CdcError::Spill { .. } | CdcError::Checkpoint(_) => true,
         }
     }
 

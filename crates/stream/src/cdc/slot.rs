@@ -112,8 +112,7 @@ pub(crate) async fn ensure_publication(
 ) -> Result<Vec<SourceTable>, CdcError> {
     let client = catalog.client().await?;
     let publication = quote_ident(&options.publication);
-    let sql =
-        "SELECT puballtables, pubinsert AND pubupdate AND pubdelete FROM pg_publication WHERE pubname = $1";
+    let sql = "SELECT puballtables, pubinsert AND pubupdate AND pubdelete, pubviaroot FROM pg_publication WHERE pubname = $1";
     let found = client.query_opt(sql, &[&options.publication]).await;
     let found = found.map_err(|e| CdcError::sql("look at the publication", &e))?;
     let list =
@@ -134,6 +133,12 @@ pub(crate) async fn ensure_publication(
         let sql =
             format!("ALTER PUBLICATION {publication} SET (publish = 'insert, update, delete, truncate')");
         return Err(manual("the publication leaves out changes", &[sql]));
+    }
+    if !found.get::<_, bool>(2) && selected.iter().any(|table| table.partitioned) {
+        let sql = format!("ALTER PUBLICATION {publication} SET (publish_via_partition_root = true)");
+        return Err(CdcError::Setup(format!(
+            "the publication names partitions, not the partitioned tables that are selected. Run:\n  {sql};"
+        )));
     }
     if found.get::<_, bool>(0) {
         return Ok(Vec::new());

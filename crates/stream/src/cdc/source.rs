@@ -192,7 +192,13 @@ impl Source {
 
 /// Records are bounded by `max_record_bytes`, dead letters by their topic.
 fn producer_options() -> ProducerOptions {
-    ProducerOptions { max_message_bytes: dead_letters::DEAD_LETTER_BYTES_MAX, ..ProducerOptions::default() }
+    ProducerOptions {
+        max_message_bytes: dead_letters::DEAD_LETTER_BYTES_MAX,
+        // There are two producers, and memory is promised.
+        queue_bytes: 24 << 20,
+        queue_records: 50_000,
+        ..ProducerOptions::default()
+    }
 }
 
 /// A run whose tasks are going.

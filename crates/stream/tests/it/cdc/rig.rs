@@ -1,12 +1,14 @@
 //! A database, a source and its topics, fresh for every test.
 
 use affluent_bus::codec::{ChangeDecoder, Decoded, Format};
+use affluent_bus::registry::{RegistryClient, RegistryOptions, RegistryServer, RegistryServerOptions};
 use affluent_bus::{Bus, BusOptions, Incoming, TopicPartition};
 use affluent_model::{ChangeEvent, Op, Row, Value};
 use affluent_stream::cdc::{CdcError, CdcOptions, CdcService};
 use affluent_telemetry::health::{Health, State};
 use affluent_testkit::{Database, Postgres, unique};
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -21,6 +23,7 @@ pub(crate) struct Rig {
     pub(crate) bus: Bus,
     pub(crate) options: CdcOptions,
     pub(crate) health: Health,
+    registry: Option<RegistryClient>,
     running: Option<(JoinHandle<Result<(), CdcError>>, CancellationToken)>,
 }
 
@@ -70,7 +73,22 @@ impl Rig {
             ..CdcOptions::default()
         };
         let bus = Bus::new(BusOptions { bootstrap_servers: crate::broker(), ..BusOptions::default() });
-        Rig { database, client, bus: bus.expect("a bus"), options, health: Health::default(), running: None }
+        Rig {
+            database,
+            client,
+            bus: bus.expect("a bus"),
+            options,
+            health: Health::default(),
+            registry: None,
+            running: None,
+        }
+    }
+
+    /// From now on Avro.
+    pub(crate) fn avro(&mut self) {
+        let options = RegistryOptions { url: Some(registry()), ..RegistryOptions::default() };
+        self.registry = Some(RegistryClient::new(options).expect("a client"));
+        self.options.format = Format::Avro;
     }
 
     pub(crate) async fn sql(&self, sql: &str) {
@@ -78,7 +96,8 @@ impl Rig {
     }
 
     pub(crate) fn service(&self) -> CdcService {
-        CdcService::new(self.options.clone(), self.bus.clone(), None, self.health.clone()).expect("options")
+        CdcService::new(self.options.clone(), self.bus.clone(), self.registry.clone(), self.health.clone())
+            .expect("options")
     }
 
     pub(crate) fn start(&mut self) {
@@ -127,7 +146,7 @@ impl Rig {
 
     pub(crate) async fn records_of(&self, topic: &str) -> Vec<Record> {
         let admin = self.bus.admin().expect("admin");
-        let mut decoder = ChangeDecoder::new(None);
+        let mut decoder = ChangeDecoder::new(self.registry.clone());
         let mut records = Vec::new();
         for partition in 0..admin.partitions(topic).await.expect("partitions").unwrap_or(0) {
             let partition = TopicPartition::new(topic, partition);
@@ -214,6 +233,28 @@ impl Drop for Rig {
             task.abort();
         }
     }
+}
+
+/// The address of the schema registry that all tests share: it has one writer.
+fn registry() -> String {
+    static ADDRESS: OnceLock<String> = OnceLock::new();
+    let start = || {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            runtime.block_on(async {
+                let bus = BusOptions { bootstrap_servers: crate::broker(), ..BusOptions::default() };
+                let listen = ([127, 0, 0, 1], 0).into();
+                let options = RegistryServerOptions { listen, ..RegistryServerOptions::default() };
+                let server =
+                    RegistryServer::new(options, Bus::new(bus).expect("a bus")).bind().await.expect("bind");
+                send.send(format!("http://{}", server.address())).expect("somebody waits");
+                server.run(CancellationToken::new()).await.expect("the registry runs");
+            });
+        });
+        receive.recv().expect("the registry starts")
+    };
+    ADDRESS.get_or_init(start).clone()
 }
 
 /// Runs a test on several threads with a log that shows when it fails.
