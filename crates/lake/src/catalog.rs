@@ -243,7 +243,11 @@ impl LakeCatalog {
                 let table = self.load(ident).await.map_err(|error| storage(&error))?;
                 let stored = table.metadata_location() == Some(new)
                     || table.metadata().metadata_log().iter().any(|log| log.metadata_file == new);
-                Ok(stored)
+                if stored {
+                    return Ok(true);
+                }
+                files::remove(Path::new(new)).map_err(|error| storage(&error))?;
+                Err(Error::new(ErrorKind::Unexpected, format!("commit to {ident}: {error}")))
             }
         }
     }

@@ -169,7 +169,6 @@ impl LakeTable {
             while let Some(batch) = batches.next().await {
                 writer.write(batch?).await?;
                 if shutdown.is_cancelled() {
-                    discard(&writer.close().await?);
                     return Ok(None);
                 }
             }
@@ -206,13 +205,15 @@ impl LakeTable {
                 discard(&change.added);
                 return Ok(false);
             };
-            let committed = self.0.catalog.commit(&base, &produced.requirements, produced.updates).await;
+            let updates = produced.updates.clone();
+            let committed = self.0.catalog.commit(&base, &produced.requirements, updates).await;
             match committed.map_err(LakeError::from) {
                 Ok(table) => {
                     self.know(table);
                     return Ok(true);
                 }
                 Err(error) if is_conflict(&error) => {
+                    produced.discard();
                     drop(turn);
                     pause(attempt).await;
                 }

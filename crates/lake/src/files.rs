@@ -6,7 +6,9 @@ use iceberg::spec::{DataFile, DataFileFormat, PartitionKey};
 use iceberg::table::Table;
 use iceberg::writer::base_writer::data_file_writer::{DataFileWriter, DataFileWriterBuilder};
 use iceberg::writer::file_writer::ParquetWriterBuilder;
-use iceberg::writer::file_writer::location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator};
+use iceberg::writer::file_writer::location_generator::{
+    DefaultFileNameGenerator, DefaultLocationGenerator, LocationGenerator,
+};
 use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
 use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
 use parking_lot::Mutex;
@@ -24,8 +26,14 @@ const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 type Inner = DataFileWriter<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
 
-/// Writes the Parquet files of one partition.
-pub(crate) struct PartitionWriter(Inner);
+/// Writes the Parquet files of one partition. Dropped before [`PartitionWriter::close`], it
+/// deletes what it wrote.
+pub(crate) struct PartitionWriter {
+    inner: Option<Inner>,
+    directory: PathBuf,
+    /// What the names of its files begin with.
+    prefix: String,
+}
 
 impl PartitionWriter {
     /// A writer that closes its files near `target_bytes`. `level` is the zstd level.
@@ -36,6 +44,10 @@ impl PartitionWriter {
         level: i32,
     ) -> Result<Self, LakeError> {
         let metadata = table.metadata();
+        let generator = DefaultLocationGenerator::new(metadata)?;
+        let prefix = uuid::Uuid::now_v7().to_string();
+        let sample = generator.generate_location(partition.as_ref(), &prefix);
+        let directory = Path::new(&sample).parent().unwrap_or(Path::new("")).to_owned();
         let level =
             ZstdLevel::try_new(level).map_err(|error| LakeError::Options(format!("zstd level: {error}")))?;
         let properties = WriterProperties::builder()
@@ -47,19 +59,41 @@ impl PartitionWriter {
             parquet,
             usize::try_from(target_bytes).unwrap_or(usize::MAX),
             table.file_io().clone(),
-            DefaultLocationGenerator::new(metadata)?,
-            DefaultFileNameGenerator::new(uuid::Uuid::now_v7().to_string(), None, DataFileFormat::Parquet),
+            generator,
+            DefaultFileNameGenerator::new(prefix.clone(), None, DataFileFormat::Parquet),
         );
-        Ok(PartitionWriter(DataFileWriterBuilder::new(rolling).build(partition).await?))
+        let inner = DataFileWriterBuilder::new(rolling).build(partition).await?;
+        Ok(PartitionWriter { inner: Some(inner), directory, prefix })
     }
 
     pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError> {
-        Ok(self.0.write(batch).await?)
+        if let Some(inner) = &mut self.inner {
+            inner.write(batch).await?;
+        }
+        Ok(())
     }
 
     /// The written files. The storage has flushed each; their directories are still to be.
     pub(crate) async fn close(mut self) -> Result<Vec<DataFile>, LakeError> {
-        Ok(self.0.close().await?)
+        let Some(inner) = &mut self.inner else { return Ok(Vec::new()) };
+        let written = inner.close().await?;
+        self.inner = None;
+        Ok(written)
+    }
+}
+
+impl Drop for PartitionWriter {
+    fn drop(&mut self) {
+        if self.inner.take().is_none() {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&self.prefix) {
+                // What stays behind is found as unreferenced later.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
@@ -100,7 +134,11 @@ pub(crate) fn write_durable(path: &Path, bytes: &[u8]) -> Result<(), LakeError> 
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.map_err(|source| io("write", path, source))?;
+    written.map_err(|source| {
+        // Half a file is of use to nobody, least of all on a full disk.
+        let _ = fs::remove_file(path);
+        io("write", path, source)
+    })?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 

@@ -33,6 +33,14 @@ pub(crate) struct Produced {
     pub(crate) snapshot_id: i64,
     pub(crate) updates: Vec<TableUpdate>,
     pub(crate) requirements: Vec<TableRequirement>,
+    written: Vec<String>,
+}
+
+impl Produced {
+    /// Deletes what was written for a snapshot that will not be.
+    pub(crate) fn discard(&self) {
+        discard(&self.written);
+    }
 }
 
 /// Writes manifests and manifest list of `change` on top of the table's current snapshot.
@@ -42,7 +50,6 @@ pub(crate) async fn produce(
     change: &Change,
     manifests_max: usize,
 ) -> Result<Option<Produced>, LakeError> {
-    let metadata = table.metadata();
     let mut writer = Writer {
         table,
         snapshot_id: new_snapshot_id(table),
@@ -50,57 +57,15 @@ pub(crate) async fn produce(
         counter: 0,
         written: Vec::new(),
     };
-    let mut summary = SnapshotSummaryCollector::default();
-    let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
-
-    let mut manifests = Vec::new();
-    if let Some(current) = metadata.current_snapshot() {
-        let list = table.manifest_list_reader(current).load().await?;
-        let live = |manifest: &ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
-        manifests.extend(list.consume_entries().into_iter().filter(live));
+    let updates = writer.snapshot(change, manifests_max).await;
+    if !matches!(updates, Ok(Some(_))) {
+        discard(&writer.written);
     }
-    if !change.removed.is_empty() {
-        match writer.without(manifests, &change.removed, &mut summary).await? {
-            Some(rest) => manifests = rest,
-            None => {
-                writer.discard();
-                return Ok(None);
-            }
-        }
-    }
-    if manifests.len() >= manifests_max {
-        manifests = writer.merged(manifests).await?;
-    }
-    if !change.added.is_empty() {
-        let mut manifest = writer.manifest(metadata.default_partition_spec_id())?;
-        for file in &change.added {
-            summary.add_file(file, schema.clone(), spec.clone());
-            manifest.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER)?;
-        }
-        manifests.push(manifest.write_manifest_file().await?);
-    }
-
-    let list = writer.list(manifests).await?;
-    let snapshot = Snapshot::builder()
-        .with_snapshot_id(writer.snapshot_id)
-        .with_parent_snapshot_id(metadata.current_snapshot_id())
-        .with_sequence_number(metadata.next_sequence_number())
-        .with_timestamp_ms(now_ms().max(metadata.last_updated_ms()))
-        .with_manifest_list(list)
-        .with_summary(Summary {
-            operation: change.operation.clone(),
-            additional_properties: totals(table, change, summary.build()),
-        })
-        .with_schema_id(metadata.current_schema_id())
-        .build();
-    let reference = SnapshotReference::new(writer.snapshot_id, SnapshotRetention::branch(None, None, None));
-    Ok(Some(Produced {
+    Ok(updates?.map(|updates| Produced {
         snapshot_id: writer.snapshot_id,
-        updates: vec![
-            TableUpdate::AddSnapshot { snapshot },
-            TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference },
-        ],
+        updates,
         requirements: requirements(table),
+        written: writer.written,
     }))
 }
 
@@ -129,6 +94,60 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// `None` when a file to be removed is not live.
+    async fn snapshot(
+        &mut self,
+        change: &Change,
+        manifests_max: usize,
+    ) -> Result<Option<Vec<TableUpdate>>, LakeError> {
+        let metadata = self.table.metadata();
+        let mut summary = SnapshotSummaryCollector::default();
+        let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
+
+        let mut manifests = Vec::new();
+        if let Some(current) = metadata.current_snapshot() {
+            let list = self.table.manifest_list_reader(current).load().await?;
+            let live = |manifest: &ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
+            manifests.extend(list.consume_entries().into_iter().filter(live));
+        }
+        if !change.removed.is_empty() {
+            match self.without(manifests, &change.removed, &mut summary).await? {
+                Some(rest) => manifests = rest,
+                None => return Ok(None),
+            }
+        }
+        if manifests.len() >= manifests_max {
+            manifests = self.merged(manifests).await?;
+        }
+        if !change.added.is_empty() {
+            let mut manifest = self.manifest(metadata.default_partition_spec_id())?;
+            for file in &change.added {
+                summary.add_file(file, schema.clone(), spec.clone());
+                manifest.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER)?;
+            }
+            manifests.push(manifest.write_manifest_file().await?);
+        }
+
+        let list = self.list(manifests).await?;
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(self.snapshot_id)
+            .with_parent_snapshot_id(metadata.current_snapshot_id())
+            .with_sequence_number(metadata.next_sequence_number())
+            .with_timestamp_ms(now_ms().max(metadata.last_updated_ms()))
+            .with_manifest_list(list)
+            .with_summary(Summary {
+                operation: change.operation.clone(),
+                additional_properties: totals(self.table, change, summary.build()),
+            })
+            .with_schema_id(metadata.current_schema_id())
+            .build();
+        let reference = SnapshotReference::new(self.snapshot_id, SnapshotRetention::branch(None, None, None));
+        Ok(Some(vec![
+            TableUpdate::AddSnapshot { snapshot },
+            TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference },
+        ]))
+    }
+
     fn manifest(&mut self, spec_id: i32) -> Result<ManifestWriter, LakeError> {
         let metadata = self.table.metadata();
         let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| LakeError::Malformed {
@@ -236,13 +255,12 @@ impl Writer<'_> {
         list.close().await?;
         Ok(path)
     }
+}
 
-    /// Deletes what was written for a snapshot that will not be.
-    fn discard(&self) {
-        for path in &self.written {
-            // What stays behind is found as unreferenced later.
-            let _ = files::remove(std::path::Path::new(path));
-        }
+fn discard(written: &[String]) {
+    for path in written {
+        // What stays behind is found as unreferenced later.
+        let _ = files::remove(std::path::Path::new(path));
     }
 }
 

@@ -5,6 +5,7 @@ use crate::snapshot::{self, Change};
 use crate::{Advance, LakeCatalog, LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets, encode, schema, types};
 use affluent_model::{Column, Row, Value};
 use affluent_telemetry::failpoint;
+use arrow_schema::SchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
     DataFile, Literal, NestedFieldRef, Operation, PartitionKey, Struct, Transform, UnboundPartitionField,
@@ -303,7 +304,17 @@ impl LakeTable {
                         }
                     }
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // The fault may hide a commit that was stored; only the offsets tell.
+                    let now = self.refreshed().await.map(|table| Offsets::of(table.metadata().properties()));
+                    if advance.iter().any(|to| to.expected != Some(to.next))
+                        && let Ok(Ok(now)) = now
+                        && now.advanced(advance).is_ok()
+                    {
+                        discard(&written.1);
+                    }
+                    return Err(error);
+                }
             }
         }
         discard(&written.1);
@@ -321,33 +332,36 @@ impl LakeTable {
         if moved {
             properties.insert(OFFSETS_PROPERTY.to_owned(), offsets.to_text()?);
         }
-        let mut updates = Vec::new();
-        let mut requirements = snapshot::requirements(base);
-        let mut snapshot_id = None;
-        if !files.is_empty() {
-            let change = Change {
-                operation: Operation::Append,
-                added: files.to_vec(),
-                removed: HashSet::new(),
-                summary: properties.clone(),
-            };
-            if let Some(produced) = snapshot::produce(base, &change, self.0.options.manifests_max).await? {
-                updates = produced.updates;
-                requirements = produced.requirements;
-                snapshot_id = Some(produced.snapshot_id);
-            }
-        }
+        let change = Change {
+            operation: Operation::Append,
+            added: files.to_vec(),
+            removed: HashSet::new(),
+            summary: properties.clone(),
+        };
+        let produced = if files.is_empty() {
+            None
+        } else {
+            snapshot::produce(base, &change, self.0.options.manifests_max).await?
+        };
+        let mut updates = produced.as_ref().map_or_else(Vec::new, |produced| produced.updates.clone());
         if !properties.is_empty() {
             updates.push(TableUpdate::SetProperties { updates: properties });
         }
         if updates.is_empty() {
             return Ok((base.clone(), None));
         }
-        requirements.push(TableRequirement::CurrentSchemaIdMatch {
-            current_schema_id: base.metadata().current_schema_id(),
-        });
-        let table = self.0.catalog.commit(base, &requirements, updates).await?;
-        Ok((table, snapshot_id))
+        let mut requirements = snapshot::requirements(base);
+        let current_schema_id = base.metadata().current_schema_id();
+        requirements.push(TableRequirement::CurrentSchemaIdMatch { current_schema_id });
+        match self.0.catalog.commit(base, &requirements, updates).await {
+            Ok(table) => Ok((table, produced.map(|produced| produced.snapshot_id))),
+            Err(error) => {
+                if let Some(produced) = produced.filter(|_| is_commit_conflict(&error)) {
+                    produced.discard();
+                }
+                Err(error.into())
+            }
+        }
     }
 
     /// Writes the rows as data files of `table`'s current schema, flushed with their directories.
@@ -360,15 +374,33 @@ impl LakeTable {
         let arrow = Arc::new(schema_to_arrow_schema(stored)?);
         let mut written = Vec::new();
         for (partition, rows) in partitions(table, batch)? {
-            let mut writer =
-                PartitionWriter::new(table, partition, self.0.options.target_file_bytes, LEVEL_FRESH).await?;
-            for rows in rows.chunks(CHUNK_ROWS) {
-                writer.write(encode::record_batch(&self.name(), stored, &arrow, batch, rows)?).await?;
+            match self.write_partition(table, &arrow, partition, batch, &rows).await {
+                Ok(files) => written.extend(files),
+                Err(error) => {
+                    discard(&written);
+                    return Err(error);
+                }
             }
-            written.extend(writer.close().await?);
         }
         self.sync(&written)?;
         Ok(written)
+    }
+
+    async fn write_partition(
+        &self,
+        table: &Table,
+        arrow: &SchemaRef,
+        partition: Option<PartitionKey>,
+        batch: &RowBatch,
+        rows: &[&Row],
+    ) -> Result<Vec<DataFile>, LakeError> {
+        let target = self.0.options.target_file_bytes;
+        let mut writer = PartitionWriter::new(table, partition, target, LEVEL_FRESH).await?;
+        for rows in rows.chunks(CHUNK_ROWS) {
+            let stored = table.metadata().current_schema();
+            writer.write(encode::record_batch(&self.name(), stored, arrow, batch, rows)?).await?;
+        }
+        writer.close().await
     }
 
     /// Adds and promotes columns until the table has `columns`.
