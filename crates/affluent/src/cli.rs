@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{bench, config, dead_letters, roles, status};
+use crate::{bench, config, dead_letters, demo, roles, status, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Run(roles::RunArgs),
     /// Show roles, lag, the write-ahead log kept on the source, and dead letters
     Status(status::Args),
+    /// See it work: a throwaway PostgreSQL under load, every role, the figures and the proof
+    Demo(demo::Args),
+    /// Compare every row of the source with Kafka, the mirrors and the lake
+    Verify(verify::Args),
     /// Check the configuration, or show what is in force
     Config(config::Args),
     /// List, show or replay quarantined records

@@ -4,11 +4,13 @@ mod bench;
 mod cli;
 mod config;
 mod dead_letters;
+mod demo;
 mod http;
 mod output;
 mod platform;
 mod roles;
 mod status;
+mod verify;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -34,6 +36,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Up(args) => roles::up(&args, configured(file)?),
         Command::Run(args) => roles::run(&args, configured(file)?),
         Command::Status(args) => runtime()?.block_on(status::run(args, &configured(file)?, format)),
+        Command::Demo(args) => demo::run(&args, file, format),
+        Command::Verify(args) => runtime()?.block_on(verify::run(args, configured(file)?, format)),
         Command::Config(args) => config::run(&args, file, format),
         Command::DeadLetters(args) => runtime()?.block_on(dead_letters::run(args, configured(file)?, format)),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),

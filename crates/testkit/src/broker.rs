@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use affluent_broker::{Broker as Embedded, BrokerOptions};
 use tokio_util::sync::CancellationToken;
 
 const EXTERNAL: &str = "AFFLUENT_TEST_KAFKA";
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A broker. Dropping it stops the embedded one and removes its data.
 #[derive(Debug)]
@@ -119,11 +121,24 @@ impl Drop for Broker {
     }
 }
 
+/// A child process that is just being started may hold the directory's lock until its `exec`.
+fn open(options: &BrokerOptions) -> Result<Embedded, affluent_broker::Error> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match Embedded::open(options.clone()) {
+            Err(affluent_broker::Error::Locked(_)) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 impl Running {
     /// Opens the broker and serves on a thread and a runtime of its own, so that tests with runtimes
     /// of theirs can share it. `options.listen` becomes the real address.
     fn start(options: &mut BrokerOptions) -> anyhow::Result<Self> {
-        let broker = Embedded::open(options.clone())?;
+        let broker = open(options)?;
         options.listen = broker.local_addr();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();

@@ -1,0 +1,250 @@
+//! `affluent demo`: the whole platform at work on a private PostgreSQL under simulated payments, and
+//! the proof: how long every change took, and that every row arrived everywhere once.
+//!
+//! Everything runs in this process and in temporary directories, and is gone at the end. What the load
+//! does lives in the test kit, what is compared in `verify`; here both are put together and judged.
+
+mod live;
+mod report;
+
+use crate::cli::Format;
+use crate::config::Config;
+use crate::output::{self, Exit};
+use crate::platform::Platform;
+use crate::roles::{self, Running};
+use crate::verify::{self, Mirrors, Scope};
+use affluent_telemetry::latency;
+use affluent_testkit::payments::{Payments, PaymentsOptions};
+use affluent_testkit::{Database, Postgres, PostgresOptions};
+use anyhow::{Context as _, bail};
+use live::Live;
+use report::DemoReport;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+const EXAMPLES: &str = "\
+Examples:
+  affluent demo                                     one minute, 500 changes a second
+  affluent demo --seconds 300 --rate 2000           longer and harder
+  affluent demo --seconds 20 --report report.json   the figures for machines
+  affluent demo --keep ./demo                       leave the data for a look
+
+Needs the PostgreSQL server's binaries (Debian, Ubuntu: apt-get install postgresql), and nothing that
+runs already. Ctrl-C ends the load early; what was written by then is still compared.
+Exit codes: 0 all goals met and nothing lost or duplicated, 1 otherwise.";
+
+/// Every role has this long to get ready, the first reading of the tables included.
+const READY: Duration = Duration::from_secs(60);
+/// Capture and sinks have this long to catch up after the load.
+const DRAIN: Duration = Duration::from_secs(120);
+/// Threads left over at the end get this long.
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// Options of `affluent demo`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// How long the payments go on
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Row changes a second; 0 is as fast as PostgreSQL takes them
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    rate: u32,
+    /// The payments follow from it
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Write the report as JSON into this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Run in this directory and leave everything there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Where the demo lives while it runs.
+enum Directory {
+    Temporary(tempfile::TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    fn new(keep: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(keep) = keep else {
+            return Ok(Directory::Temporary(tempfile::Builder::new().prefix("affluent-demo_").tempdir()?));
+        };
+        std::fs::create_dir_all(keep).with_context(|| format!("create {}", keep.display()))?;
+        if std::fs::read_dir(keep)?.next().is_some() {
+            return Err(output::usage(format!(
+                "--keep {} is not empty: name a new directory",
+                keep.display()
+            )));
+        }
+        Ok(Directory::Kept(keep.canonicalize()?))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Directory::Temporary(directory) => directory.path(),
+            Directory::Kept(path) => path,
+        }
+    }
+
+    fn postgres(&self) -> Option<PathBuf> {
+        match self {
+            Directory::Temporary(_) => None,
+            Directory::Kept(path) => Some(path.join("postgres")),
+        }
+    }
+}
+
+/// Plays the demo and judges it.
+///
+/// # Errors
+/// What keeps it from being carried out.
+pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::Result<Exit> {
+    let directory = Directory::new(args.keep.as_deref())?;
+    let options =
+        PostgresOptions { directory: directory.postgres(), durable: true, ..PostgresOptions::default() };
+    let postgres = Postgres::start(options).context("start a private PostgreSQL")?;
+    let database = postgres.database("postgres");
+    let config = configuration(directory.path(), &database, file)?;
+    affluent_telemetry::logs::init(&config.log.filter, config.log.format);
+    let roles = roles::needed(&config);
+    let platform = roles::prepare(config, &roles)?;
+    let runtime = crate::runtime()?;
+    let played = runtime.block_on(Box::pin(play(args, platform, roles, database)));
+    runtime.shutdown_timeout(LEAVE);
+    let report = played?;
+    if let Some(path) = &args.report {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, json + "\n")
+            .with_context(|| format!("write the report to {}", path.display()))?;
+    }
+    match format {
+        Format::Text => output::print(&report.text()),
+        Format::Json => output::print_json(&report)?,
+    }
+    drop(postgres);
+    if let Directory::Kept(path) = &directory {
+        output::print(&format!("Everything is in {}.", path.display()));
+    }
+    Ok(if report.is_good() { Exit::Done } else { Exit::Failed })
+}
+
+/// The embedded defaults on free ports, or the given configuration, on the demo's database and
+/// directory. A file that merely lies in the current directory does not count.
+fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> anyhow::Result<Config> {
+    let settings = format!(
+        "data_dir = {data:?}\n\
+         [cdc]\nconnection = {url:?}\ncheckpoint_ms = 200\n\
+         [broker]\nlisten = \"127.0.0.1:0\"\n\
+         [registry_server]\nlisten = \"127.0.0.1:0\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n\
+         [log]\nfilter = \"warn\"\n",
+        data = directory.join("data"),
+        url = database.url,
+    );
+    let file = file.unwrap_or(Path::new("/dev/null"));
+    Ok(Config::load_with(Some(file), &settings, "the demo")?)
+}
+
+async fn play(
+    args: &Args,
+    platform: Arc<Platform>,
+    roles: Vec<&'static roles::Role>,
+    database: Database,
+) -> anyhow::Result<DemoReport> {
+    let mut live = Live::new(args.seconds, args.rate);
+    let interrupted = interruption()?;
+    live.say("private PostgreSQL is up; inserts customers, merchants and their history");
+    let options = PaymentsOptions { rate: args.rate, seed: args.seed, ..PaymentsOptions::default() };
+    let payments = Arc::new(Payments::new(database, options));
+    payments.prepare().await.context("prepare the payments database")?;
+
+    live.say("starts every role; reads what the tables hold already");
+    let mut running = Running::start(Arc::clone(&platform), roles);
+    let mirrors = Mirrors::Store(platform.documents().await?);
+    let played = tokio::select! {
+        played = Box::pin(measure(args, &platform, &mirrors, payments, &mut live, &interrupted)) => played,
+        error = running.failed() => Err(error),
+    };
+    live.clear();
+    let stopped = running.stop().await;
+    let mut report = played?;
+    if let Err(error) = stopped {
+        report.note(format!("not every role stopped in order: {error:#}"));
+    }
+    Ok(report)
+}
+
+/// Load, drain, comparison.
+async fn measure(
+    args: &Args,
+    platform: &Platform,
+    mirrors: &Mirrors,
+    payments: Arc<Payments>,
+    live: &mut Live,
+    interrupted: &CancellationToken,
+) -> anyhow::Result<DemoReport> {
+    let ready = roles::all_ready(platform.health().clone());
+    tokio::select! {
+        ready = tokio::time::timeout(READY, ready) => {
+            ready.map_err(|_| anyhow::anyhow!("not every role got ready in time: {:?}", platform.health().snapshot()))?;
+        }
+        () = interrupted.cancelled() => bail!("interrupted before the load began"),
+    }
+    // What was there before the load has waited for the start, not for the platform. The first
+    // comparison also makes sure that reading it is over before anything is measured.
+    let scope = Scope { tables: Vec::new(), wait: DRAIN };
+    let progress = verify::Progress::new();
+    let before = verify::verify(platform, mirrors, &scope, &progress).await;
+    progress.clear();
+    before.context("compare before the load")?;
+    latency::reset();
+
+    let progress = payments.progress();
+    let shutdown = CancellationToken::new();
+    let load = tokio::spawn({
+        let (payments, shutdown) = (Arc::clone(&payments), shutdown.clone());
+        async move { payments.run(shutdown).await }
+    });
+    let begun = Instant::now();
+    let length = Duration::from_secs(args.seconds);
+    while begun.elapsed() < length && !load.is_finished() && !interrupted.is_cancelled() {
+        live.tick(begun.elapsed(), &progress);
+        let pause = live.pause().min(length.saturating_sub(begun.elapsed()));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = interrupted.cancelled() => {}
+        }
+    }
+    shutdown.cancel();
+    load.await?.context("play the payments")?;
+    let loaded = begun.elapsed();
+
+    live.say("the load is over; waits until everything has arrived, and compares every row");
+    live.clear();
+    let spinner = verify::Progress::new();
+    let compared = verify::verify(platform, mirrors, &scope, &spinner).await;
+    spinner.clear();
+    let compared = compared.context("compare the stores")?;
+    Ok(DemoReport::new(compared, &latency::latencies(), &progress, loaded))
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+fn interruption() -> anyhow::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let interrupted = CancellationToken::new();
+    let cancelled = interrupted.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(interrupted)
+}

@@ -1,0 +1,181 @@
+//! One table, compared store by store.
+
+use super::compare::{Comparison, Rows};
+use super::digest::{Measures, TableShape};
+use super::kafka::{self, KafkaRows, TopicReader, Watermarks};
+use super::keyless::Bag;
+use super::lake::{self, LakeRows};
+use super::mirrors::{Mirrored, Mirrors};
+use super::report::{Difference, Kind, Reconciled, Report, Store};
+use super::source::{SourceRows, Visible};
+use crate::platform::Platform;
+use affluent_bus::Admin;
+use affluent_bus::codec::ChangeDecoder;
+use affluent_lake::Lake;
+
+/// Where the copies are.
+pub(super) struct Stores<'a> {
+    pub(super) platform: &'a Platform,
+    pub(super) admin: &'a Admin,
+    pub(super) mirrors: &'a Mirrors,
+    pub(super) lake: &'a Lake,
+    pub(super) visible: &'a Visible,
+}
+
+impl Stores<'_> {
+    /// Compares one table in all stores; `marks` are offsets that both sinks have passed.
+    pub(super) async fn compare(
+        &self,
+        shape: &TableShape,
+        source: SourceRows,
+        marks: &Watermarks,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let measures = shape.measures();
+        let registry = self.platform.registry().clone();
+        let mut reader = TopicReader::new(self.platform.bus(), ChangeDecoder::new(Some(registry)), shape);
+        let mut kafka = KafkaRows::new();
+        kafka.read(&mut reader, marks, self.visible).await?;
+        let (records, undecodable) = (kafka.records, kafka.undecodable);
+        let in_lake = match lake::raw_table(self.lake, &shape.topic).await? {
+            Some(table) => Some(lake::read(&table, shape, &measures, marks, &kafka.later_offsets).await?),
+            None => None,
+        };
+        // The mirror is read before the rest of the topic, so whatever it holds is in what was read.
+        let mut documents = Vec::new();
+        self.mirrors.read(shape, &measures, |document| documents.push(document)).await?;
+        let ends = kafka::watermarks(self.admin, &shape.topic).await?;
+        let start = |partition: &i32| marks.get(partition).map_or(0, |&(_, end)| end);
+        let rest = ends.iter().map(|(&partition, &(_, end))| (partition, (start(&partition), end))).collect();
+        kafka.read(&mut reader, &rest, self.visible).await?;
+
+        let mut all = Table { shape, measures: &measures, report };
+        all.repeats(&kafka);
+        all.lake_records(in_lake.as_ref(), records, undecodable, marks);
+        match source {
+            SourceRows::Keyed(rows) => all.keyed(rows, kafka, in_lake, documents, marks),
+            SourceRows::Keyless(bag) => all.keyless(&bag, &kafka, in_lake.as_ref(), &documents),
+        }
+        Ok(())
+    }
+}
+
+struct Table<'a> {
+    shape: &'a TableShape,
+    measures: &'a Measures,
+    report: &'a mut Report,
+}
+
+impl Table<'_> {
+    fn keyed(
+        &mut self,
+        source: Rows,
+        kafka: KafkaRows,
+        in_lake: Option<LakeRows>,
+        documents: Vec<Mirrored>,
+        marks: &Watermarks,
+    ) {
+        let partial = marks.values().any(|&(first, _)| first > 0);
+        let (shape, measures) = (self.shape, self.measures);
+        let mut comparison = Comparison { shape, measures, report: self.report };
+        let (states, _) = kafka.fold.finish(measures);
+        let expected = comparison.kafka(source, &states, partial);
+        comparison.mirrors(&expected, &states, &kafka.later, documents);
+        let lake = in_lake.map(|rows| rows.fold.finish(measures).0).unwrap_or_default();
+        comparison.lake(&expected, &lake);
+        if partial {
+            let table = &shape.table;
+            self.report.notes.push(format!(
+                "{table}: the topic no longer holds its beginning, so old rows are not compared there"
+            ));
+        }
+    }
+
+    fn keyless(
+        &mut self,
+        source: &Bag,
+        kafka: &KafkaRows,
+        in_lake: Option<&LakeRows>,
+        documents: &[Mirrored],
+    ) {
+        let (shape, measures) = (self.shape, self.measures);
+        self.bag(Store::Postgresql, source, source);
+        self.bag(Store::Kafka, source, &kafka.keyless.finish(shape, measures));
+        if kafka.later.is_truncated() {
+            let table = &shape.table;
+            self.report
+                .notes
+                .push(format!("{table} was truncated after the barrier: its mirror is not compared"));
+        } else {
+            let mut mirror = Bag::default();
+            let known = documents.iter().filter(|document| !kafka.later.has(document.version));
+            known.for_each(|document| mirror.change(shape, measures, &document.row, 1));
+            self.bag(Store::Mirrors, source, &mirror);
+        }
+        let lake = in_lake.map(|rows| rows.keyless.finish(shape, measures)).unwrap_or_default();
+        self.bag(Store::Lake, source, &lake);
+    }
+
+    fn bag(&mut self, store: Store, expected: &Bag, found: &Bag) {
+        let (missing, extra) = expected.difference(found);
+        for (count, kind) in [(missing, Kind::Missing), (extra, Kind::Extra)] {
+            for _ in 0..count {
+                self.differ(store, "a row without a key", kind.clone());
+            }
+        }
+        let rows = u64::try_from(found.rows).unwrap_or_default();
+        let table = self.shape.table.to_string();
+        let equal = missing == 0 && extra == 0;
+        self.report.reconciliation.push(Reconciled::new(table, store, rows, &found.sums, equal));
+    }
+
+    /// Changes that Kafka has more than once.
+    fn repeats(&mut self, kafka: &KafkaRows) {
+        for repeats in kafka.repeats() {
+            for index in 0..repeats.changes {
+                let key = usize::try_from(index).ok().and_then(|index| repeats.examples.get(index));
+                let key = key.map_or_else(|| "a change".to_owned(), |key| self.shape.describe(key));
+                self.differ(Store::Kafka, &key, Kind::Duplicate);
+            }
+            if repeats.snapshot_rows > 0 {
+                let (table, count) = (&self.shape.table, repeats.snapshot_rows);
+                self.report.notes.push(format!(
+                    "{table}: {count} rows of the first reading are in Kafka twice (a chunk was read again)"
+                ));
+            }
+        }
+    }
+
+    /// Every record of the topic is in the raw table once.
+    fn lake_records(
+        &mut self,
+        in_lake: Option<&LakeRows>,
+        records: u64,
+        undecodable: u64,
+        marks: &Watermarks,
+    ) {
+        let empty = marks.values().all(|(first, end)| first == end);
+        let stored = match in_lake {
+            None if empty => return,
+            None => 0,
+            Some(rows) => {
+                for record in &rows.duplicates {
+                    self.differ(Store::Lake, record, Kind::Duplicate);
+                }
+                rows.records
+            }
+        };
+        for _ in stored..records.saturating_sub(undecodable) {
+            self.differ(Store::Lake, "a record of the topic", Kind::Missing);
+        }
+        if undecodable > 0 {
+            let topic = &self.shape.topic;
+            self.report.notes.push(format!("{topic}: {undecodable} records are no change events"));
+        }
+    }
+
+    fn differ(&mut self, store: Store, key: &str, kind: Kind) {
+        let (table, key) = (self.shape.table.to_string(), key.to_owned());
+        self.report.add(Difference { table, store, key, kind });
+    }
+}
