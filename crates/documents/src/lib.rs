@@ -8,6 +8,7 @@ mod collection;
 pub mod convergence;
 mod document;
 mod embedded;
+mod encoding;
 mod error;
 mod expiry;
 mod mongo;

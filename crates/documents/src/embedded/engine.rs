@@ -6,8 +6,8 @@
 use super::collections::{
     Collection, Definition, Index, count_key, definition_key, expiry_key, parse_expiry_key,
 };
-use super::encoding::{self, Head};
 use crate::convergence::{Fill, State};
+use crate::encoding::{self, Head};
 use crate::{
     Action, ApplyOutcome, CollectionSpec, Document, DocumentError, EmbeddedOptions, InsertOutcome, Ttl,
     VersionedWrite,

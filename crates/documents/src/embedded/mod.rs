@@ -8,10 +8,10 @@
 //! writing call returns after `fdatasync`.
 
 mod collections;
-mod encoding;
 mod engine;
 mod read;
 
+use crate::encoding;
 use crate::{
     ApplyOutcome, CollectionSpec, Document, DocumentError, DocumentStore, EmbeddedOptions, InsertOutcome,
     Page, Scan, VersionedWrite,

@@ -1,8 +1,8 @@
 //! The blocking read side of the embedded store. Every call reads one snapshot of the database.
 
 use super::collections::{Collection, Index};
-use super::encoding;
 use super::engine::Engine;
+use crate::encoding;
 use crate::order::{is_cut, put_key};
 use crate::{Document, DocumentError, Page, Range, Scan};
 use affluent_model::Value;

@@ -12,6 +12,7 @@ mod states;
 mod values;
 mod write;
 
+use crate::encoding::is_encodable;
 use crate::{
     ApplyOutcome, CollectionSpec, Decimals, Document, DocumentError, DocumentStore, InsertOutcome,
     MongoOptions, Page, Scan, VersionedWrite,
@@ -78,7 +79,7 @@ impl MongoStore {
         tracing::info!(version, ferretdb, decimal128, database = options.database, "mongodb connected");
         Ok(MongoStore {
             database,
-            dialect: Dialect { decimal128 },
+            dialect: Dialect { decimal128, complete: !ferretdb },
             batch_writes: options.batch_writes,
             tombstone_ttl_us: i64::try_from(tombstone_ttl_s).unwrap_or(i64::MAX).saturating_mul(1_000_000),
             specs: RwLock::default(),
@@ -184,6 +185,9 @@ impl DocumentStore for MongoStore {
         let size = crate::document::size(write.action.fields());
         if size > DOCUMENT_MAX {
             return refused(Reason::TooLarge, format!("document of {size} bytes, at most {DOCUMENT_MAX}"));
+        }
+        if let Some((name, _)) = write.action.fields().iter().find(|(_, value)| !is_encodable(value, 0)) {
+            return refused(Reason::ValueOutOfRange, format!("field {name:?}: arrays nested too deeply"));
         }
         if i64::try_from(write.version.lsn.0).is_err() || i64::try_from(write.version.ordinal).is_err() {
             return refused(Reason::ValueOutOfRange, format!("version {}: beyond 63 bits", write.version));

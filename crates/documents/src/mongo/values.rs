@@ -9,13 +9,17 @@
 //! | timestamp, date | Date, as above | `timestamp`, `date` |
 //! | time, json | text | `time`, `json` |
 //! | array of the first row's kinds | array | |
-//! | other array | array of texts, for reading | `array`, with the exact values as JSON |
+//! | other array | array of texts, for reading | `array`, with the exact values as bytes |
+//!
+//! FerretDB closes the connection at Decimal128 and NaN, and refuses arrays in arrays: there, floats that
+//! are not finite are text marked `float`, and such arrays are "other".
 //!
 //! Markers are in `_m.types` by field name. Field names that MongoDB reserves are percent-encoded: a
 //! leading `_` or `$`, and anywhere `.`, `%` and the zero byte.
 //!
 //! Invariant: what is written is read back equal, including digits and microseconds.
 
+use crate::encoding::{decode_value, encode_value};
 use affluent_model::value::NumericSpecial;
 use affluent_model::{Value, time::format_time};
 use bigdecimal::BigDecimal;
@@ -37,6 +41,8 @@ pub(super) struct Markers {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialect {
     pub(super) decimal128: bool,
+    /// The server has all of BSON's values, and goes on after an error in an unordered bulk.
+    pub(super) complete: bool,
 }
 
 impl Dialect {
@@ -50,7 +56,8 @@ impl Dialect {
             Value::Null => Bson::Null,
             Value::Bool(v) => Bson::Boolean(*v),
             Value::Int(v) => Bson::Int64(*v),
-            Value::Float(v) => Bson::Double(*v),
+            Value::Float(v) if self.complete || v.is_finite() => Bson::Double(*v),
+            Value::Float(v) => marked("float", Bson::String(v.to_string())),
             Value::Text(v) => Bson::String(v.clone()),
             Value::Bytes(v) => Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: v.clone() }),
             Value::Uuid(v) => {
@@ -86,14 +93,17 @@ impl Dialect {
             ),
             Value::Time(v) => marked("time", Bson::String(format_time(*v))),
             Value::Json(v) => marked("json", Bson::String(v.clone())),
-            Value::Array(items) => match items.iter().map(native).collect::<Option<Vec<Bson>>>() {
-                Some(items) => Bson::Array(items),
-                None => {
-                    let exact = serde_json::to_string(value).unwrap_or_default();
-                    markers.types.insert(name, doc! { "array": exact });
-                    Bson::Array(items.iter().map(|item| Bson::String(item.to_text())).collect())
+            Value::Array(items) => {
+                match items.iter().map(|item| self.native(item)).collect::<Option<Vec<Bson>>>() {
+                    Some(items) => Bson::Array(items),
+                    None => {
+                        let bytes = encode_value(value);
+                        let exact = Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes });
+                        markers.types.insert(name, doc! { "array": exact });
+                        Bson::Array(items.iter().map(|item| Bson::String(item.to_text())).collect())
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -103,6 +113,31 @@ impl Dialect {
         let fits = self.decimal128 && value.digits() <= 34 && (-6_000..=6_000).contains(&scale);
         let text = fits.then(|| value.to_plain_or_scientific())?;
         Decimal128::from_str(&text).ok()
+    }
+
+    /// Elements that BSON holds without a marker.
+    fn native(self, value: &Value) -> Option<Bson> {
+        match value {
+            Value::Float(v) if !self.complete && !v.is_finite() => None,
+            Value::Array(_) if !self.complete => None,
+            Value::Array(items) => {
+                items.iter().map(|item| self.native(item)).collect::<Option<Vec<_>>>().map(Bson::Array)
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+            | Value::Uuid(_) => Some(self.encode("", value, &mut Markers::default())),
+            Value::Decimal(_)
+            | Value::NumericSpecial(_)
+            | Value::Date(_)
+            | Value::Time(_)
+            | Value::Timestamp(_)
+            | Value::TimestampTz(_)
+            | Value::Json(_) => None,
+        }
     }
 }
 
@@ -115,27 +150,6 @@ impl Digits for BigDecimal {
     fn to_plain_or_scientific(&self) -> String {
         let (digits, scale) = self.as_bigint_and_exponent();
         if (0..=34).contains(&scale) { self.to_plain_string() } else { format!("{digits}E{}", -scale) }
-    }
-}
-
-/// Elements that BSON holds without a marker.
-fn native(value: &Value) -> Option<Bson> {
-    match value {
-        Value::Null
-        | Value::Bool(_)
-        | Value::Int(_)
-        | Value::Float(_)
-        | Value::Text(_)
-        | Value::Bytes(_)
-        | Value::Uuid(_) => Some(Dialect { decimal128: false }.encode("", value, &mut Markers::default())),
-        Value::Array(items) => items.iter().map(native).collect::<Option<Vec<_>>>().map(Bson::Array),
-        Value::Decimal(_)
-        | Value::NumericSpecial(_)
-        | Value::Date(_)
-        | Value::Time(_)
-        | Value::Timestamp(_)
-        | Value::TimestampTz(_)
-        | Value::Json(_) => None,
     }
 }
 
@@ -156,8 +170,9 @@ fn date(name: &str, micros: i64, markers: &mut Markers) -> Bson {
 /// What is wrong with it.
 pub(super) fn decode(name: &str, bson: Bson, markers: &Markers) -> Result<Value, String> {
     let kind = markers.types.get(name);
-    if let Some(exact) = kind.and_then(Bson::as_document).and_then(|kind| kind.get_str("array").ok()) {
-        return serde_json::from_str(exact).map_err(|error| format!("{name}: {error}"));
+    let exact = kind.and_then(Bson::as_document).and_then(|kind| kind.get_binary_generic("array").ok());
+    if let Some(bytes) = exact {
+        return decode_value(bytes).map_err(|error| format!("{name}: {error}"));
     }
     let micros = |date: DateTime| match date.timestamp_millis() {
         end @ (i64::MAX | i64::MIN) => end,
@@ -181,6 +196,9 @@ pub(super) fn decode(name: &str, bson: Bson, markers: &Markers) -> Result<Value,
             Value::Array(items.into_iter().map(|item| decode("", item, &plain)).collect::<Result<_, _>>()?)
         }
         (Some("decimal"), Bson::String(v)) => decimal(name, &v)?,
+        (Some("float"), Bson::String(v)) => {
+            Value::Float(v.parse().map_err(|error| format!("{name}: {error}"))?)
+        }
         (Some("timestamp"), Bson::DateTime(v)) => Value::Timestamp(micros(v)),
         (Some("date"), Bson::DateTime(v)) => Value::Date(match v.timestamp_millis() {
             i64::MAX => i32::MAX,
@@ -257,6 +275,7 @@ mod tests {
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(Value::Int),
             (-1e300f64..1e300).prop_map(Value::Float),
+            Just(Value::Float(f64::NEG_INFINITY)),
             (any::<i128>(), -40i64..40).prop_map(|(d, s)| Value::Decimal(BigDecimal::new(d.into(), s))),
             (any::<i64>(), -9_000i64..9_000).prop_map(|(d, s)| Value::Decimal(BigDecimal::new(d.into(), s))),
             Just(Value::NumericSpecial(NumericSpecial::NaN)),
@@ -274,9 +293,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_round_trip(value in any_value(), decimal128: bool) {
+        fn values_round_trip(value in any_value(), decimal128: bool, complete: bool) {
             let mut markers = Markers::default();
-            let bson = Dialect { decimal128 }.encode("f", &value, &mut markers);
+            let bson = Dialect { decimal128, complete }.encode("f", &value, &mut markers);
             prop_assert_eq!(decode("f", bson, &markers), Ok(value));
         }
 

@@ -307,29 +307,60 @@ impl MongoStore {
     }
 
     /// One unordered bulk command; updates that ran into the duplicate key are part of the answer.
-    async fn update(&self, collection: &str, updates: Vec<(String, Bdoc)>) -> Result<Answer, DocumentError> {
-        let (ids, updates): (Vec<String>, Vec<Bdoc>) = updates.into_iter().unzip();
-        let command = doc! {
-            "update": collection,
-            "updates": updates,
-            "ordered": false,
-            "writeConcern": { "w": "majority", "j": true },
-        };
-        let answer = self.database.run_command(command).await.map_err(passing)?;
-        let count = |name: &str| match answer.get(name) {
+    async fn update(
+        &self,
+        collection: &str,
+        mut updates: Vec<(String, Bdoc)>,
+    ) -> Result<Answer, DocumentError> {
+        let mut sum = Answer::default();
+        loop {
+            let command = doc! {
+                "update": collection,
+                "updates": updates.iter().map(|(_, update)| update.clone()).collect::<Vec<_>>(),
+                "ordered": false,
+                "writeConcern": { "w": "majority", "j": true },
+            };
+            let answer = self.database.run_command(command).await.map_err(passing)?;
+            let failed = sum.add(&answer, &updates)?;
+            match failed {
+                // This server stopped there, whatever it was told.
+                Some(index) if !self.dialect.complete && index + 1 < updates.len() => {
+                    updates.drain(..=index);
+                }
+                _ => return Ok(sum),
+            }
+        }
+    }
+}
+
+/// What a bulk command did.
+#[derive(Default)]
+struct Answer {
+    /// Updates that found (or, by upsert, made) a document.
+    matched: u64,
+    upserted: u64,
+    /// Ids whose document was there, but not as the filter wanted it.
+    duplicates: Vec<String>,
+}
+
+impl Answer {
+    /// Takes in the server's answer to `updates`; returns the index of the first that failed.
+    fn add(&mut self, answer: &Bdoc, updates: &[(String, Bdoc)]) -> Result<Option<usize>, DocumentError> {
+        if let Ok(concern) = answer.get_document("writeConcernError") {
+            return Err(DocumentError::Unavailable(format!("mongodb: {concern}")));
+        }
+        self.matched += match answer.get("n") {
             Some(Bson::Int32(n)) => u64::try_from(*n).unwrap_or(0),
             Some(Bson::Int64(n)) => u64::try_from(*n).unwrap_or(0),
             _ => 0,
         };
-        if let Ok(concern) = answer.get_document("writeConcernError") {
-            return Err(DocumentError::Unavailable(format!("mongodb: {concern}")));
-        }
-        let mut duplicates = Vec::new();
+        self.upserted += answer.get_array("upserted").map_or(0, Vec::len) as u64;
+        let mut first = None;
         for error in answer.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document) {
             let index = error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok());
-            let id = index.and_then(|index| ids.get(index)).cloned().unwrap_or_default();
+            let id = index.and_then(|index| updates.get(index)).map(|(id, _)| id.clone()).unwrap_or_default();
             match error.get_i32("code") {
-                Ok(DUPLICATE_KEY) => duplicates.push(id),
+                Ok(DUPLICATE_KEY) => self.duplicates.push(id),
                 // BSONObjectTooLarge, keys too long, failed validation: never.
                 Ok(10_334 | 17_280 | 17_419 | 121) => {
                     let error = error.get_str("errmsg").unwrap_or_default().to_owned();
@@ -337,19 +368,10 @@ impl MongoStore {
                 }
                 _ => return Err(DocumentError::Unavailable(format!("mongodb: {error}"))),
             }
+            first = first.min(index).or(index);
         }
-        let upserted = answer.get_array("upserted").map_or(0, Vec::len) as u64;
-        Ok(Answer { matched: count("n"), upserted, duplicates })
+        Ok(first)
     }
-}
-
-/// What a bulk command did.
-struct Answer {
-    /// Updates that found (or, by upsert, made) a document.
-    matched: u64,
-    upserted: u64,
-    /// Ids whose document was there, but not as the filter wanted it.
-    duplicates: Vec<String>,
 }
 
 /// Matches the document only as it was read.

@@ -24,21 +24,21 @@ const DEPTH_MAX: u32 = 16;
 /// The bytes are not a stored document of a known format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Malformed(&'static str);
+pub(crate) struct Malformed(&'static str);
 
 /// What is known of a stored document without its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) version: Position,
-    pub(super) live: bool,
+pub(crate) struct Head {
+    pub(crate) version: Position,
+    pub(crate) live: bool,
     /// Nothing but a version and fields: no stamps, no departures.
-    pub(super) plain: bool,
+    pub(crate) plain: bool,
     /// Microseconds UTC.
-    pub(super) expires_at: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
 }
 
 /// Appends the encoded document to `out`.
-pub(super) fn encode(state: &State, expires_at: Option<i64>, out: &mut Vec<u8>) {
+pub(crate) fn encode(state: &State, expires_at: Option<i64>, out: &mut Vec<u8>) {
     let flag = |on: bool, bit: u8| if on { bit } else { 0 };
     let flags = flag(state.live, LIVE)
         | flag(expires_at.is_some(), EXPIRES)
@@ -83,7 +83,7 @@ pub(super) fn encode(state: &State, expires_at: Option<i64>, out: &mut Vec<u8>) 
 ///
 /// # Errors
 /// Where the bytes are of another format or cut off.
-pub(super) fn head(bytes: &[u8]) -> Result<Head, Malformed> {
+pub(crate) fn head(bytes: &[u8]) -> Result<Head, Malformed> {
     Reader { bytes }.head().map(|(head, _)| head)
 }
 
@@ -91,7 +91,7 @@ pub(super) fn head(bytes: &[u8]) -> Result<Head, Malformed> {
 ///
 /// # Errors
 /// Where the bytes are of another format, cut off, or followed by more.
-pub(super) fn decode(bytes: &[u8]) -> Result<(State, Option<i64>), Malformed> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Option<i64>), Malformed> {
     let mut reader = Reader { bytes };
     let (head, flags) = reader.head()?;
     let fields = reader.fields()?;
@@ -336,8 +336,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The bytes of one value.
+pub(crate) fn encode_value(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_value(&mut out, value);
+    out
+}
+
+/// The value of its bytes.
+///
+/// # Errors
+/// Where [`encode_value`] never writes them.
+pub(crate) fn decode_value(bytes: &[u8]) -> Result<Value, Malformed> {
+    let mut reader = Reader { bytes };
+    let value = reader.value(0)?;
+    if reader.bytes.is_empty() { Ok(value) } else { Err(Malformed("bytes after the value")) }
+}
+
 /// Whether the value can be encoded and decoded again (arrays are not nested too deeply).
-pub(super) fn is_encodable(value: &Value, depth: u32) -> bool {
+pub(crate) fn is_encodable(value: &Value, depth: u32) -> bool {
     match value {
         Value::Array(items) => depth < DEPTH_MAX && items.iter().all(|item| is_encodable(item, depth + 1)),
         Value::Null
