@@ -96,7 +96,8 @@ impl Broker {
 
         let mut connections = accept(&listener, &self.shared, &shutdown).await;
         drop(listener);
-        let finished = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} });
+        let finished =
+            tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} });
         if finished.await.is_err() {
             tracing::debug!(open = connections.len(), "connections closed by force");
             connections.shutdown().await;

@@ -10,6 +10,8 @@
 //! checksum, or not at all.
 
 mod broker;
+#[cfg(test)]
+mod broker_tests;
 mod error;
 mod flush;
 mod groups;

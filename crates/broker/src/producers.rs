@@ -70,7 +70,9 @@ impl Producers {
             return Verdict::Duplicate(stored.base_offset);
         }
         match producer.batches.back() {
-            Some(last) if sequence_after(last.last_sequence, 1) != header.base_sequence => Verdict::OutOfOrder,
+            Some(last) if sequence_after(last.last_sequence, 1) != header.base_sequence => {
+                Verdict::OutOfOrder
+            }
             _ => Verdict::Append,
         }
     }
@@ -135,10 +137,10 @@ impl ProducerIds {
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("producer-ids");
         let reserved = match std::fs::read_to_string(&path) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .map_err(|e: std::num::ParseIntError| Error::Corrupt { path: path.clone(), reason: e.to_string() })?,
+            Ok(text) => text.trim().parse().map_err(|e: std::num::ParseIntError| Error::Corrupt {
+                path: path.clone(),
+                reason: e.to_string(),
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(error) => return Err(Error::storage("read", &path)(error)),
         };
@@ -176,7 +178,11 @@ mod tests {
             producers.note(&h, n as i64 * 10, 1);
         }
         let check = |epoch, sequence, count, expected| {
-            assert_eq!(producers.check(&header(epoch, sequence, count)), expected, "{epoch} {sequence} {count}");
+            assert_eq!(
+                producers.check(&header(epoch, sequence, count)),
+                expected,
+                "{epoch} {sequence} {count}"
+            );
         };
         check(3, 60, 1, Verdict::Append);
         check(3, 50, 10, Verdict::Duplicate(50));

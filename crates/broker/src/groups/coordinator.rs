@@ -124,7 +124,9 @@ impl Coordinator {
         if request.session_timeout_ms == 0 || request.session_timeout_ms > MOST_SESSION_MS {
             return refuse(ResponseError::InvalidSessionTimeout);
         }
-        if request.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum::<usize>() > METADATA_BYTES {
+        if request.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum::<usize>()
+            > METADATA_BYTES
+        {
             return refuse(ResponseError::InvalidRequest);
         }
         let member_id = request.member_id.clone();
@@ -187,7 +189,12 @@ impl Coordinator {
     ///
     /// # Errors
     /// When there is no such member.
-    pub(crate) fn leave(&self, group: &str, member_id: &str, instance_id: Option<&str>) -> Result<(), ResponseError> {
+    pub(crate) fn leave(
+        &self,
+        group: &str,
+        member_id: &str,
+        instance_id: Option<&str>,
+    ) -> Result<(), ResponseError> {
         let mut inner = self.inner.lock();
         let entity = inner.groups.get_mut(group).ok_or(ResponseError::UnknownMemberId)?;
         let (left, effects) = entity.machine.leave(member_id, instance_id, self.now_ms());
@@ -282,7 +289,9 @@ impl Coordinator {
         if !entity.machine.is_empty() {
             return Err(ResponseError::NonEmptyGroup);
         }
-        inner.write(&[Entry::Drop { group: group.into() }]).map_err(|_| ResponseError::CoordinatorNotAvailable)?;
+        inner
+            .write(&[Entry::Drop { group: group.into() }])
+            .map_err(|_| ResponseError::CoordinatorNotAvailable)?;
         inner.groups.remove(group);
         Ok(())
     }
@@ -305,9 +314,11 @@ impl Coordinator {
     pub(crate) fn retain(&self, now_unix_ms: i64) {
         let before = now_unix_ms.saturating_sub(self.options.offsets_retention_ms);
         let mut inner = self.inner.lock();
-        let newest = |entity: &Entity| entity.offsets.values().flat_map(|p| p.values()).map(|c| c.at_ms).max();
+        let newest =
+            |entity: &Entity| entity.offsets.values().flat_map(|p| p.values()).map(|c| c.at_ms).max();
         let dead = |entity: &Entity| entity.machine.is_empty() && newest(entity).is_none_or(|at| at < before);
-        let gone: Vec<String> = inner.groups.iter().filter(|(_, e)| dead(e)).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<String> =
+            inner.groups.iter().filter(|(_, e)| dead(e)).map(|(id, _)| id.clone()).collect();
         for group in gone {
             if inner.write(&[Entry::Drop { group: group.as_str().into() }]).is_ok() {
                 inner.groups.remove(&group);
@@ -364,7 +375,9 @@ impl Inner {
     }
 
     fn write(&mut self, entries: &[Entry<'_>]) -> std::io::Result<()> {
-        self.journal.append(entries).inspect_err(|error| tracing::error!(%error, "group journal append failed"))?;
+        self.journal
+            .append(entries)
+            .inspect_err(|error| tracing::error!(%error, "group journal append failed"))?;
         self.written += 1;
         Ok(())
     }

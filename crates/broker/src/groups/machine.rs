@@ -112,7 +112,12 @@ pub(crate) struct Effects {
 
 impl Effects {
     fn refuse_join(&mut self, token: Token, member_id: &str, error: ResponseError) {
-        let reply = JoinReply { error: Some(error), generation: -1, member_id: member_id.to_owned(), ..Default::default() };
+        let reply = JoinReply {
+            error: Some(error),
+            generation: -1,
+            member_id: member_id.to_owned(),
+            ..Default::default()
+        };
         self.replies.push((token, Reply::Join(reply)));
     }
 
@@ -400,7 +405,8 @@ impl Group {
         let leads = self.leader.as_deref() == Some(id);
         let protocol = self.protocol.clone().unwrap_or_default();
         let peers = || {
-            let peer = |(id, m): (&String, &Member)| (id.clone(), m.instance_id.clone(), m.metadata(&protocol));
+            let peer =
+                |(id, m): (&String, &Member)| (id.clone(), m.instance_id.clone(), m.metadata(&protocol));
             self.members.iter().map(peer).collect()
         };
         JoinReply {
@@ -455,7 +461,8 @@ impl Group {
             return Err(ResponseError::IllegalGeneration);
         }
         let differs = |asked: &Option<String>, is: &Option<String>| asked.is_some() && asked != is;
-        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol) {
+        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol)
+        {
             return Err(ResponseError::InconsistentGroupProtocol);
         }
         match self.state {
@@ -580,7 +587,8 @@ impl Group {
         let void = self.pending.len();
         self.pending.retain(|_, until| *until > now_ms);
         let silent = |m: &Member| m.expires_ms <= now_ms && m.joining.is_none() && m.syncing.is_none();
-        let gone: Vec<String> = self.members.iter().filter(|(_, m)| silent(m)).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<String> =
+            self.members.iter().filter(|(_, m)| silent(m)).map(|(id, _)| id.clone()).collect();
         for id in &gone {
             self.remove(id, now_ms, &mut effects);
         }
@@ -591,8 +599,12 @@ impl Group {
             match self.state {
                 State::PreparingRebalance => self.complete(now_ms, &mut effects),
                 State::CompletingRebalance => {
-                    let late: Vec<String> =
-                        self.members.iter().filter(|(_, m)| m.syncing.is_none()).map(|(id, _)| id.clone()).collect();
+                    let late: Vec<String> = self
+                        .members
+                        .iter()
+                        .filter(|(_, m)| m.syncing.is_none())
+                        .map(|(id, _)| id.clone())
+                        .collect();
                     late.iter().for_each(|id| self.remove(id, now_ms, &mut effects));
                 }
                 State::Empty | State::Stable => {}

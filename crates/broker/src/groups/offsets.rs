@@ -25,12 +25,25 @@ pub(crate) type Offsets = BTreeMap<String, BTreeMap<i32, Committed>>;
 /// One line of the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Entry<'a> {
-    Commit { group: Cow<'a, str>, topic: Cow<'a, str>, partition: i32, committed: Cow<'a, Committed> },
+    Commit {
+        group: Cow<'a, str>,
+        topic: Cow<'a, str>,
+        partition: i32,
+        committed: Cow<'a, Committed>,
+    },
     /// The offsets of one topic are forgotten.
-    Forget { group: Cow<'a, str>, topic: Cow<'a, str> },
-    State { group: Cow<'a, str>, state: Cow<'a, Group> },
+    Forget {
+        group: Cow<'a, str>,
+        topic: Cow<'a, str>,
+    },
+    State {
+        group: Cow<'a, str>,
+        state: Cow<'a, Group>,
+    },
     /// The group is gone.
-    Drop { group: Cow<'a, str> },
+    Drop {
+        group: Cow<'a, str>,
+    },
 }
 
 /// A group as stored.
@@ -53,7 +66,9 @@ pub(super) fn open(path: &Path) -> Result<(Journal, HashMap<String, Stored>), Er
                 stored.offsets.remove(&*topic);
             }
         }
-        Entry::State { group, state } => groups.entry(group.into_owned()).or_default().state = state.into_owned(),
+        Entry::State { group, state } => {
+            groups.entry(group.into_owned()).or_default().state = state.into_owned()
+        }
         Entry::Drop { group } => {
             groups.remove(&*group);
         }
@@ -62,7 +77,11 @@ pub(super) fn open(path: &Path) -> Result<(Journal, HashMap<String, Stored>), Er
 }
 
 /// Entries that say all of `group` again, for a rewrite of the journal.
-pub(super) fn entries<'a>(group: &'a str, state: &'a Group, offsets: &'a Offsets) -> impl Iterator<Item = Entry<'a>> {
+pub(super) fn entries<'a>(
+    group: &'a str,
+    state: &'a Group,
+    offsets: &'a Offsets,
+) -> impl Iterator<Item = Entry<'a>> {
     let commits = offsets.iter().flat_map(move |(topic, partitions)| {
         partitions.iter().map(move |(partition, committed)| Entry::Commit {
             group: group.into(),

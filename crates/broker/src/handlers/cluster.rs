@@ -1,7 +1,7 @@
 //! What the broker is: its versions, its one node, its topics' layout; and the answer to requests that
 //! it does not have.
 
-use super::{Caller, LEADER_EPOCH, NODE_ID, NO_OPERATIONS, blocking, text};
+use super::{Caller, LEADER_EPOCH, NO_OPERATIONS, NODE_ID, blocking, text};
 use crate::topics::{CatalogError, Overrides, Topic};
 use crate::wire::{Answer, Malformed, RequestHead, SPOKEN, encode_as, encode_error};
 use kafka_protocol::error::ResponseError;
@@ -52,7 +52,8 @@ pub(super) fn api_versions(request: ApiVersionsRequest, version: i16) -> ApiVers
 pub(super) async fn metadata(caller: &Caller, request: MetadataRequest, version: i16) -> MetadataResponse {
     let catalog = &caller.shared.catalog;
     let (host, port) = caller.advertised();
-    let may_create = caller.shared.options.auto_create_topics && (version < 4 || request.allow_auto_topic_creation);
+    let may_create =
+        caller.shared.options.auto_create_topics && (version < 4 || request.allow_auto_topic_creation);
     // Version 0 says "all topics" with an empty list, later ones with none.
     let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
     let mut topics = Vec::new();
@@ -74,7 +75,8 @@ pub(super) async fn metadata(caller: &Caller, request: MetadataRequest, version:
             }
         }
     }
-    let broker = MetadataResponseBroker::default().with_node_id(NODE_ID.into()).with_host(host).with_port(port);
+    let broker =
+        MetadataResponseBroker::default().with_node_id(NODE_ID.into()).with_host(host).with_port(port);
     MetadataResponse::default()
         .with_brokers(vec![broker])
         .with_cluster_id(Some(text(catalog.cluster_id())))
@@ -134,7 +136,8 @@ pub(super) fn describe(caller: &Caller, request: DescribeClusterRequest) -> Desc
             .with_error_code(ResponseError::UnsupportedEndpointType.code())
             .with_endpoint_type(request.endpoint_type);
     }
-    let broker = DescribeClusterBroker::default().with_broker_id(NODE_ID.into()).with_host(host).with_port(port);
+    let broker =
+        DescribeClusterBroker::default().with_broker_id(NODE_ID.into()).with_host(host).with_port(port);
     DescribeClusterResponse::default()
         .with_endpoint_type(1)
         .with_cluster_id(text(caller.shared.catalog.cluster_id()))

@@ -4,7 +4,9 @@ use super::{Caller, text};
 use crate::broker::now_ms;
 use crate::groups::{CommitTarget, Committed};
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -59,7 +61,9 @@ pub(super) async fn commit(caller: &Caller, request: OffsetCommitRequest) -> Off
                 .with_partition_index(partition.partition_index)
                 .with_error_code(error)
         });
-        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
@@ -70,7 +74,8 @@ type Line = (i32, i64, i32, StrBytes);
 /// Offsets of one group (up to version 7) or of several.
 pub(super) fn fetch(caller: &Caller, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
     if version < 8 {
-        let asked = request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let asked =
+            request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         let topics = lookup(caller, &request.group_id, asked).into_iter().map(|(name, lines)| {
             let partition = |(index, offset, epoch, metadata): Line| {
                 OffsetFetchResponsePartition::default()
@@ -85,7 +90,8 @@ pub(super) fn fetch(caller: &Caller, request: OffsetFetchRequest, version: i16) 
         return OffsetFetchResponse::default().with_topics(topics.collect());
     }
     let groups = request.groups.into_iter().map(|group| {
-        let asked = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let asked =
+            group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         let topics = lookup(caller, &group.group_id, asked).into_iter().map(|(name, lines)| {
             let partition = |(index, offset, epoch, metadata): Line| {
                 OffsetFetchResponsePartitions::default()
@@ -102,7 +108,11 @@ pub(super) fn fetch(caller: &Caller, request: OffsetFetchRequest, version: i16) 
     OffsetFetchResponse::default().with_groups(groups.collect())
 }
 
-fn lookup(caller: &Caller, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)>>) -> Vec<(TopicName, Vec<Line>)> {
+fn lookup(
+    caller: &Caller,
+    group: &str,
+    asked: Option<Vec<(TopicName, Vec<i32>)>>,
+) -> Vec<(TopicName, Vec<Line>)> {
     let offsets = caller.shared.groups.offsets(group);
     let line = |index: i32, committed: Option<&Committed>| match committed {
         Some(c) => (index, c.offset, c.leader_epoch, text(&c.metadata)),

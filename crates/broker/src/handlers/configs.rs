@@ -31,7 +31,8 @@ pub(super) fn describe(caller: &Caller, request: DescribeConfigsRequest) -> Desc
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         let wanted = resource.configuration_keys.filter(|keys| !keys.is_empty());
-        let is_wanted = |name: &str| wanted.as_ref().is_none_or(|keys| keys.iter().any(|key| key.as_str() == name));
+        let is_wanted =
+            |name: &str| wanted.as_ref().is_none_or(|keys| keys.iter().any(|key| key.as_str() == name));
         let options = &caller.shared.options;
         let lines = match (resource.resource_type, caller.shared.catalog.topic(&resource.resource_name)) {
             (TOPIC, Some(topic)) => Ok(topic_lines(&topic, options, request.include_synonyms)),
@@ -47,7 +48,9 @@ pub(super) fn describe(caller: &Caller, request: DescribeConfigsRequest) -> Desc
                 }
                 result.with_configs(lines)
             }
-            Err(error) => result.with_error_code(error.code()).with_error_message(Some(text(error.to_string()))),
+            Err(error) => {
+                result.with_error_code(error.code()).with_error_message(Some(text(error.to_string())))
+            }
         });
     }
     DescribeConfigsResponse::default().with_results(results)
@@ -57,14 +60,21 @@ fn is_this_broker(name: &str) -> bool {
     name.is_empty() || name == NODE_ID.to_string()
 }
 
-fn topic_lines(topic: &Topic, options: &BrokerOptions, with_synonyms: bool) -> Vec<DescribeConfigsResourceResult> {
+fn topic_lines(
+    topic: &Topic,
+    options: &BrokerOptions,
+    with_synonyms: bool,
+) -> Vec<DescribeConfigsResourceResult> {
     let overrides = topic.overrides();
     let line = |key: &ConfigKey| {
         let set = overrides.get(key.name);
         let default = key.default_value(options);
         let value = set.unwrap_or(&default);
         let synonym = |value: &str, source| {
-            DescribeConfigsSynonym::default().with_name(text(key.name)).with_value(Some(text(value))).with_source(source)
+            DescribeConfigsSynonym::default()
+                .with_name(text(key.name))
+                .with_value(Some(text(value)))
+                .with_source(source)
         };
         let mut synonyms = Vec::new();
         if with_synonyms {
@@ -114,7 +124,8 @@ fn broker_lines(options: &BrokerOptions) -> Vec<DescribeConfigsResourceResult> {
 pub(super) async fn alter(caller: &Caller, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let new = resource.configs.into_iter().filter_map(|c| Some((c.name.to_string(), c.value?.to_string())));
+        let new =
+            resource.configs.into_iter().filter_map(|c| Some((c.name.to_string(), c.value?.to_string())));
         let new: Overrides = new.collect();
         let kind = resource.resource_type;
         let changed = change(caller, kind, &resource.resource_name, request.validate_only, |_| Ok(new)).await;
@@ -139,13 +150,14 @@ pub(super) async fn alter_incrementally(
     for resource in request.resources {
         let kind = resource.resource_type;
         let steps = resource.configs;
-        let changed = change(caller, kind, &resource.resource_name, request.validate_only, |mut overrides| {
-            for step in &steps {
-                let value = step.value.as_ref().map(|value| value.as_str());
-                apply(&mut overrides, step.config_operation, &step.name, value, &caller.shared.options)?;
-            }
-            Ok(overrides)
-        });
+        let changed =
+            change(caller, kind, &resource.resource_name, request.validate_only, |mut overrides| {
+                for step in &steps {
+                    let value = step.value.as_ref().map(|value| value.as_str());
+                    apply(&mut overrides, step.config_operation, &step.name, value, &caller.shared.options)?;
+                }
+                Ok(overrides)
+            });
         let (error, words) = outcome(changed.await);
         responses.push(
             IncrementalResponse::default()
@@ -175,12 +187,20 @@ fn apply(
         (2 | 3, Some(_)) if key.type_code() != 7 => return Err(invalid("is not a list")),
         (2, Some(value)) => {
             let mut list = items(&current());
-            list.extend(items(value).into_iter().filter(|item| !current().split(',').any(|c| c.trim() == item)));
+            list.extend(
+                items(value).into_iter().filter(|item| !current().split(',').any(|c| c.trim() == item)),
+            );
             Some(list.join(","))
         }
         (3, Some(value)) => {
             let gone = items(value);
-            Some(items(&current()).into_iter().filter(|item| !gone.contains(item)).collect::<Vec<_>>().join(","))
+            Some(
+                items(&current())
+                    .into_iter()
+                    .filter(|item| !gone.contains(item))
+                    .collect::<Vec<_>>()
+                    .join(","),
+            )
         }
         _ => return Err(invalid("needs a value and a known operation")),
     };

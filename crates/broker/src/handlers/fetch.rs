@@ -29,7 +29,11 @@ struct Wanted {
 type Found = Result<Bytes, ResponseError>;
 
 /// Answers a consumer's fetch.
-pub(super) async fn fetch(caller: &Caller, head: &RequestHead, request: FetchRequest) -> Result<Answer, Malformed> {
+pub(super) async fn fetch(
+    caller: &Caller,
+    head: &RequestHead,
+    request: FetchRequest,
+) -> Result<Answer, Malformed> {
     if request.session_id != 0 {
         let unknown = ResponseError::FetchSessionIdNotFound.code();
         return Ok(Answer::Now(encode(head, &FetchResponse::default().with_error_code(unknown))?, None));
@@ -48,14 +52,17 @@ pub(super) async fn fetch(caller: &Caller, head: &RequestHead, request: FetchReq
         }
         let timed_out = tokio::time::Instant::now() >= deadline || caller.stop.is_cancelled();
         if timed_out || least_bytes == 0 || wanted.iter().any(is_due) {
-            let memory = Arc::clone(&caller.shared.outbound).acquire_many_owned(most_bytes as u32).await.ok();
+            let mut memory =
+                Arc::clone(&caller.shared.outbound).acquire_many_owned(most_bytes as u32).await.ok();
             let reading = Arc::clone(&wanted);
             let found = blocking(move || read_all(&reading, most_bytes)).await;
             let found = found.unwrap_or_else(|error| wanted.iter().map(|_| Err(error)).collect());
             let bytes: usize = found.iter().flatten().map(Bytes::len).sum();
             if timed_out || bytes >= least_bytes || found.iter().any(Result::is_err) {
                 let frame = encode(head, &response(topics, &wanted, found))?;
-                return Ok(Answer::Now(frame, memory));
+                // What was not needed is given back at once, the rest when the peer has taken it.
+                let held = memory.as_mut().and_then(|all| all.split(bytes.min(all.num_permits())));
+                return Ok(Answer::Now(frame, held));
             }
         }
         tokio::select! {
@@ -106,11 +113,15 @@ fn read_all(wanted: &[Wanted], most_bytes: usize) -> Vec<Found> {
     let mut some = false;
     let read = |wanted: &Wanted| {
         let log = wanted.log.as_ref().map_err(|error| *error)?;
+        if left == 0 {
+            return Ok(Bytes::new());
+        }
         // The first batch of a response may be larger than every limit, so that consumers get on.
-        let bytes = log.read(wanted.offset, wanted.most_bytes.min(left), !some).map_err(|error| match error {
-            ReadError::OutOfRange => ResponseError::OffsetOutOfRange,
-            ReadError::Storage => ResponseError::KafkaStorageError,
-        })?;
+        let bytes =
+            log.read(wanted.offset, wanted.most_bytes.min(left), !some).map_err(|error| match error {
+                ReadError::OutOfRange => ResponseError::OffsetOutOfRange,
+                ReadError::Storage => ResponseError::KafkaStorageError,
+            })?;
         left = left.saturating_sub(bytes.len());
         some |= !bytes.is_empty();
         Ok(bytes)

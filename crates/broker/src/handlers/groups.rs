@@ -1,6 +1,6 @@
 //! Group membership and its administration.
 
-use super::{Caller, NODE_ID, NO_OPERATIONS, code, text};
+use super::{Caller, NO_OPERATIONS, NODE_ID, code, text};
 use crate::groups::{CommitTarget, Description, JoinRequest, SyncRequest};
 use crate::wire::RequestHead;
 use bytes::Bytes;
@@ -24,7 +24,11 @@ use uuid::Uuid;
 const GROUP_KEY: i8 = 0;
 
 /// Names the one broker as the coordinator of every group.
-pub(super) fn find(caller: &Caller, request: FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
+pub(super) fn find(
+    caller: &Caller,
+    request: FindCoordinatorRequest,
+    version: i16,
+) -> FindCoordinatorResponse {
     let (host, port) = caller.advertised();
     let refused = request.key_type != GROUP_KEY;
     let error = if refused { ResponseError::InvalidRequest.code() } else { 0 };
@@ -52,7 +56,11 @@ pub(super) fn find(caller: &Caller, request: FindCoordinatorRequest, version: i1
 }
 
 /// Joins a group and waits for the rebalance.
-pub(super) async fn join(caller: &Caller, head: &RequestHead, request: JoinGroupRequest) -> JoinGroupResponse {
+pub(super) async fn join(
+    caller: &Caller,
+    head: &RequestHead,
+    request: JoinGroupRequest,
+) -> JoinGroupResponse {
     let client_id = head.client_id.clone().unwrap_or_default();
     let positive = |ms: i32| u64::try_from(ms).unwrap_or(0);
     let session_timeout_ms = positive(request.session_timeout_ms);
@@ -167,7 +175,11 @@ pub(super) fn list(caller: &Caller, request: ListGroupsRequest) -> ListGroupsRes
 }
 
 /// Shows groups with their members.
-pub(super) fn describe(caller: &Caller, request: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
+pub(super) fn describe(
+    caller: &Caller,
+    request: DescribeGroupsRequest,
+    version: i16,
+) -> DescribeGroupsResponse {
     let described = request.groups.into_iter().map(|id| match caller.shared.groups.describe(&id) {
         Some(description) => shown(&description),
         None => {
@@ -179,7 +191,9 @@ pub(super) fn describe(caller: &Caller, request: DescribeGroupsRequest, version:
                 return unknown;
             }
             let words = format!("group {} not found", id.as_str());
-            unknown.with_error_code(ResponseError::GroupIdNotFound.code()).with_error_message(Some(text(words)))
+            unknown
+                .with_error_code(ResponseError::GroupIdNotFound.code())
+                .with_error_message(Some(text(words)))
         }
     });
     DescribeGroupsResponse::default().with_groups(described.collect())

@@ -59,7 +59,9 @@ pub(crate) async fn answer(caller: &Caller, head: RequestHead, body: Bytes) -> R
         ApiKey::Produce => return produce::produce(caller, &head, decode(&head, body)?).await,
         ApiKey::Fetch => return fetch::fetch(caller, &head, decode(&head, body)?).await,
         ApiKey::ApiVersions => encode(&head, &cluster::api_versions(decode(&head, body)?, head.version)),
-        ApiKey::Metadata => encode(&head, &cluster::metadata(caller, decode(&head, body)?, head.version).await),
+        ApiKey::Metadata => {
+            encode(&head, &cluster::metadata(caller, decode(&head, body)?, head.version).await)
+        }
         ApiKey::DescribeCluster => encode(&head, &cluster::describe(caller, decode(&head, body)?)),
         ApiKey::CreateTopics => encode(&head, &topics::create(caller, decode(&head, body)?).await),
         ApiKey::DeleteTopics => encode(&head, &topics::delete(caller, decode(&head, body)?).await),
@@ -69,17 +71,25 @@ pub(crate) async fn answer(caller: &Caller, head: RequestHead, body: Bytes) -> R
         ApiKey::IncrementalAlterConfigs => {
             encode(&head, &configs::alter_incrementally(caller, decode(&head, body)?).await)
         }
-        ApiKey::ListOffsets => encode(&head, &offsets::list(caller, decode(&head, body)?, head.version).await),
-        ApiKey::OffsetForLeaderEpoch => encode(&head, &offsets::for_leader_epoch(caller, decode(&head, body)?)),
+        ApiKey::ListOffsets => {
+            encode(&head, &offsets::list(caller, decode(&head, body)?, head.version).await)
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            encode(&head, &offsets::for_leader_epoch(caller, decode(&head, body)?))
+        }
         ApiKey::DeleteRecords => encode(&head, &offsets::delete_records(caller, decode(&head, body)?).await),
-        ApiKey::InitProducerId => encode(&head, &produce::init_producer_id(caller, decode(&head, body)?).await),
+        ApiKey::InitProducerId => {
+            encode(&head, &produce::init_producer_id(caller, decode(&head, body)?).await)
+        }
         ApiKey::FindCoordinator => encode(&head, &groups::find(caller, decode(&head, body)?, head.version)),
         ApiKey::JoinGroup => encode(&head, &groups::join(caller, &head, decode(&head, body)?).await),
         ApiKey::SyncGroup => encode(&head, &groups::sync(caller, decode(&head, body)?).await),
         ApiKey::Heartbeat => encode(&head, &groups::heartbeat(caller, decode(&head, body)?)),
         ApiKey::LeaveGroup => encode(&head, &groups::leave(caller, decode(&head, body)?, head.version)),
         ApiKey::ListGroups => encode(&head, &groups::list(caller, decode(&head, body)?)),
-        ApiKey::DescribeGroups => encode(&head, &groups::describe(caller, decode(&head, body)?, head.version)),
+        ApiKey::DescribeGroups => {
+            encode(&head, &groups::describe(caller, decode(&head, body)?, head.version))
+        }
         ApiKey::DeleteGroups => encode(&head, &groups::delete(caller, decode(&head, body)?)),
         ApiKey::OffsetCommit => encode(&head, &commits::commit(caller, decode(&head, body)?).await),
         ApiKey::OffsetFetch => encode(&head, &commits::fetch(caller, decode(&head, body)?, head.version)),

@@ -3,9 +3,15 @@
 use super::{Caller, LEADER_EPOCH, blocking, code};
 use crate::log::PartitionLog;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
-use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
-use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
 use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse,
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
@@ -19,7 +25,12 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
-fn partition(caller: &Caller, topic: &str, index: i32, epoch: i32) -> Result<Arc<PartitionLog>, ResponseError> {
+fn partition(
+    caller: &Caller,
+    topic: &str,
+    index: i32,
+    epoch: i32,
+) -> Result<Arc<PartitionLog>, ResponseError> {
     let topic = caller.shared.catalog.topic(topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
     if epoch > LEADER_EPOCH {
         return Err(ResponseError::UnknownLeaderEpoch);
@@ -33,10 +44,11 @@ pub(super) async fn list(caller: &Caller, request: ListOffsetsRequest, version: 
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
-            let found = match partition(caller, &topic.name, asked.partition_index, asked.current_leader_epoch) {
-                Ok(log) => offset_for(log, asked.timestamp).await,
-                Err(error) => Err(error),
-            };
+            let found =
+                match partition(caller, &topic.name, asked.partition_index, asked.current_leader_epoch) {
+                    Ok(log) => offset_for(log, asked.timestamp).await,
+                    Err(error) => Err(error),
+                };
             let (offset, timestamp) = found.unwrap_or((-1, -1));
             partitions.push(
                 ListOffsetsPartitionResponse::default()
@@ -68,7 +80,10 @@ async fn offset_for(log: Arc<PartitionLog>, timestamp: i64) -> Result<(i64, i64)
 }
 
 /// Where a leader epoch ended; there has only ever been one.
-pub(super) fn for_leader_epoch(caller: &Caller, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+pub(super) fn for_leader_epoch(
+    caller: &Caller,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
     let topics = request.topics.into_iter().map(|topic| {
         let answers = topic.partitions.iter().map(|asked| {
             let log = partition(caller, &topic.topic, asked.partition, asked.current_leader_epoch);

@@ -24,7 +24,11 @@ struct Part {
 }
 
 /// Appends in order; answers at once for `acks=1`, after the flush for `acks=all`.
-pub(super) async fn produce(caller: &Caller, head: &RequestHead, request: ProduceRequest) -> Result<Answer, Malformed> {
+pub(super) async fn produce(
+    caller: &Caller,
+    head: &RequestHead,
+    request: ProduceRequest,
+) -> Result<Answer, Malformed> {
     let acks = request.acks;
     let shared = Arc::clone(&caller.shared);
     let names: Vec<TopicName> = request.topic_data.iter().map(|t| t.name.clone()).collect();
@@ -123,7 +127,8 @@ fn append(log: &PartitionLog, records: &[u8], now: i64) -> Result<Appended, Resp
 }
 
 fn response(names: Vec<TopicName>, parts: Vec<Part>) -> ProduceResponse {
-    let mut topics: Vec<_> = names.into_iter().map(|name| TopicProduceResponse::default().with_name(name)).collect();
+    let mut topics: Vec<_> =
+        names.into_iter().map(|name| TopicProduceResponse::default().with_name(name)).collect();
     for part in parts {
         let base_offset = part.outcome.as_ref().map_or(-1, |appended| appended.base_offset);
         let answer = PartitionProduceResponse::default()
@@ -138,9 +143,15 @@ fn response(names: Vec<TopicName>, parts: Vec<Part>) -> ProduceResponse {
 }
 
 /// A fresh id for an idempotent producer; transactions are not offered.
-pub(super) async fn init_producer_id(caller: &Caller, request: InitProducerIdRequest) -> InitProducerIdResponse {
+pub(super) async fn init_producer_id(
+    caller: &Caller,
+    request: InitProducerIdRequest,
+) -> InitProducerIdResponse {
     let refuse = |error: ResponseError| {
-        InitProducerIdResponse::default().with_error_code(error.code()).with_producer_id((-1).into()).with_producer_epoch(-1)
+        InitProducerIdResponse::default()
+            .with_error_code(error.code())
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1)
     };
     if request.transactional_id.is_some() {
         return refuse(ResponseError::TransactionalIdAuthorizationFailed);

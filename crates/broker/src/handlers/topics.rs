@@ -65,11 +65,18 @@ pub(super) async fn create(caller: &Caller, request: CreateTopicsRequest) -> Cre
     CreateTopicsResponse::default().with_topics(results)
 }
 
-async fn create_one(caller: &Caller, topic: CreatableTopic, validate_only: bool) -> Result<(Uuid, usize), Refusal> {
+async fn create_one(
+    caller: &Caller,
+    topic: CreatableTopic,
+    validate_only: bool,
+) -> Result<(Uuid, usize), Refusal> {
     let assigned = topic.assignments.len();
     let elsewhere = topic.assignments.iter().any(|a| a.broker_ids.iter().any(|id| **id != NODE_ID));
     if elsewhere || topic.assignments.iter().any(|a| a.broker_ids.len() != 1) {
-        return Err((ResponseError::InvalidReplicaAssignment, Some("there is one broker, number 1".to_owned())));
+        return Err((
+            ResponseError::InvalidReplicaAssignment,
+            Some("there is one broker, number 1".to_owned()),
+        ));
     }
     if !matches!(topic.replication_factor, -1 | 1) {
         let words = format!("replication factor {}: there is one broker", topic.replication_factor);
@@ -80,8 +87,11 @@ async fn create_one(caller: &Caller, topic: CreatableTopic, validate_only: bool)
         -1 => caller.shared.options.default_partitions as usize,
         n => usize::try_from(n).unwrap_or(0),
     };
-    let overrides: Overrides =
-        topic.configs.iter().filter_map(|c| Some((c.name.to_string(), c.value.as_ref()?.to_string()))).collect();
+    let overrides: Overrides = topic
+        .configs
+        .iter()
+        .filter_map(|c| Some((c.name.to_string(), c.value.as_ref()?.to_string())))
+        .collect();
     let name = topic.name.to_string();
     let catalog = Arc::clone(&caller.shared.catalog);
     let created = blocking(move || {

@@ -53,7 +53,9 @@ impl BatchHeader {
     /// # Errors
     /// When there is no whole header, or it cannot be one of magic 2.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
-        let Some((head, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Err(BatchError::Short) };
+        let Some((head, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(BatchError::Short);
+        };
         if head[16] != 2 {
             return Err(BatchError::Magic);
         }

@@ -98,7 +98,8 @@ impl PartitionLog {
         let mut inner = self.lock();
         let cleaned_to = inner.cleaned_to;
         let total: u64 = inner.segments.iter().map(|s| s.size()).sum();
-        let dirty: u64 = inner.segments.iter().filter(|s| s.next_offset() > cleaned_to).map(|s| s.size()).sum();
+        let dirty: u64 =
+            inner.segments.iter().filter(|s| s.next_offset() > cleaned_to).map(|s| s.size()).sum();
         if dirty == 0 || (dirty as f64) < min_ratio * total as f64 {
             return Ok(None);
         }
@@ -123,7 +124,11 @@ impl PartitionLog {
         let mut size = 0u64;
         let written = old.iter().try_for_each(|segment| {
             each_batch(segment, |batch, header| {
-                let kept = keep(batch, header, newest, tombstones_before);
+                let mut kept = keep(batch, header, newest, tombstones_before);
+                if matches!(kept, Kept::Nothing) && header.next_offset() == next {
+                    // Without records, but consumers see how far the log goes.
+                    kept = batch::rebuilt(batch, &[], 0, 0).map_or(Kept::All, Kept::Some);
+                }
                 let bytes: &[u8] = match &kept {
                     Kept::All => batch,
                     Kept::Nothing => return Ok(()),
@@ -134,7 +139,9 @@ impl PartitionLog {
                 writer.write_all(bytes)
             })
         });
-        let flushed = written.and_then(|()| writer.into_inner().map_err(|e| e.into_error())).and_then(|f| f.sync_data());
+        let flushed = written
+            .and_then(|()| writer.into_inner().map_err(|e| e.into_error()))
+            .and_then(|f| f.sync_data());
         if let Err(error) = flushed {
             let _ = std::fs::remove_file(&scratch);
             return Err(error);
@@ -178,7 +185,10 @@ fn grouped(segments: &[Arc<Segment>], segment_bytes: u64) -> usize {
         .max(1)
 }
 
-fn each_batch(segment: &Segment, mut visit: impl FnMut(&[u8], &BatchHeader) -> io::Result<()>) -> io::Result<()> {
+fn each_batch(
+    segment: &Segment,
+    mut visit: impl FnMut(&[u8], &BatchHeader) -> io::Result<()>,
+) -> io::Result<()> {
     let mut outcome = Ok(());
     segment.walk(0, |position, header| {
         outcome = segment.read_range(position, header.size).and_then(|batch| visit(&batch, header));
@@ -208,7 +218,8 @@ fn keep(batch: &[u8], header: &BatchHeader, newest: &Newest, tombstones_before: 
     for record in records::iterate(&unpacked) {
         let Some(record) = record else { return Kept::All };
         let stays = record.key.is_none_or(|key| {
-            let too_old = record.value_is_null && header.base_timestamp + record.timestamp_delta < tombstones_before;
+            let too_old =
+                record.value_is_null && header.base_timestamp + record.timestamp_delta < tombstones_before;
             newest.is_newest(key, header.base_offset + record.offset_delta) && !too_old
         });
         if stays {

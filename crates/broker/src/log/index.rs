@@ -96,7 +96,8 @@ impl SparseIndex {
         let entries = rest
             .chunks_exact(24)
             .map(|chunk| {
-                let word = |at: usize| chunk[at..at + 8].try_into().map(i64::from_be_bytes).unwrap_or_default();
+                let word =
+                    |at: usize| chunk[at..at + 8].try_into().map(i64::from_be_bytes).unwrap_or_default();
                 Entry { offset: word(0), position: word(8) as u64, max_timestamp: word(16) }
             })
             .collect();

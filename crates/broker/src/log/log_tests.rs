@@ -62,7 +62,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// A crash leaves everything that was synced, and of the rest any prefix with any damage after it.
     #[test]
@@ -145,7 +145,7 @@ proptest! {
     /// After compaction the newest record of every key is there, at its offset, and tombstones end.
     #[test]
     fn compaction_keeps_the_newest(
-        history in prop::collection::vec(prop::collection::vec((0u8..12, any::<Option<bool>>()), 1..10), 1..60),
+        history in prop::collection::vec(prop::collection::vec((0u8..12, any::<Option<bool>>()), 1..10), 1..40),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let config = LogConfig { segment_bytes: 400, compact: true, delete: false, ..CONFIG };

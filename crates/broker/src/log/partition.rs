@@ -165,7 +165,12 @@ impl PartitionLog {
     ///
     /// # Errors
     /// When the batch may not or cannot be stored; the log is then as before.
-    pub(crate) fn append(&self, batch: &[u8], header: &BatchHeader, now_ms: i64) -> Result<Appended, AppendError> {
+    pub(crate) fn append(
+        &self,
+        batch: &[u8],
+        header: &BatchHeader,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
         let config = self.config();
         if header.size as u64 > config.max_message_bytes {
             return Err(AppendError::TooLarge);
@@ -207,7 +212,13 @@ impl PartitionLog {
         self.cuts.load(Ordering::Acquire) == appended.cuts && self.visible() >= appended.next_offset
     }
 
-    fn write(&self, inner: &mut Inner, batch: &[u8], header: &BatchHeader, config: &LogConfig) -> io::Result<bool> {
+    fn write(
+        &self,
+        inner: &mut Inner,
+        batch: &[u8],
+        header: &BatchHeader,
+        config: &LogConfig,
+    ) -> io::Result<bool> {
         if inner.scarred {
             let active = inner.active();
             active.cut_file(active.size())?;
@@ -254,7 +265,7 @@ impl PartitionLog {
         let segments: Vec<Arc<Segment>> = {
             let inner = self.inner.lock();
             let first = inner.segments.partition_point(|s| s.base() <= offset).saturating_sub(1);
-            inner.segments[first..].iter().take(8).cloned().collect()
+            inner.segments[first..].iter().filter(|s| s.size() > 0).take(8).cloned().collect()
         };
         for segment in segments {
             match segment.read(offset, limit, max_bytes, at_least_one) {

@@ -45,7 +45,8 @@ pub(super) fn compress(records: Vec<u8>, codec: i16) -> io::Result<Vec<u8>> {
         }
         2 => resnap(&records),
         3 => {
-            let mut encoder = lz4::EncoderBuilder::new().block_mode(lz4::BlockMode::Independent).build(Vec::new())?;
+            let mut encoder =
+                lz4::EncoderBuilder::new().block_mode(lz4::BlockMode::Independent).build(Vec::new())?;
             encoder.write_all(&records)?;
             let (compressed, ended) = encoder.finish();
             ended.map(|()| compressed)

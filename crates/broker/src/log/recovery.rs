@@ -75,10 +75,13 @@ pub(super) fn cut(dir: &Path, segments: &mut Vec<Arc<Segment>>, keep: i64) -> io
     producers_of(dir, segments)
 }
 
-/// Writes the producers' state as it is before offset `base`.
+/// Writes the producers' state as it is before offset `base`. Not flushed: a snapshot that a crash
+/// has damaged is not read, and the one before it is used.
 pub(super) fn save_producers(dir: &Path, base: i64, producers: &Producers) -> io::Result<()> {
-    let bytes = serde_json::to_vec(producers)?;
-    crate::journal::replace_file(&Segment::path_in(dir, base).with_extension("producers"), &bytes)
+    let path = Segment::path_in(dir, base).with_extension("producers");
+    let scratch = path.with_extension("tmp");
+    std::fs::write(&scratch, serde_json::to_vec(producers)?)?;
+    std::fs::rename(&scratch, &path)
 }
 
 /// Remembers `start` beyond the life of the process.
@@ -101,7 +104,8 @@ fn list(dir: &Path) -> io::Result<Vec<i64>> {
         let path = entry?.path();
         match path.extension().and_then(|e| e.to_str()) {
             Some("log") => {
-                let base: Option<i64> = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
+                let base: Option<i64> =
+                    path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
                 bases.extend(base);
             }
             Some("tmp" | "cleaned") => std::fs::remove_file(&path)?,

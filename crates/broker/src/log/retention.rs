@@ -8,7 +8,12 @@ use std::sync::Arc;
 
 /// How many of the oldest segments to remove, from facts alone: `(bytes, largest timestamp)` of every
 /// segment in order, the last being the active one, which stays.
-pub(super) fn expired(segments: &[(u64, Option<i64>)], retention_ms: i64, retention_bytes: i64, now_ms: i64) -> usize {
+pub(super) fn expired(
+    segments: &[(u64, Option<i64>)],
+    retention_ms: i64,
+    retention_bytes: i64,
+    now_ms: i64,
+) -> usize {
     let closed = segments.len().saturating_sub(1);
     let mut excess = match u64::try_from(retention_bytes) {
         Ok(limit) => segments.iter().map(|s| s.0).sum::<u64>().saturating_sub(limit),
@@ -103,7 +108,8 @@ mod tests {
     #[test]
     fn oldest_segments_go_first_and_the_active_one_stays() {
         let segments = [(100, Some(10)), (100, Some(20)), (100, Some(30)), (50, Some(40))];
-        let check = |ms, bytes, expected| assert_eq!(expired(&segments, ms, bytes, 100), expected, "{ms} {bytes}");
+        let check =
+            |ms, bytes, expected| assert_eq!(expired(&segments, ms, bytes, 100), expected, "{ms} {bytes}");
         check(-1, -1, 0);
         check(80, -1, 1);
         check(0, -1, 3);

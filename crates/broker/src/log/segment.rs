@@ -45,7 +45,14 @@ impl Segment {
     }
 
     /// A segment over an existing file whose first `size` bytes are whole batches described by `index`.
-    pub(crate) fn over(path: PathBuf, base: i64, file: File, size: u64, next: i64, index: SparseIndex) -> Self {
+    pub(crate) fn over(
+        path: PathBuf,
+        base: i64,
+        file: File,
+        size: u64,
+        next: i64,
+        index: SparseIndex,
+    ) -> Self {
         Self {
             base,
             path,
@@ -159,8 +166,17 @@ impl Segment {
                 Ok(header) if header.next_offset() > offset => break header,
                 Ok(header) if begin + header.size <= chunk.len() => begin += header.size,
                 // The batch that ends past the window is the last before `offset`: look behind it.
-                Ok(header) => return self.read_from(from + (begin + header.size) as u64, limit, max_bytes, at_least_one),
-                Err(_) if from + (begin + HEADER_BYTES) as u64 <= size && begin + HEADER_BYTES > chunk.len() => {
+                Ok(header) => {
+                    return self.read_from(
+                        from + (begin + header.size) as u64,
+                        limit,
+                        max_bytes,
+                        at_least_one,
+                    );
+                }
+                Err(_)
+                    if from + (begin + HEADER_BYTES) as u64 <= size && begin + HEADER_BYTES > chunk.len() =>
+                {
                     return self.read_from(from + begin as u64, limit, max_bytes, at_least_one);
                 }
                 Err(_) if from + begin as u64 >= size => return Ok(None),
@@ -170,12 +186,19 @@ impl Segment {
         self.trim(from, chunk, begin, first, limit, max_bytes, at_least_one)
     }
 
-    fn read_from(&self, from: u64, limit: i64, max_bytes: usize, at_least_one: bool) -> io::Result<Option<Bytes>> {
+    fn read_from(
+        &self,
+        from: u64,
+        limit: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> io::Result<Option<Bytes>> {
         let size = self.size();
         if from + HEADER_BYTES as u64 > size {
             return Ok(None);
         }
-        let chunk = self.read_range(from, (size - from).min((max_bytes.max(HEADER_BYTES)) as u64) as usize)?;
+        let chunk =
+            self.read_range(from, (size - from).min((max_bytes.max(HEADER_BYTES)) as u64) as usize)?;
         let first =
             BatchHeader::parse(&chunk).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if first.base_offset >= limit {
@@ -214,7 +237,11 @@ impl Segment {
 
     /// Calls `visit` with position and header of every batch from the index entry for `timestamp` on,
     /// until it returns false.
-    pub(crate) fn walk_from_time(&self, timestamp: i64, visit: impl FnMut(u64, &BatchHeader) -> bool) -> io::Result<()> {
+    pub(crate) fn walk_from_time(
+        &self,
+        timestamp: i64,
+        visit: impl FnMut(u64, &BatchHeader) -> bool,
+    ) -> io::Result<()> {
         let from = self.index.read().position_for_time(timestamp);
         self.walk(from, visit)
     }

@@ -117,7 +117,8 @@ impl Catalog {
             let mut partitions = Vec::with_capacity(stored.partitions);
             for n in 0..stored.partitions {
                 let at = at.join(n.to_string());
-                let log = PartitionLog::open(&at, options.flush, config).map_err(Error::storage("open", &at))?;
+                let log =
+                    PartitionLog::open(&at, options.flush, config).map_err(Error::storage("open", &at))?;
                 partitions.push(Arc::new(log));
             }
             topics.insert(Topic {
@@ -160,9 +161,18 @@ impl Catalog {
     ///
     /// # Errors
     /// As [`Self::create`].
-    pub(crate) fn check_new(&self, name: &str, partitions: usize, overrides: &Overrides) -> Result<(), CatalogError> {
+    pub(crate) fn check_new(
+        &self,
+        name: &str,
+        partitions: usize,
+        overrides: &Overrides,
+    ) -> Result<(), CatalogError> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if name.is_empty() || name.len() > NAME_BYTES || matches!(name, "." | "..") || !name.bytes().all(legal) {
+        if name.is_empty()
+            || name.len() > NAME_BYTES
+            || matches!(name, "." | "..")
+            || !name.bytes().all(legal)
+        {
             return Err(CatalogError::Name);
         }
         if self.topic(name).is_some() {
@@ -186,7 +196,12 @@ impl Catalog {
     ///
     /// # Errors
     /// When the name, number or configuration is refused, or nothing can be written.
-    pub(crate) fn create(&self, name: &str, partitions: usize, overrides: Overrides) -> Result<Arc<Topic>, CatalogError> {
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        partitions: usize,
+        overrides: Overrides,
+    ) -> Result<Arc<Topic>, CatalogError> {
         let _changing = self.changing.lock();
         self.check_new(name, partitions, &overrides)?;
         let id = Uuid::new_v4();
@@ -275,7 +290,12 @@ impl Catalog {
     ///
     /// # Errors
     /// When a key or value is refused or the catalogue cannot be written.
-    pub(crate) fn configure(&self, name: &str, overrides: Overrides, validate_only: bool) -> Result<(), CatalogError> {
+    pub(crate) fn configure(
+        &self,
+        name: &str,
+        overrides: Overrides,
+        validate_only: bool,
+    ) -> Result<(), CatalogError> {
         let _changing = self.changing.lock();
         let topic = self.topic(name).ok_or(CatalogError::Unknown)?;
         config::check(&overrides)?;

@@ -62,11 +62,7 @@ pub(crate) const KEYS: &[ConfigKey] = &[
         kind: Kind::Ratio,
         documentation: "share of a compacted log that is not yet compacted, from which on it is",
     },
-    ConfigKey {
-        name: "min.insync.replicas",
-        kind: Kind::Only("1"),
-        documentation: "there is one replica",
-    },
+    ConfigKey { name: "min.insync.replicas", kind: Kind::Only("1"), documentation: "there is one replica" },
     integer("retention.bytes", -1, i64::MAX, "bytes a partition keeps; -1 is unlimited"),
     integer("retention.ms", -1, i64::MAX, "age of the oldest segment kept; -1 is unlimited"),
     integer("segment.bytes", 4096, 1 << 31, "size at which a new segment file begins"),
@@ -109,7 +105,9 @@ impl ConfigKey {
                 let good = value.parse::<i64>().is_ok_and(|v| (least..=most).contains(&v));
                 (good, format!("an integer from {least} to {most}"))
             }
-            Kind::Ratio => (value.parse::<f64>().is_ok_and(|v| (0.0..=1.0).contains(&v)), "from 0 to 1".into()),
+            Kind::Ratio => {
+                (value.parse::<f64>().is_ok_and(|v| (0.0..=1.0).contains(&v)), "from 0 to 1".into())
+            }
             Kind::Policy => {
                 let good = value.split(',').map(str::trim).all(|p| matches!(p, "delete" | "compact"));
                 (good, "delete, compact or delete,compact".into())

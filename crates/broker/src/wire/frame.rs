@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Frames up to this size are not counted against the memory of all connections.
 const FREE_BYTES: usize = 16 << 10;
-/// A frame that has begun must go on at least this often.
-const PROGRESS: Duration = Duration::from_secs(30);
+/// A frame that has begun must be whole within this time.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// The content of one frame and its share of the memory.
 pub(super) struct Frame {
@@ -23,7 +23,7 @@ pub(super) struct Frame {
 pub(super) enum FrameError {
     #[error("frame of {0} bytes")]
     Size(i32),
-    #[error("no progress within a frame")]
+    #[error("frame takes too long")]
     Stalled,
     #[error("connection lost within a frame: {0}")]
     Lost(#[from] io::Error),
@@ -54,7 +54,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let mut prefix = [0; 4];
         prefix.copy_from_slice(&self.buffer[..4]);
         let claimed = i32::from_be_bytes(prefix);
-        let length = usize::try_from(claimed).ok().filter(|n| *n <= self.most_bytes).ok_or(FrameError::Size(claimed))?;
+        let length = usize::try_from(claimed)
+            .ok()
+            .filter(|n| *n <= self.most_bytes)
+            .ok_or(FrameError::Size(claimed))?;
         let memory = if length > FREE_BYTES {
             let permits = u32::try_from(length).map_err(|_| FrameError::Size(claimed))?;
             Arc::clone(&self.memory).acquire_many_owned(permits).await.ok()
@@ -65,8 +68,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.len() < needed {
             self.buffer.reserve(needed - self.buffer.len());
         }
+        let deadline = tokio::time::Instant::now() + WHOLE_WITHIN;
         while self.buffer.len() < needed {
-            let read = tokio::time::timeout(PROGRESS, self.stream.read_buf(&mut self.buffer)).await;
+            let read = tokio::time::timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await;
             if read.map_err(|_| FrameError::Stalled)?? == 0 {
                 return Err(lost());
             }

@@ -12,6 +12,8 @@ mod versions;
 
 pub(crate) use connection::serve;
 pub(crate) use request::{Answer, Malformed, RequestHead, decode, encode, encode_as, encode_error};
+#[cfg(test)]
+pub(crate) use shape::sample;
 pub(crate) use versions::{SPOKEN, spoken};
 
 use bytes::Bytes;

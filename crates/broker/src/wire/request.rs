@@ -1,6 +1,7 @@
 //! Request headers, and the way from bytes to messages and back.
 
 use super::shape;
+use super::versions::spoken;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
@@ -29,14 +30,16 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    /// Splits a frame into header and body. The client id is read only for requests that are known,
+    /// Splits a frame into header and body. The client id is read only for requests that are spoken,
     /// because only then is the form of the header known.
     pub(crate) fn parse(mut frame: Bytes) -> Result<(Self, Bytes), Malformed> {
         let api_key = frame.try_get_i16().map_err(|_| Malformed::Header)?;
         let version = frame.try_get_i16().map_err(|_| Malformed::Header)?;
         let correlation_id = frame.try_get_i32().map_err(|_| Malformed::Header)?;
         let mut head = Self { api_key, version, correlation_id, client_id: None };
-        let Ok(key) = ApiKey::try_from(api_key) else { return Ok((head, Bytes::new())) };
+        let known =
+            ApiKey::try_from(api_key).ok().filter(|key| spoken(*key).is_some_and(|api| api.speaks(version)));
+        let Some(key) = known else { return Ok((head, Bytes::new())) };
         let header_version = key.request_header_version(version);
         if header_version >= 1 {
             let length = frame.try_get_i16().map_err(|_| Malformed::Header)?;
@@ -71,7 +74,10 @@ pub(crate) fn decode<R: Decodable>(head: &RequestHead, mut body: Bytes) -> Resul
 }
 
 /// A whole response frame.
-pub(crate) fn encode<R: Encodable + HeaderVersion>(head: &RequestHead, response: &R) -> Result<Bytes, Malformed> {
+pub(crate) fn encode<R: Encodable + HeaderVersion>(
+    head: &RequestHead,
+    response: &R,
+) -> Result<Bytes, Malformed> {
     encode_as(head.correlation_id, head.version, response)
 }
 

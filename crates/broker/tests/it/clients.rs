@@ -17,7 +17,8 @@ fn an_idempotent_producer_delivers_each_record_once_through_a_restart() {
     std::io::Read::read_exact(producer.stdout.as_mut().unwrap(), &mut half).unwrap();
     broker.restart();
     crate::support::finish(producer, "idempotent.py");
-    let mut seen: Vec<usize> = broker.consume("once", "%s\n").iter().map(|line| line.parse().unwrap()).collect();
+    let mut seen: Vec<usize> =
+        broker.consume("once", "%s\n").iter().map(|line| line.parse().unwrap()).collect();
     seen.sort_unstable();
     assert_eq!(seen, (0..20_000).collect::<Vec<_>>());
 }

@@ -4,8 +4,8 @@ use crate::support::{TestBroker, finish, lines};
 
 fn two_members_share(strategy: &str) {
     let broker = TestBroker::start();
-    broker.produce("shared", &lines(0..2000, ""), &["-X", "acks=all"]);
-    let out = broker.python("two_members.py", &["shared", "2000", strategy]);
+    broker.produce("shared", &lines(0..400, ""), &["-X", "acks=all"]);
+    let out = broker.python("two_members.py", &["shared", "400", strategy]);
     assert!(out.contains("shared 2+2"), "{out}");
     assert!(out.contains("took over 4"), "{out}");
 }

@@ -47,7 +47,10 @@ fn a_consumer_waits_for_what_comes_later() {
     let broker = TestBroker::start();
     broker.produce("t", &["first".into()], &["-p", "0"]);
     let bootstrap = broker.bootstrap();
-    let waiting = crate::support::spawn("kcat", &["-C", "-b", &bootstrap, "-t", "t", "-p", "0", "-o", "1", "-c", "1", "-q"]);
+    let waiting = crate::support::spawn(
+        "kcat",
+        &["-C", "-b", &bootstrap, "-t", "t", "-p", "0", "-o", "1", "-c", "1", "-q"],
+    );
     broker.produce("t", &["second".into()], &["-p", "0"]);
     assert_eq!(crate::support::finish(waiting, "waiting kcat"), "second\n");
 }

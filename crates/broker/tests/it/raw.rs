@@ -98,7 +98,8 @@ fn a_damaged_batch_is_refused_and_not_stored() {
     batch[8..12].copy_from_slice(&49i32.to_be_bytes());
     batch[16] = 2;
     batch[57..61].copy_from_slice(&1i32.to_be_bytes());
-    let mut body = vec![0xff, 0xff, 0xff, 0xff, 0, 0, 0x10, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0];
+    let mut body =
+        vec![0xff, 0xff, 0xff, 0xff, 0, 0, 0x10, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0];
     body.extend_from_slice(&(batch.len() as i32).to_be_bytes());
     body.extend_from_slice(&batch);
     raw.request(0, 3, 9, &body);

@@ -23,7 +23,8 @@ fn size_retention_removes_the_oldest_segments() {
         broker.produce("small", &lines(0..20, &value), &["-X", "acks=all"]);
     }
     eventually("old segments are removed", || {
-        let kept: u64 = files(&broker.options.data_dir, "log").iter().map(|f| f.metadata().unwrap().len()).sum();
+        let kept: u64 =
+            files(&broker.options.data_dir, "log").iter().map(|f| f.metadata().unwrap().len()).sum();
         kept <= 40_000 + 16_384
     });
     let first = earliest(&broker, "small");
@@ -46,7 +47,10 @@ fn time_retention_empties_a_topic_and_offsets_go_on() {
 #[test]
 fn compaction_keeps_the_newest_of_each_key() {
     let mut broker = tidy();
-    broker.python("create.py", &["keyed", "1", "cleanup.policy=compact", "segment.bytes=32768", "min.cleanable.dirty.ratio=0.1"]);
+    broker.python(
+        "create.py",
+        &["keyed", "1", "cleanup.policy=compact", "segment.bytes=32768", "min.cleanable.dirty.ratio=0.1"],
+    );
     let mut newest = BTreeMap::new();
     let filler = "y".repeat(100);
     for (round, codec) in ["none", "gzip", "snappy", "lz4", "zstd"].iter().cycle().take(15).enumerate() {

@@ -43,7 +43,8 @@ impl TestBroker {
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(broker.run(stopping)).unwrap();
         });
         self.running = Some((stop, thread));
@@ -76,7 +77,8 @@ impl TestBroker {
     /// Everything in a topic from the beginning, one line a record in `format`.
     pub(crate) fn consume(&self, topic: &str, format: &str) -> Vec<String> {
         let bootstrap = self.bootstrap();
-        let out = run("kcat", &["-C", "-b", &bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-f", format]);
+        let out =
+            run("kcat", &["-C", "-b", &bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-f", format]);
         out.lines().map(str::to_owned).collect()
     }
 
