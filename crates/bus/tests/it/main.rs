@@ -27,7 +27,12 @@ fn bus() -> Bus {
 }
 
 fn bus_at(bootstrap_servers: &str) -> Bus {
-    let options = BusOptions { bootstrap_servers: bootstrap_servers.to_owned(), ..BusOptions::default() };
+    // What librdkafka says: AFFLUENT_TEST_KAFKA_DEBUG=cgrp,topic,metadata,fetch RUST_LOG=debug.
+    affluent_telemetry::logs::init("off", affluent_telemetry::logs::LogFormat::Text);
+    let debug = std::env::var("AFFLUENT_TEST_KAFKA_DEBUG").ok();
+    let properties = debug.into_iter().map(|debug| ("debug".to_owned(), debug)).collect();
+    let options =
+        BusOptions { bootstrap_servers: bootstrap_servers.to_owned(), properties, ..BusOptions::default() };
     Bus::new(options).unwrap()
 }
 
@@ -38,6 +43,7 @@ async fn topic(bus: &Bus, name: &str, partitions: i32) -> String {
     topic
 }
 
+/// A record of now: an old one would be past its retention at once.
 fn message(topic: &str, partition: i32, value: &str) -> Outgoing {
     Outgoing {
         topic: topic.into(),
@@ -45,7 +51,7 @@ fn message(topic: &str, partition: i32, value: &str) -> Outgoing {
         key: Some(value.to_owned().into()),
         value: Some(value.to_owned().into()),
         headers: vec![("event_type".to_owned(), "tested".into())],
-        timestamp_ms: Some(1_700_000_000_000),
+        timestamp_ms: Some(affluent_model::time::now_micros() / 1_000),
     }
 }
 
