@@ -96,8 +96,7 @@ fn play(steps: &[Step]) -> History {
     // Keys that a row left with an unchanged note are not used again: see `convergence::Departed`.
     let mut left = BTreeSet::new();
     for (i, step) in (1..).zip(steps) {
-        let position = Position::new(1_000 + i / 3, (1 + i % 3) as u64);
-        let position = Position { lsn: affluent_model::Lsn(position.lsn.0), ..position };
+        let position = Position::new(1_000 + i / 3, 1 + i % 3);
         let (money, note) = (amount(i as i64), Value::Text(format!("note {i}")));
         let row = |id: i64, note: &Value| vec![Value::Int(id), money.clone(), note.clone()];
         let key = |id: i64| vec![Value::Int(id), Value::Null, Value::Null];
