@@ -286,7 +286,16 @@ impl<S: Sink> Loop<S> {
         let named = starts.iter().map(|(partition, offset)| (partition.clone(), *offset));
         let others = else_from.iter().filter(|(partition, _)| !starts.contains_key(partition)).cloned();
         let seeks: Vec<(TopicPartition, i64)> = named.chain(others).collect();
-        self.seek(&seeks).await
+        self.seek(&seeks).await?;
+        // The group learns what the sink has stored, even if nothing new ever comes: a crash between
+        // the two commits must not show as lag for ever.
+        let stored: Vec<(TopicPartition, i64)> = starts.into_iter().collect();
+        if !stored.is_empty()
+            && let Err(error) = self.consumer.commit(&stored).await
+        {
+            tracing::warn!(role = self.role, %error, "offsets of the sink not committed");
+        }
+        Ok(())
     }
 
     /// Drops what is staged and reads it again from where the sink or the first staged record says.
