@@ -19,8 +19,8 @@ use crate::{
 use affluent_model::{Position, Reason};
 use async_trait::async_trait;
 use engine::Engine;
-use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// Longest id in bytes; ids are part of every index key.
 const ID_MAX: usize = 8 * 1024;
@@ -55,27 +55,37 @@ impl EmbeddedStore {
         &self,
         work: impl FnOnce(&Engine) -> Result<T, DocumentError> + Send + 'static,
     ) -> Result<T, DocumentError> {
-        let open = self.engine.lock().clone();
-        let (options, tombstone_ttl_s) = (self.options.clone(), self.tombstone_ttl_s);
-        let task = tokio::task::spawn_blocking(move || {
-            let engine = match open {
-                Some(engine) => engine,
-                None => Arc::new(Engine::open(&options, tombstone_ttl_s)?),
-            };
-            let result = work(&engine);
-            Ok::<_, DocumentError>((engine, result))
-        });
-        let (engine, result) =
-            task.await.map_err(|error| DocumentError::Unavailable(format!("storage task: {error}")))??;
-        let failed = matches!(result, Err(DocumentError::Unavailable(_)));
-        let mut current = self.engine.lock();
-        if failed {
-            *current = None;
-        } else if current.is_none() {
-            *current = Some(engine);
+        let engine = self.engine().await?;
+        let worker = Arc::clone(&engine);
+        let result = blocking(move || work(&worker)).await;
+        if let Err(DocumentError::Unavailable(error)) = &result {
+            let mut current = self.engine.lock().await;
+            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &engine)) {
+                tracing::warn!(error, "document store failed, to be opened again");
+                *current = None;
+            }
         }
         result
     }
+
+    async fn engine(&self) -> Result<Arc<Engine>, DocumentError> {
+        // Held while opening: a second attempt would find the directory locked.
+        let mut current = self.engine.lock().await;
+        if let Some(engine) = &*current {
+            return Ok(Arc::clone(engine));
+        }
+        let (options, tombstone_ttl_s) = (self.options.clone(), self.tombstone_ttl_s);
+        let engine = Arc::new(blocking(move || Engine::open(&options, tombstone_ttl_s)).await?);
+        *current = Some(Arc::clone(&engine));
+        Ok(engine)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DocumentError> + Send + 'static,
+) -> Result<T, DocumentError> {
+    let task = tokio::task::spawn_blocking(work).await;
+    task.unwrap_or_else(|error| Err(DocumentError::Unavailable(format!("storage task: {error}"))))
 }
 
 #[async_trait]

@@ -25,7 +25,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How long what is staged may take to become durable once the process is asked to stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(7);
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+/// How long the group's coordinator may take to note offsets.
+const OFFSETS_LIMIT: Duration = Duration::from_secs(2);
 /// How long partitions that are taken away may be held for a last commit.
 const REVOKE_LIMIT: Duration = Duration::from_secs(20);
 /// How often the lag is published.
@@ -248,8 +250,10 @@ impl<S: Sink> Loop<S> {
         failpoint("consume::before_offsets");
         let offsets: Vec<(TopicPartition, i64)> = staged.next.into_iter().collect();
         // Not repeated: the next commit has greater offsets, and replaying is harmless.
-        if let Err(error) = self.consumer.commit(&offsets).await {
-            tracing::warn!(role = self.role, %error, "offsets not committed");
+        match tokio::time::timeout(OFFSETS_LIMIT, self.consumer.commit(&offsets)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(role = self.role, %error, "offsets not committed"),
+            Err(_) => tracing::warn!(role = self.role, "offsets not committed in time"),
         }
         failpoint("consume::after_offsets");
         Ok(())
