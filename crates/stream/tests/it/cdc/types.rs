@@ -48,7 +48,7 @@ const TYPES: &[(&str, &str, &[&str])] = &[
     (
         "json",
         "json_build_object('a', random(), 'b', md5(random()::text))",
-        &["'null'", "'{\"a\" :  [1, \"x\\\\\"\"]}'"],
+        &["'null'", "'{\"a\" :  [1, \"x\\\"\"]}'"],
     ),
     (
         "jsonb",
