@@ -204,23 +204,25 @@ pub(super) fn fingerprint(text: Option<&str>) -> u64 {
     hasher.finish().max(NULL + 1)
 }
 
-/// Without a point, or without zeros at the end of the fraction.
+/// Plain digits without needless zeros.
 fn number(text: &str) -> Cow<'_, str> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-');
-    let padded =
-        text.trim_start_matches('-').starts_with('0') && !text.trim_start_matches('-').starts_with("0.");
-    if plain && text.contains('.') && !padded {
-        let trimmed = text.trim_end_matches('0').trim_end_matches('.');
-        return Cow::Borrowed(if trimmed == "-0" { "0" } else { trimmed });
-    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let padded = digits.starts_with('0') && digits != "0" && !digits.starts_with("0.");
     if plain && !padded {
-        return Cow::Borrowed(text);
+        return Cow::Borrowed(trimmed(text));
     }
-    text.parse::<BigDecimal>().map_or(Cow::Borrowed(text), |v| Cow::Owned(decimal(&v)))
+    text.parse::<BigDecimal>().map_or(Cow::Borrowed(text), |value| Cow::Owned(decimal(&value)))
 }
 
 fn decimal(value: &BigDecimal) -> String {
-    number(&value.to_plain_string()).into_owned()
+    trimmed(&value.to_plain_string()).to_owned()
+}
+
+/// Without zeros at the end of the fraction; zero has no sign.
+fn trimmed(text: &str) -> &str {
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text };
+    if text == "-0" { "0" } else { text }
 }
 
 fn days(value: i32) -> String {
@@ -266,6 +268,8 @@ mod tests {
             ("numeric", decimal("12.3400"), "12.3400", "12.34"),
             ("numeric", decimal("100"), "100.00", "100"),
             ("numeric", decimal("-0.000"), "0.000", "0"),
+            ("numeric", decimal("0"), "-0", "0"),
+            ("numeric", decimal("7"), "007", "7"),
             ("numeric", decimal("1E+3"), "1000", "1000"),
             ("numeric", Value::NumericSpecial(NumericSpecial::NaN), "NaN", "NaN"),
             ("int8", Value::Int(-7), "-7", "-7"),
