@@ -1,5 +1,7 @@
 //! The lake as others see it: read by pyiceberg, raced by a second writer, cut off between steps.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod append;
 mod crashes;
 mod python;
