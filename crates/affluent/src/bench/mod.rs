@@ -4,6 +4,8 @@
 //! A benchmark is one module with `async fn run(Context) -> Result<Report>` and one line in
 //! [`BENCHES`]. Nothing here is copied from elsewhere: a report holds what this run measured.
 
+mod broker;
+mod cdc;
 mod machine;
 
 use crate::cli::Format;
@@ -13,7 +15,18 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 /// Every benchmark, in the order of `affluent bench --help`.
-pub(crate) const BENCHES: &[Bench] = &[];
+pub(crate) const BENCHES: &[Bench] = &[
+    Bench {
+        name: "broker",
+        about: "the embedded broker under librdkafka: at least 300,000 msg/s in, 500,000 msg/s out",
+        run: |context| Box::pin(broker::run(context)),
+    },
+    Bench {
+        name: "cdc",
+        about: "change capture: 60,000 changes/s and 200,000 rows/s, p99 under 250 ms, memory under 300 MB",
+        run: |context| Box::pin(cdc::run(context)),
+    },
+];
 
 /// A benchmark that can be asked for by name.
 pub(crate) struct Bench {
@@ -118,8 +131,18 @@ fn figure(value: f64) -> String {
     }
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  affluent bench                        which there are
+  affluent bench broker
+  affluent bench cdc --json > cdc.json
+  affluent bench broker --scale 0.1     a quick look; the goals are meant for 1
+
+Exit code 1: a goal was missed.";
+
 /// Options of `affluent bench`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Which benchmark; without a name, they are listed.
     name: Option<String>,

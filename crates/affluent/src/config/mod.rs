@@ -65,7 +65,7 @@ pub(crate) struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        LogOptions { filter: "info".to_owned(), format: LogFormat::Text }
+        LogOptions { filter: "info,fjall=warn,lsm_tree=warn".to_owned(), format: LogFormat::Text }
     }
 }
 

@@ -60,7 +60,7 @@ fn every_command_has_help_with_examples() {
     let (code, help, _) = call(&["--help"], &[], None);
     assert_eq!(code, Some(0));
     assert!(help.contains("Examples:") && help.contains("Exit codes:"));
-    for command in ["up", "run", "status", "config"] {
+    for command in ["up", "run", "demo", "verify", "status", "config", "dead-letters", "bench"] {
         let (code, help, _) = call(&[command, "--help"], &[], None);
         assert_eq!(code, Some(0), "{command}");
         assert!(help.contains("Examples:"), "{command}");
