@@ -55,7 +55,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
     report.at_most("cdc.memory.max", 300.0, stage.memory.load(Ordering::Relaxed) as f64 / 1e6, "MB");
 
     report.note(format!("backlog: {changes} inserts in transactions of 1000; row of about 200 B as sent"));
-    report.note(format!("one transaction of {changes} rows was drained at {rate:.0} changes/s after its commit"));
+    report.note(format!(
+        "one transaction of {changes} rows was drained at {rate:.0} changes/s after its commit"
+    ));
     report.note(format!(
         "steady {STEADY_RATE}/s for {STEADY_SECONDS} s, from commit until a consumer has the record: p50 {:.4} s, \
          max {:.4} s, {} records",
@@ -64,7 +66,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
         latencies.len()
     ));
     stage.progress.finish_and_clear();
-    report.note("memory: resident, of this process: capture, broker, registry, and the consumer that measures");
+    report
+        .note("memory: resident, of this process: capture, broker, registry, and the consumer that measures");
     stage.shutdown.cancel();
     Ok(report)
 }
@@ -88,7 +91,8 @@ impl Stage {
         let shutdown = CancellationToken::new();
         let directory = tempfile::tempdir().context("temporary directory")?;
         let options = PostgresOptions { durable: true, ..PostgresOptions::default() };
-        let postgres = tokio::task::block_in_place(|| Postgres::start(options)).context("start PostgreSQL")?;
+        let postgres =
+            tokio::task::block_in_place(|| Postgres::start(options)).context("start PostgreSQL")?;
         let database = postgres.fresh_database().await?;
         let client = database.connect().await?;
         let broker = Broker::open(BrokerOptions {
@@ -99,7 +103,8 @@ impl Stage {
         let bootstrap_servers = broker.local_addr().to_string();
         tokio::spawn(broker.run(shutdown.clone()));
         let bus = Bus::new(BusOptions { bootstrap_servers, ..BusOptions::default() })?;
-        let options = RegistryServerOptions { listen: ([127, 0, 0, 1], 0).into(), ..RegistryServerOptions::default() };
+        let options =
+            RegistryServerOptions { listen: ([127, 0, 0, 1], 0).into(), ..RegistryServerOptions::default() };
         let server = RegistryServer::new(options, bus.clone()).bind().await?;
         let url = Some(format!("http://{}", server.address()));
         tokio::spawn(server.run(shutdown.clone()));
@@ -187,13 +192,22 @@ impl Stage {
         self.client.batch_execute(&format!("CREATE TABLE steady {TABLE}")).await?;
         let capture = self.capture("steady", SnapshotMode::Initial)?;
         capture.ready().await?;
-        self.client.batch_execute(&format!("INSERT INTO steady SELECT {ROW} FROM generate_series(1, 10) i")).await?;
+        self.client
+            .batch_execute(&format!("INSERT INTO steady SELECT {ROW} FROM generate_series(1, 10) i"))
+            .await?;
         capture.written(&self.bus, 10).await?;
         let total = context.scaled(STEADY_RATE * STEADY_SECONDS);
-        let reading = tokio::spawn(read_latencies(self.bus.clone(), self.registry.clone(), capture.topic.clone(), total));
+        let reading = tokio::spawn(read_latencies(
+            self.bus.clone(),
+            self.registry.clone(),
+            capture.topic.clone(),
+            total,
+        ));
         self.say("steady load");
         let writer = self.database.connect().await?;
-        let statement = writer.prepare(&format!("INSERT INTO steady SELECT {ROW} FROM generate_series($1::int8, $2) i")).await?;
+        let statement = writer
+            .prepare(&format!("INSERT INTO steady SELECT {ROW} FROM generate_series($1::int8, $2) i"))
+            .await?;
         // Ten rows a transaction, two hundred transactions a second.
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         for from in (1..=total).step_by(10) {
@@ -286,7 +300,8 @@ async fn read_latencies(
     let mut consumer = bus.consumer(None, ConsumerOptions::default())?;
     consumer.assign(&from).await?;
     let mut decoder = ChangeDecoder::new(Some(registry));
-    let mut latencies = Histogram::new(3)?;
+    // Up to ten minutes.
+    let mut latencies = Histogram::new_with_bounds(1, 600_000_000, 3)?;
     let limits = BatchLimits { max_records: 500, max_bytes: 1 << 20, linger: Duration::from_millis(1) };
     while latencies.len() < count {
         let Polled::Records(records) = consumer.poll_batch(limits).await? else { continue };

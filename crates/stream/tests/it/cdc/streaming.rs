@@ -28,6 +28,8 @@ fn every_kind_of_change_arrives_once_and_in_order() {
         assert_eq!(records[1].column("name"), Value::Text("b".into()));
         assert_eq!(records[3].column("id"), Value::Int(2));
         assert_eq!(records[3].column("name"), Value::Text("b".into()));
+        let age = affluent_model::time::now_micros() - records[1].change.as_ref().unwrap().source.ts_us;
+        assert!((0..60_000_000).contains(&age), "{age}");
         assert_eq!(records[1].header("event_type").as_deref(), Some("item_updated"));
         // A delete is followed by its tombstone, and positions grow without repeating.
         let all = rig.records("items").await;
