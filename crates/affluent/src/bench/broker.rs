@@ -122,7 +122,7 @@ async fn consume(bus: &Bus, count: u64) -> anyhow::Result<f64> {
 
 /// Microseconds from send to acknowledgement, at a fixed rate that does not wait for the broker.
 async fn steady(bus: &Bus, count: u64) -> anyhow::Result<Histogram<u64>> {
-    let producer = bus.producer(ProducerOptions { linger_ms: 1, ..ProducerOptions::default() })?;
+    let producer = bus.producer(ProducerOptions::default())?;
     let records = records("steady");
     // The first records pay for the connection.
     producer.send(records[0].clone()).await?;

@@ -175,8 +175,11 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Key and value of one record.
+    type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
     /// An uncompressed batch of records with the given keys and values, timestamps from `timestamp` on.
-    pub(crate) fn batch_of(records: &[(Option<&[u8]>, Option<&[u8]>)], timestamp: i64) -> Vec<u8> {
+    pub(crate) fn batch_of(records: &[Pair<'_>], timestamp: i64) -> Vec<u8> {
         let mut body = Vec::new();
         for (delta, (key, value)) in records.iter().enumerate() {
             let mut record = vec![0u8];
