@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr)] // figures of a round, seen with --nocapture
 
 mod cli;
+mod demo;
 mod foreign_schema;
 mod installation;
 mod kill;
