@@ -20,11 +20,9 @@ pub(crate) async fn delivered(
     topic: &str,
     partitions: i32,
 ) -> Result<Vec<Option<Position>>, CdcError> {
-    let mut found = Vec::new();
-    for partition in 0..partitions {
-        found.push(last_position(admin, &TopicPartition::new(topic, partition)).await?);
-    }
-    Ok(found)
+    // All at once: the first change of a table waits for it.
+    let last = |partition| async move { last_position(admin, &TopicPartition::new(topic, partition)).await };
+    futures::future::try_join_all((0..partitions).map(last)).await
 }
 
 async fn last_position(admin: &Admin, partition: &TopicPartition) -> Result<Option<Position>, CdcError> {
