@@ -115,6 +115,8 @@ impl ClientContext for LogContext {
 
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
+        // Remarks on our own settings, the same for every client, which no user can act upon.
+        _ if facility == "CONFWARN" => tracing::debug!(facility, line, "librdkafka"),
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical

@@ -41,7 +41,11 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "consumer waits for the broker");
+        if is_unknown_topic(&error) {
+            tracing::debug!(%error, reason, "consumer waits for the topic");
+        } else {
+            tracing::warn!(%error, reason, "consumer waits for the broker");
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -247,10 +251,18 @@ fn collect(
             Some(Err(error)) if is_final(&error) => {
                 return Err(BusError::Kafka { action: "consume", source: error });
             }
+            Some(Err(error)) if is_unknown_topic(&error) => {
+                tracing::debug!(%error, "consumer waits for the topic");
+            }
             Some(Err(error)) => tracing::warn!(%error, "consumer waits"),
         }
     }
     Ok(records)
+}
+
+/// A subscribed topic that does not exist yet: its source makes it with the first table.
+fn is_unknown_topic(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition)
 }
 
 /// Errors that no waiting mends.
