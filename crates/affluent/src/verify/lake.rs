@@ -18,6 +18,7 @@ const OWN: [&str; 8] =
     ["_op", "_lsn", "_ordinal", "_kafka_partition", "_kafka_offset", "_unchanged", "_before", "_special"];
 
 /// What the raw table of a topic says.
+#[derive(Default)]
 pub(super) struct LakeRows {
     pub(super) fold: Fold,
     pub(super) keyless: Keyless,
@@ -44,8 +45,7 @@ pub(super) async fn read(
     range: &Watermarks,
     later: &HashSet<(i32, i64)>,
 ) -> anyhow::Result<LakeRows> {
-    let mut rows =
-        LakeRows { fold: Fold::default(), keyless: Keyless::default(), records: 0, duplicates: Vec::new() };
+    let mut rows = LakeRows::default();
     let (mut stream, places) = scan(table, shape).await?;
     let reader = Reader { shape, measures, places };
     let mut seen = HashSet::new();

@@ -84,6 +84,9 @@ pub(crate) struct Report {
     /// The first differences.
     pub(crate) differences: Vec<Difference>,
     pub(crate) notes: Vec<String>,
+    /// How many the listed ones stand for.
+    #[serde(skip)]
+    pub(super) listed: u64,
 }
 
 impl Reconciled {
@@ -107,12 +110,18 @@ impl Report {
     }
 
     pub(super) fn add(&mut self, difference: Difference) {
+        self.add_all(difference, 1);
+    }
+
+    /// Adds `count` differences that are told as one.
+    pub(super) fn add_all(&mut self, difference: Difference, count: u64) {
         match difference.kind {
-            Kind::Missing | Kind::Stale | Kind::Differs(_) => self.lost += 1,
-            Kind::Extra | Kind::Duplicate => self.duplicated += 1,
+            Kind::Missing | Kind::Stale | Kind::Differs(_) => self.lost += count,
+            Kind::Extra | Kind::Duplicate => self.duplicated += count,
         }
-        if self.differences.len() < LISTED {
+        if count > 0 && self.differences.len() < LISTED {
             self.differences.push(difference);
+            self.listed += count;
         }
     }
 
@@ -145,7 +154,7 @@ impl Report {
             };
             text.push_str(&format!("  {}: {table} {key} {what}\n", store.name()));
         }
-        let unlisted = (self.lost + self.duplicated).saturating_sub(self.differences.len() as u64);
+        let unlisted = (self.lost + self.duplicated).saturating_sub(self.listed);
         if unlisted > 0 {
             text.push_str(&format!("  and {unlisted} more\n"));
         }

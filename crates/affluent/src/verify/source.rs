@@ -13,6 +13,7 @@ use affluent_model::{Lsn, TableId};
 use affluent_stream::cdc::{CdcOptions, connect_source};
 use anyhow::{Context as _, bail};
 use futures::TryStreamExt as _;
+use std::collections::BTreeSet;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
@@ -52,6 +53,22 @@ impl SourceSnapshot {
 
     pub(super) fn visible(&self) -> &Visible {
         &self.visible
+    }
+
+    /// A captured table that is not among `read`, the tables whose first reading has ended.
+    pub(super) async fn unread(
+        &self,
+        options: &CdcOptions,
+        read: &BTreeSet<u32>,
+    ) -> anyhow::Result<Option<TableId>> {
+        let sql = "select t.schemaname::text, t.tablename::text, c.oid from pg_publication_tables t \
+                   join pg_namespace n on n.nspname = t.schemaname \
+                   join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename \
+                   where t.pubname = $1 order by 1, 2";
+        let rows = self.client.query(sql, &[&options.publication]).await.context("read the publication")?;
+        let tables = rows.iter().filter(|row| !read.contains(&row.get::<_, u32>(2)));
+        let mut tables = tables.map(|row| TableId::new(row.get::<_, String>(0), row.get::<_, String>(1)));
+        Ok(tables.find(|table| options.selects(&table.schema, &table.name)))
     }
 
     /// The captured tables: what the publication holds and the options select.

@@ -18,7 +18,8 @@ pub(super) struct Stores<'a> {
     pub(super) platform: &'a Platform,
     pub(super) admin: &'a Admin,
     pub(super) mirrors: &'a Mirrors,
-    pub(super) lake: &'a Lake,
+    /// Absent where the raw zone is plain files, which are not compared.
+    pub(super) lake: Option<&'a Lake>,
     pub(super) visible: &'a Visible,
 }
 
@@ -37,8 +38,11 @@ impl Stores<'_> {
         let mut kafka = KafkaRows::new();
         kafka.read(&mut reader, marks, self.visible).await?;
         let (records, undecodable) = (kafka.records, kafka.undecodable);
-        let in_lake = match lake::raw_table(self.lake, &shape.topic).await? {
-            Some(table) => Some(lake::read(&table, shape, &measures, marks, &kafka.later_offsets).await?),
+        let in_lake = match self.lake {
+            Some(lake) => Some(match lake::raw_table(lake, &shape.topic).await? {
+                Some(table) => lake::read(&table, shape, &measures, marks, &kafka.later_offsets).await?,
+                None => LakeRows::default(),
+            }),
             None => None,
         };
         // The mirror is read before the rest of the topic, so whatever it holds is in what was read.
@@ -51,7 +55,7 @@ impl Stores<'_> {
 
         let mut all = Table { shape, measures: &measures, report };
         all.repeats(&kafka);
-        all.lake_records(in_lake.as_ref(), records, undecodable, marks);
+        all.lake_records(in_lake.as_ref(), records, undecodable);
         match source {
             SourceRows::Keyed(rows) => all.keyed(rows, kafka, in_lake, documents, marks),
             SourceRows::Keyless(bag) => all.keyless(&bag, &kafka, in_lake.as_ref(), &documents),
@@ -81,8 +85,9 @@ impl Table<'_> {
         let (states, _) = kafka.fold.finish(measures);
         let expected = comparison.kafka(source, &states, partial);
         comparison.mirrors(&expected, &states, &kafka.later, documents);
-        let lake = in_lake.map(|rows| rows.fold.finish(measures).0).unwrap_or_default();
-        comparison.lake(&expected, &lake);
+        if let Some(rows) = in_lake {
+            comparison.lake(&expected, &rows.fold.finish(measures).0);
+        }
         if partial {
             let table = &shape.table;
             self.report.notes.push(format!(
@@ -112,16 +117,15 @@ impl Table<'_> {
             known.for_each(|document| mirror.change(shape, measures, &document.row, 1));
             self.bag(Store::Mirrors, source, &mirror);
         }
-        let lake = in_lake.map(|rows| rows.keyless.finish(shape, measures)).unwrap_or_default();
-        self.bag(Store::Lake, source, &lake);
+        if let Some(rows) = in_lake {
+            self.bag(Store::Lake, source, &rows.keyless.finish(shape, measures));
+        }
     }
 
     fn bag(&mut self, store: Store, expected: &Bag, found: &Bag) {
         let (missing, extra) = expected.difference(found);
         for (count, kind) in [(missing, Kind::Missing), (extra, Kind::Extra)] {
-            for _ in 0..count {
-                self.differ(store, "a row without a key", kind.clone());
-            }
+            self.differ(store, "row without a key", kind, count);
         }
         let rows = u64::try_from(found.rows).unwrap_or_default();
         let table = self.shape.table.to_string();
@@ -132,11 +136,12 @@ impl Table<'_> {
     /// Changes that Kafka has more than once.
     fn repeats(&mut self, kafka: &KafkaRows) {
         for repeats in kafka.repeats() {
-            for index in 0..repeats.changes {
-                let key = usize::try_from(index).ok().and_then(|index| repeats.examples.get(index));
-                let key = key.map_or_else(|| "a change".to_owned(), |key| self.shape.describe(key));
-                self.differ(Store::Kafka, &key, Kind::Duplicate);
+            for key in &repeats.examples {
+                let key = self.shape.describe(key);
+                self.differ(Store::Kafka, &key, Kind::Duplicate, 1);
             }
+            let unnamed = repeats.changes - repeats.examples.len() as u64;
+            self.differ(Store::Kafka, "change", Kind::Duplicate, unnamed);
             if repeats.snapshot_rows > 0 {
                 let (table, count) = (&self.shape.table, repeats.snapshot_rows);
                 self.report.notes.push(format!(
@@ -147,26 +152,13 @@ impl Table<'_> {
     }
 
     /// Every record of the topic is in the raw table once.
-    fn lake_records(
-        &mut self,
-        in_lake: Option<&LakeRows>,
-        records: u64,
-        undecodable: u64,
-        marks: &Watermarks,
-    ) {
-        let empty = marks.values().all(|(first, end)| first == end);
-        let stored = match in_lake {
-            None if empty => return,
-            None => 0,
-            Some(rows) => {
-                for record in &rows.duplicates {
-                    self.differ(Store::Lake, record, Kind::Duplicate);
-                }
-                rows.records
+    fn lake_records(&mut self, in_lake: Option<&LakeRows>, records: u64, undecodable: u64) {
+        if let Some(rows) = in_lake {
+            for record in &rows.duplicates {
+                self.differ(Store::Lake, record, Kind::Duplicate, 1);
             }
-        };
-        for _ in stored..records.saturating_sub(undecodable) {
-            self.differ(Store::Lake, "a record of the topic", Kind::Missing);
+            let missing = records.saturating_sub(undecodable).saturating_sub(rows.records);
+            self.differ(Store::Lake, "record of the topic", Kind::Missing, missing);
         }
         if undecodable > 0 {
             let topic = &self.shape.topic;
@@ -174,8 +166,9 @@ impl Table<'_> {
         }
     }
 
-    fn differ(&mut self, store: Store, key: &str, kind: Kind) {
-        let (table, key) = (self.shape.table.to_string(), key.to_owned());
-        self.report.add(Difference { table, store, key, kind });
+    fn differ(&mut self, store: Store, what: &str, kind: Kind, count: u64) {
+        let table = self.shape.table.to_string();
+        let key = if count == 1 { what.to_owned() } else { format!("{count} times {what}") };
+        self.report.add_all(Difference { table, store, key, kind }, count);
     }
 }

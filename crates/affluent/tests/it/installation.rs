@@ -5,6 +5,7 @@
 //! here outlives the test, also when the test is killed.
 
 use affluent_testkit::Database;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,12 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// The binary under test.
 pub(crate) const AFFLUENT: &str = env!("CARGO_BIN_EXE_affluent");
+
+/// `AFFLUENT_TEST_BINARY` names another one, such as the one to be released.
+fn affluent() -> OsString {
+    std::env::var_os("AFFLUENT_TEST_BINARY").unwrap_or_else(|| AFFLUENT.into())
+}
+
 /// Starting includes recovery of every store after a kill.
 pub(crate) const START: Duration = Duration::from_secs(60);
 /// Two cores shared with everything else that is under test.
@@ -101,7 +108,7 @@ impl Installation {
         if self.shell == Shell::IgnoreFileLimit {
             command.args(["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
         }
-        command.arg(AFFLUENT).env_remove("FAILPOINTS").env_remove("RUST_LOG");
+        command.arg(affluent()).env_remove("FAILPOINTS").env_remove("RUST_LOG");
         command.arg("--config").arg(self.config());
         command.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
         command

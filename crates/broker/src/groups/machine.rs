@@ -126,6 +126,9 @@ impl Effects {
     }
 }
 
+/// How long members of a restored group are waited for.
+const RESTORED_SESSION_MS: u64 = 1500;
+
 /// One group.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Group {
@@ -153,10 +156,14 @@ impl Group {
         Self { initial_delay_ms, ..Self::default() }
     }
 
-    /// A group read from disk: sessions begin anew, unfinished rebalances start over.
+    /// A group read from disk: unfinished rebalances start over. Members often ended together with the
+    /// broker: those who are still there have less than a session to show it, so that nobody waits long
+    /// for the others. Who comes later joins again.
     pub(crate) fn restored(mut self, initial_delay_ms: u64, now_ms: u64) -> Self {
         self.initial_delay_ms = initial_delay_ms;
-        self.members.values_mut().for_each(|m| m.renew(now_ms));
+        for member in self.members.values_mut() {
+            member.expires_ms = now_ms + member.session_timeout_ms.min(RESTORED_SESSION_MS);
+        }
         self
     }
 

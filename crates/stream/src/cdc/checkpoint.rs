@@ -115,6 +115,12 @@ pub(crate) async fn load(admin: &Admin, source: &str, replication: i32) -> Resul
         .set("cleanup.policy", "compact")
         .set("segment.bytes", "8388608");
     admin.ensure_topic(&topic, &spec).await?;
+    read(admin, source).await
+}
+
+/// Reads the memory of a source whose topic exists.
+pub(crate) async fn read(admin: &Admin, source: &str) -> Result<Saved, CdcError> {
+    let topic = topic(source);
     let partition = TopicPartition::new(topic.as_str(), 0);
     let (low, high) = admin.watermarks(&partition).await?;
     let mut latest: BTreeMap<Vec<u8>, Option<bytes::Bytes>> = BTreeMap::new();

@@ -37,7 +37,9 @@ pub use options::{CdcOptions, OnRename, SnapshotMode, SnapshotOptions};
 pub use protect::Protection;
 pub use service::CdcService;
 
+use affluent_bus::Admin;
 use affluent_model::TableId;
+use std::collections::BTreeSet;
 
 /// An SQL session with the source for whoever compares it with its copies: reached and set up as the
 /// capture's own sessions are. It ends when the client is dropped.
@@ -46,6 +48,24 @@ use affluent_model::TableId;
 /// [`CdcError::Config`] for a connection that cannot be read, [`CdcError::Postgres`] from the server.
 pub async fn connect_source(options: &CdcOptions) -> Result<tokio_postgres::Client, CdcError> {
     connect::sql(&connect::address::Address::parse(&options.connection)?).await
+}
+
+/// Object ids of the tables whose rows are in Kafka: their first reading has ended, or none is to be.
+/// Read-only; empty where the source has never run.
+///
+/// # Errors
+/// [`CdcError::Bus`] while the broker is away, [`CdcError::Checkpoint`] for a memory that cannot be read.
+pub async fn tables_read(admin: &Admin, options: &CdcOptions) -> Result<BTreeSet<u32>, CdcError> {
+    if admin.partitions(&checkpoint::topic(&options.source)).await?.is_none() {
+        return Ok(BTreeSet::new());
+    }
+    let saved = checkpoint::read(admin, &options.source).await?;
+    let initial = options.snapshot.mode == SnapshotMode::Initial;
+    let read = |entry: &checkpoint::TableEntry| match &entry.snapshot {
+        Some(snapshot) => snapshot.complete.is_some(),
+        None => !initial,
+    };
+    Ok(saved.tables.iter().filter(|(_, entry)| read(entry)).map(|(&oid, _)| oid).collect())
 }
 
 impl CdcOptions {
