@@ -202,12 +202,9 @@ impl Stage {
             .await?;
         capture.written(&self.bus, 10).await?;
         let total = context.scaled(STEADY_RATE * STEADY_SECONDS);
-        let reading = tokio::spawn(read_latencies(
-            self.bus.clone(),
-            self.registry.clone(),
-            capture.topic.clone(),
-            total,
-        ));
+        // Before the first record is written: none may be missed.
+        let from = ends(&self.bus, &capture.topic).await?;
+        let reading = tokio::spawn(read_latencies(self.bus.clone(), self.registry.clone(), from, total));
         self.say("steady load");
         let writer = self.database.connect().await?;
         let statement = writer
@@ -321,19 +318,24 @@ impl Capture {
     }
 }
 
+/// The ends of a topic's partitions.
+async fn ends(bus: &Bus, topic: &str) -> anyhow::Result<Vec<(TopicPartition, i64)>> {
+    let admin = bus.admin()?;
+    let mut ends = Vec::new();
+    for partition in 0..admin.partitions(topic).await?.unwrap_or(0) {
+        let partition = TopicPartition::new(topic, partition);
+        let end = admin.watermarks(&partition).await?.1;
+        ends.push((partition, end));
+    }
+    Ok(ends)
+}
+
 async fn read_latencies(
     bus: Bus,
     registry: RegistryClient,
-    topic: String,
+    from: Vec<(TopicPartition, i64)>,
     count: u64,
 ) -> anyhow::Result<Histogram<u64>> {
-    let admin = bus.admin()?;
-    let mut from = Vec::new();
-    for partition in 0..admin.partitions(&topic).await?.unwrap_or(0) {
-        let partition = TopicPartition::new(topic.as_str(), partition);
-        let end = admin.watermarks(&partition).await?.1;
-        from.push((partition, end));
-    }
     let mut consumer = bus.consumer(None, ConsumerOptions::default())?;
     consumer.assign(&from).await?;
     let mut decoder = ChangeDecoder::new(Some(registry));
