@@ -32,7 +32,9 @@ fn every_kind_of_change_arrives_once_and_in_order() {
         assert!((0..60_000_000).contains(&age), "{age}");
         assert_eq!(records[1].header("event_type").as_deref(), Some("item_updated"));
         // A delete is followed by its tombstone, and positions grow without repeating.
-        let all = rig.records("items").await;
+        let mut all = rig.records("items").await;
+        // The snapshot of the empty table may have seen the first row.
+        all.retain(|record| record.header("chunk").is_none());
         let tombstones =
             all.windows(2).filter(|w| w[0].op() == Some(Op::Delete)).map(|w| w[1].raw.value.is_none());
         assert!(tombstones.eq([true, true]));
