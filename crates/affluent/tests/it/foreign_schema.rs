@@ -1,5 +1,7 @@
 //! A schema that is not ours: pgbench's tables under pgbench's own load, captured by configuration
-//! alone. One of them has no primary key and is truncated before every run.
+//! alone. One of them has no primary key and is truncated before every run; it is empty while it is read
+//! for the first time (rows without a key that are inserted just then are in Kafka twice: nothing tells
+//! the row that was read from the row that was streamed).
 
 use crate::installation::{Installation, turn};
 use affluent_testkit::{Database, Postgres};
@@ -16,10 +18,12 @@ async fn the_tables_of_pgbench_are_captured_by_configuration_alone() {
     pgbench(&database, &["-i", "-s", "1", "-q"]).await;
     let mut installation = Installation::new(&database, "tables = [\"public.pgbench_*\"]\nexclude = []");
     installation.start(None);
-    // Under load already while the tables are read for the first time.
+    installation.wait_ready().await;
+    let verified = installation.verify().await;
+    eprintln!("verified in {verified:?} before the first run");
+
     let run = ["-c", "4", "-j", "1", "-R", "300", "-T", "6", "--no-vacuum"];
     pgbench(&database, &run).await;
-    installation.wait_ready().await;
     let verified = installation.verify().await;
     eprintln!("verified in {verified:?} after the first run");
 
