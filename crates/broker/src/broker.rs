@@ -84,11 +84,8 @@ impl Broker {
         let listener =
             TcpListener::from_std(self.listener).map_err(|source| Error::Listen { address, source })?;
         tracing::info!(%address, data_dir = %self.shared.options.data_dir.display(), "broker listens");
-        let stop_flusher = CancellationToken::new();
+        let flushing = FlushThread::start(&self.shared)?;
         let mut tasks = JoinSet::new();
-        let shared = Arc::clone(&self.shared);
-        let flushing = stop_flusher.clone();
-        tasks.spawn(async move { shared.flusher.run(flushing).await });
         let shared = Arc::clone(&self.shared);
         let stop = shutdown.clone();
         tasks.spawn(async move { shared.groups.run(stop).await });
@@ -108,10 +105,43 @@ impl Broker {
             }
         }
         self.shared.flusher.mark(&(Arc::clone(&self.shared.groups) as Arc<dyn Durable>));
-        stop_flusher.cancel();
         while tasks.join_next().await.is_some() {}
+        flushing.finish().await;
         tracing::info!(%address, "broker stopped");
         Ok(())
+    }
+}
+
+/// The flusher's thread; told to stop when this is dropped, also when [`Broker::run`] is.
+struct FlushThread {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl FlushThread {
+    fn start(shared: &Arc<Shared>) -> Result<Self, Error> {
+        let flusher = Arc::clone(shared);
+        let thread = std::thread::Builder::new()
+            .name("broker-flush".to_owned())
+            .spawn(move || flusher.flusher.run())
+            .map_err(Error::storage("start a thread for", &shared.options.data_dir))?;
+        Ok(Self { shared: Arc::clone(shared), thread: Some(thread) })
+    }
+
+    /// Returns after the last flush.
+    async fn finish(mut self) {
+        self.shared.flusher.stop();
+        let Some(thread) = self.thread.take() else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        if !matches!(joined.await, Ok(Ok(()))) {
+            tracing::error!("the last flush failed");
+        }
+    }
+}
+
+impl Drop for FlushThread {
+    fn drop(&mut self) {
+        self.shared.flusher.stop();
     }
 }
 

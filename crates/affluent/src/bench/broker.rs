@@ -19,6 +19,8 @@ const PARTITIONS: i32 = 4;
 const STEADY_RATE: u64 = 20_000;
 const STEADY_SECONDS: u64 = 10;
 const TOPIC: &str = "bench";
+/// One partition, so that acknowledgements come in the order of the records and each is timed by itself.
+const STEADY_TOPIC: &str = "steady";
 /// Nothing here takes longer on a machine that is worth measuring.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -38,8 +40,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
         Bus::new(BusOptions { bootstrap_servers: broker.local_addr().to_string(), ..BusOptions::default() })?;
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(broker.run(shutdown.clone()));
-    for topic in [TOPIC, "steady"] {
-        bus.admin()?.ensure_topic(topic, &TopicSpec::new(PARTITIONS)).await?;
+    for (topic, partitions) in [(TOPIC, PARTITIONS), (STEADY_TOPIC, 1)] {
+        bus.admin()?.ensure_topic(topic, &TopicSpec::new(partitions)).await?;
     }
     let count = context.scaled(RECORDS);
 
@@ -56,7 +58,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
         "{count} records of {RECORD_BYTES} B in {PARTITIONS} partitions, lz4, acks=all, group fsync"
     ));
     report.note(format!(
-        "steady {STEADY_RATE} msg/s, from send until acknowledged: p50 {:.4} s, max {:.4} s",
+        "steady {STEADY_RATE} msg/s into one partition, from send until acknowledged: p50 {:.4} s, max {:.4} s",
         seconds(0.5),
         seconds(1.0)
     ));
@@ -66,7 +68,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
 }
 
 /// Records that compress about as JSON events do, used in turn.
-fn records(topic: &str) -> Vec<Outgoing> {
+fn records(topic: &str, partitions: i32) -> Vec<Outgoing> {
     let one = |n: u64| {
         let mut text = String::with_capacity(RECORD_BYTES + 32);
         let mut word = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -79,7 +81,7 @@ fn records(topic: &str) -> Vec<Outgoing> {
         text.truncate(RECORD_BYTES);
         Outgoing {
             topic: topic.into(),
-            partition: i32::try_from(n).ok().map(|n| n % PARTITIONS),
+            partition: i32::try_from(n).ok().map(|n| n % partitions),
             key: None,
             value: Some(text.into_bytes().into()),
             headers: Vec::new(),
@@ -92,7 +94,7 @@ fn records(topic: &str) -> Vec<Outgoing> {
 /// Records acknowledged a second, from the first that is sent to the last acknowledgement.
 async fn produce(bus: &Bus, count: u64) -> anyhow::Result<f64> {
     let producer = bus.producer(ProducerOptions::default())?;
-    let records = records(TOPIC);
+    let records = records(TOPIC, PARTITIONS);
     let started = Instant::now();
     for record in records.iter().cycle().take(usize::try_from(count)?) {
         producer.send(record.clone()).await?;
@@ -123,7 +125,7 @@ async fn consume(bus: &Bus, count: u64) -> anyhow::Result<f64> {
 /// Microseconds from send to acknowledgement, at a fixed rate that does not wait for the broker.
 async fn steady(bus: &Bus, count: u64) -> anyhow::Result<Histogram<u64>> {
     let producer = bus.producer(ProducerOptions::default())?;
-    let records = records("steady");
+    let records = records(STEADY_TOPIC, 1);
     // The first records pay for the connection.
     producer.send(records[0].clone()).await?;
     producer.flush(PATIENCE).await?;
