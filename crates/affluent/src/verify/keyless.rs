@@ -108,7 +108,7 @@ mod tests {
             after: after.map(&cells),
             unchanged: Vec::new(),
         };
-        let mut events = vec![
+        let mut events = [
             event(Op::Read, 0, None, Some("1")),
             event(Op::Read, 0, None, Some("1")),
             event(Op::Truncate, 1, None, None),

@@ -1,7 +1,7 @@
 //! The demo proves itself, and verify tells exactly what was tampered with.
 
 use crate::installation::{AFFLUENT, Installation, turn};
-use affluent_bus::{Bus, BusOptions, Outgoing, ProducerOptions, TopicPartition};
+use affluent_bus::{Bus, BusOptions, Incoming, Outgoing, ProducerOptions, TopicPartition};
 use affluent_documents::{Action, DocumentStore, EmbeddedOptions, EmbeddedStore, VersionedWrite};
 use affluent_model::Position;
 use affluent_testkit::payments::{Payments, PaymentsOptions};
@@ -124,11 +124,11 @@ async fn repeat_last_change(broker: &str) -> i64 {
     let topic = "oltp.public.merchants";
     for partition in 0..admin.partitions(topic).await.unwrap().unwrap() {
         let partition = TopicPartition::new(topic, partition);
-        let Some(last) = admin.read_last(&partition).await.unwrap() else { continue };
-        let kind = last.header("event_type").map(|kind| kind.to_vec());
-        if kind.as_deref() != Some(b"merchant_updated") {
-            continue;
-        }
+        let (first, next) = admin.watermarks(&partition).await.unwrap();
+        let records = admin.read_range(&partition, first, next).await.unwrap();
+        let updated =
+            |record: &Incoming| record.header("event_type").is_some_and(|kind| *kind == "merchant_updated");
+        let Some(last) = records.into_iter().rfind(updated) else { continue };
         // Avro in the Confluent framing: five bytes, then the key's only field as a zig-zag varint.
         let key = last.key.as_ref().unwrap();
         let id = i64::from(key[5] >> 1);
@@ -145,7 +145,7 @@ async fn repeat_last_change(broker: &str) -> i64 {
         producer.flush(Duration::from_secs(10)).await.unwrap();
         return id;
     }
-    panic!("no partition ends with an update of a merchant");
+    panic!("no update of a merchant in the topic");
 }
 
 /// Deletes a merchant's document behind the back of a stopped installation.
