@@ -71,7 +71,7 @@ impl Installation {
             "data_dir = {data:?}\n\
              [cdc]\n{cdc}\nconnection = {url:?}\nslot = {slot:?}\npublication = {slot:?}\n\
              discover_s = 1\nheartbeat_s = 1\ncheckpoint_ms = 200\n\
-             [cdc.snapshot]\nchunk_rows = 500\n\
+             [cdc.snapshot]\nchunk_rows = 1500\n\
              [lake.maintenance]\ninterval_s = 2\ncompact_files_min = 4\nkeep_all_s = 5\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\n\
              [broker]\nlisten = \"127.0.0.1:{broker}\"\n\

@@ -62,6 +62,8 @@ fn failpoints() -> BTreeSet<String> {
     for member in std::fs::read_dir(crates).unwrap() {
         collect(&member.unwrap().path().join("src"), &mut names);
     }
+    // This installation's lake is of tables; its other layout has tests of its own.
+    names.retain(|name| !name.starts_with("lake::json_"));
     if let Ok(only) = std::env::var("AFFLUENT_FAILPOINTS") {
         names.retain(|name| only.split(',').any(|wanted| name.contains(wanted)));
     }
@@ -132,7 +134,7 @@ impl Trial {
         let early = self.rng.random_bool(0.5);
         if !early {
             self.installation.wait_ready().await;
-            stir(&self.database, self.round).await;
+            stir(&self.database, self.round, false).await;
         }
         let wait = Duration::from_millis(self.rng.random_range(0..1_500));
         tokio::time::sleep(wait).await;
@@ -146,7 +148,7 @@ impl Trial {
         let passes = self.rng.random_range(0..4);
         for (passes, patience) in [(passes, PATIENCE), (0, PATIENCE_FIRST)] {
             self.installation.start(Some(&format!("{name}={passes}*off->return")));
-            if let Some(status) = self.provoke(patience).await {
+            if let Some(status) = self.provoke(name, patience).await {
                 let expected = format!("name={name:?}");
                 let said = self.installation.log();
                 let line =
@@ -166,11 +168,13 @@ impl Trial {
     }
 
     /// Makes everything happen until the process ends; absent when it does not.
-    async fn provoke(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
+    async fn provoke(&mut self, name: &str, patience: Duration) -> Option<std::process::ExitStatus> {
         let deadline = Instant::now() + patience;
         let mut turn = self.round;
+        // Only a table that is read for the first time passes these.
+        let fresh = name.contains("chunk") || name.contains("snapshot");
         while Instant::now() < deadline {
-            stir(&self.database, turn).await;
+            stir(&self.database, turn, fresh).await;
             turn += 1;
             if let Some(status) = self.installation.wait_end(Duration::from_secs(2)).await {
                 return Some(status);

@@ -51,14 +51,16 @@ impl Load {
 
 /// One of everything that payments do not do: a table that appears with rows in it, grows a column,
 /// loses a row and is truncated, and one transaction larger than the rest.
-pub(crate) async fn stir(database: &Database, round: u32) {
+///
+/// `fresh` makes a table that was not there before; else there are six that take turns, since tables
+/// without end would make a round slower than the one before.
+pub(crate) async fn stir(database: &Database, round: u32, fresh: bool) {
     let client = database.connect().await.unwrap();
-    // Few names: tables that appear without end would make a round slower than the one before.
-    let table = format!("stirred_{}", round % 6);
+    let table = if fresh { affluent_testkit::unique("fresh") } else { format!("stirred_{}", round % 6) };
     let sql = format!(
         "create table if not exists {table} (id bigint generated always as identity primary key, \
            note text, amount numeric(18,4) not null default 0, currency char(3) not null default 'EUR');\
-         insert into {table} (note, amount) select 'row ' || i, i / 100.0 from generate_series(1, 1200) i;\
+         insert into {table} (note, amount) select 'row ' || i, i / 100.0 from generate_series(1, 2400) i;\
          update {table} set note = note || '!' where id % 7 = 0;\
          delete from {table} where id % 11 = 0"
     );
