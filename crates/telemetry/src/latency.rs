@@ -42,14 +42,15 @@ pub(crate) fn record(pipeline: &'static str, stop: &'static str, seconds: f64) {
 pub fn latencies() -> Vec<Latency> {
     let seconds = |micros: u64| micros as f64 / 1e6;
     let latencies = LATENCIES.lock();
-    let summary = |(&(pipeline, stop), histogram): (&(&'static str, &'static str), &Histogram<u64>)| Latency {
-        pipeline,
-        stop,
-        records: histogram.len(),
-        p50: seconds(histogram.value_at_quantile(0.5)),
-        p99: seconds(histogram.value_at_quantile(0.99)),
-        max: seconds(histogram.max()),
-    };
+    let summary =
+        |(&(pipeline, stop), histogram): (&(&'static str, &'static str), &Histogram<u64>)| Latency {
+            pipeline,
+            stop,
+            records: histogram.len(),
+            p50: seconds(histogram.value_at_quantile(0.5)),
+            p99: seconds(histogram.value_at_quantile(0.99)),
+            max: seconds(histogram.max()),
+        };
     latencies.iter().filter(|(_, histogram)| !histogram.is_empty()).map(summary).collect()
 }
 
