@@ -1,8 +1,9 @@
-//! The nouns of the platform: values, schemas, change events, positions, money, names.
+//! The nouns of the platform: values, schemas, change events, positions, money, events, names.
 //!
 //! Nothing here does I/O or waits. What two crates must agree on is defined here once.
 
 pub mod change;
+pub mod event;
 pub mod money;
 pub mod names;
 pub mod position;
@@ -12,6 +13,7 @@ pub mod time;
 pub mod value;
 
 pub use change::{ChangeEvent, Op, Snapshot, Source, Transaction};
+pub use event::{ClickEvent, LogEvent, LogKind};
 pub use money::{Currency, Money, MoneyError};
 pub use position::{Lsn, Position};
 pub use quarantine::{DeadLetter, Reason};

@@ -10,6 +10,14 @@ pub const HEADER_EVENT_TYPE: &str = "event_type";
 pub const HEADER_CHUNK: &str = "chunk";
 /// Quarantined records.
 pub const TOPIC_DEAD_LETTERS: &str = "dead-letters";
+/// Clicks of app and web.
+pub const TOPIC_CLICKS: &str = "clickstream.events";
+/// Log lines of services.
+pub const TOPIC_LOGS: &str = "logs.events";
+/// Collection of clicks, by event id.
+pub const COLLECTION_CLICKS: &str = "clickstream_events";
+/// Collection of log lines, by event id.
+pub const COLLECTION_LOGS: &str = "logs";
 /// Schema registry state, compacted.
 pub const TOPIC_SCHEMAS: &str = "_schemas";
 /// Iceberg namespace of untouched records.

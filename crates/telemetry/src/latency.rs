@@ -26,13 +26,13 @@ pub struct Latency {
     pub max: f64,
 }
 
-pub(crate) fn record(pipeline: &'static str, stop: &'static str, seconds: f64) {
+pub(crate) fn record(pipeline: &'static str, stop: &'static str, seconds: f64, count: u64) {
     let micros = ((seconds.max(0.0) * 1e6) as u64).clamp(1, LATENCY_MAX_US);
     let mut latencies = LATENCIES.lock();
     if let Some(histogram) = latencies.get_mut(&(pipeline, stop)) {
-        histogram.saturating_record(micros);
+        histogram.saturating_record_n(micros, count);
     } else if let Ok(mut histogram) = Histogram::new_with_bounds(1, LATENCY_MAX_US, SIGNIFICANT_DIGITS) {
-        histogram.saturating_record(micros);
+        histogram.saturating_record_n(micros, count);
         latencies.insert((pipeline, stop), histogram);
     }
 }
@@ -66,11 +66,11 @@ mod tests {
     #[test]
     fn percentiles_are_exact_to_three_digits() {
         for millis in 1..=1_000u32 {
-            record("test", "stop", f64::from(millis) / 1e3);
+            record("test", "stop", f64::from(millis) / 1e3, 2);
         }
-        record("test", "stop", -1.0);
+        record("test", "stop", -1.0, 1);
         let found = latencies().into_iter().find(|l| l.pipeline == "test").expect("recorded");
-        assert_eq!(found.records, 1_001);
+        assert_eq!(found.records, 2_001);
         for (measured, expected) in [(found.p50, 0.5), (found.p99, 0.99), (found.max, 1.0)] {
             assert!((measured / expected - 1.0).abs() < 0.001, "{measured} for {expected}");
         }

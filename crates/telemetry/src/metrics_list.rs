@@ -49,10 +49,12 @@ fn describe() {
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
-/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `score`).
-pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64) {
-    histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop).record(seconds.max(0.0));
-    crate::latency::record(pipeline, stop, seconds);
+/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `score`), of
+/// `count` records.
+pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64, count: u64) {
+    let histogram = histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop);
+    histogram.record_many(seconds.max(0.0), usize::try_from(count).unwrap_or(usize::MAX));
+    crate::latency::record(pipeline, stop, seconds, count);
 }
 
 /// `count` records passed `stage` with `outcome` (`ok`, `duplicate`, `stale`, `dead_letter`).

@@ -3,7 +3,7 @@
 //! A produce request waits for its fsync without holding up the next one; everything else is done
 //! before the next request of the same connection is looked at, as Apache Kafka does it.
 
-use super::frame::FrameReader;
+use super::frame::{FrameError, FrameReader};
 use super::request::{Answer, RequestHead};
 use crate::broker::Shared;
 use crate::handlers::{self, Caller};
@@ -56,6 +56,11 @@ async fn read_requests(
         let frame = match frame {
             Ok(Ok(Some(frame))) => frame,
             Ok(Ok(None)) => return,
+            // Clients leave without a word as often as not.
+            Ok(Err(FrameError::Lost(error))) => {
+                tracing::debug!(%peer, %error, "connection lost");
+                return;
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%peer, %error, "connection closed: bad frame");
                 return;

@@ -2,7 +2,9 @@
 
 use crate::{bus, consumer, limits, message, read, topic, wait_until};
 use affluent_bus::{Bus, Consumer, ConsumerOptions, Polled, ProducerOptions, TopicPartition};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -202,4 +204,72 @@ async fn new_topics_of_a_pattern_are_found() {
         let records = read(&mut consumer, 5).await;
         assert!(records.iter().all(|r| *r.topic == *topic), "{records:?}");
     }
+}
+
+/// The next offset of every partition, as a store would keep it beside its data.
+type Table = Arc<parking_lot::Mutex<BTreeMap<TopicPartition, i64>>>;
+
+const RECORDS_OF_A_PARTITION: i64 = 50_000;
+
+/// Reads like a sink that keeps offsets beside its data: every partition goes on where the table says,
+/// whoever had it before; from its end it goes back to its beginning, so that there is always more to
+/// read. Panics where a record comes twice, too early, or to someone else.
+async fn store(mut consumer: Consumer, table: Table, read: Arc<AtomicUsize>, stop: CancellationToken) {
+    let mut own = BTreeSet::new();
+    let limits = affluent_bus::BatchLimits { max_records: 10_000, ..limits(5) };
+    while !stop.is_cancelled() {
+        let mut seeks = Vec::new();
+        match consumer.poll_batch(limits).await.unwrap() {
+            Polled::Assigned(partitions) => {
+                let table = table.lock();
+                seeks.extend(partitions.iter().map(|p| (p.clone(), table.get(p).copied().unwrap_or(0))));
+                own.extend(partitions);
+            }
+            Polled::Revoked(partitions) => own.retain(|p| !partitions.contains(p)),
+            Polled::Records(records) => {
+                read.fetch_add(records.len(), Ordering::Relaxed);
+                let mut table = table.lock();
+                for record in records {
+                    let partition = record.topic_partition();
+                    assert!(own.contains(&partition), "{partition} belongs to another member");
+                    let next = table.entry(partition.clone()).or_insert(0);
+                    assert_eq!(record.offset, *next, "of {partition}");
+                    *next += 1;
+                    if *next == RECORDS_OF_A_PARTITION {
+                        *next = 0;
+                        seeks.push((partition, 0));
+                    }
+                }
+            }
+        }
+        consumer.seek(&seeks).await.unwrap();
+    }
+    consumer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_move_under_load_and_each_record_is_read_once() {
+    let bus = bus();
+    let (topic, group) = (topic(&bus, "moving", 4).await, affluent_testkit::unique("group"));
+    fill(&bus, &topic, 4, RECORDS_OF_A_PARTITION as i32).await;
+    let (table, stop) = (Table::default(), CancellationToken::new());
+    let join = |stop: &CancellationToken| {
+        let options = ConsumerOptions { session_timeout_ms: 1_500, ..ConsumerOptions::default() };
+        let consumer = bus.consumer(Some(&group), options).unwrap();
+        consumer.subscribe(std::slice::from_ref(&topic)).unwrap();
+        let read = Arc::new(AtomicUsize::new(0));
+        (tokio::spawn(store(consumer, Arc::clone(&table), Arc::clone(&read), stop.clone())), read)
+    };
+    let (stays, read) = join(&stop);
+    wait_until("the first reads", || async { read.load(Ordering::Relaxed) > 0 }).await;
+    for _ in 0..8 {
+        let leave = CancellationToken::new();
+        let (comes_and_goes, read) = join(&leave);
+        let goes = || async { read.load(Ordering::Relaxed) > 1_000 || stays.is_finished() };
+        wait_until("both read", goes).await;
+        leave.cancel();
+        comes_and_goes.await.unwrap();
+    }
+    stop.cancel();
+    stays.await.unwrap();
 }

@@ -13,8 +13,15 @@ struct Pending {
     /// Sequence number of the last record up to here.
     sequence: u64,
     lsn: u64,
-    /// Commit time, microseconds UTC, where latency is to be measured.
-    committed_us: Option<i64>,
+    committed: Option<Committed>,
+}
+
+/// A transaction whose latency is to be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// Commit time, microseconds UTC.
+    pub(crate) at_us: i64,
+    pub(crate) changes: u64,
 }
 
 /// Ends of transactions in order. Ends without records between them are kept as one, so there are
@@ -27,11 +34,11 @@ pub(crate) struct Acks {
 
 impl Acks {
     /// Everything up to `lsn` is in records up to `sequence`.
-    pub(crate) fn push(&self, sequence: u64, lsn: u64, committed_us: Option<i64>) {
+    pub(crate) fn push(&self, sequence: u64, lsn: u64, committed: Option<Committed>) {
         let mut pending = self.pending.lock();
         match pending.back_mut() {
-            Some(last) if last.sequence == sequence && committed_us.is_none() => last.lsn = last.lsn.max(lsn),
-            _ => pending.push_back(Pending { sequence, lsn, committed_us }),
+            Some(last) if last.sequence == sequence && committed.is_none() => last.lsn = last.lsn.max(lsn),
+            _ => pending.push_back(Pending { sequence, lsn, committed }),
         }
     }
 
@@ -52,8 +59,8 @@ impl Acks {
         let mut covered = None;
         while let Some(first) = pending.front().filter(|first| first.sequence <= acked) {
             covered = covered.max(Some(first.lsn));
-            if let Some(committed_us) = first.committed_us {
-                metrics_list::pipeline_latency("cdc", "bus", (now_us - committed_us) as f64 / 1e6);
+            if let Some(Committed { at_us, changes }) = first.committed {
+                metrics_list::pipeline_latency("cdc", "bus", (now_us - at_us) as f64 / 1e6, changes);
             }
             pending.pop_front();
         }
@@ -75,7 +82,7 @@ mod tests {
             let (mut sequence, mut expected) = (0, None);
             for (lsn, (records, timed)) in (1..).zip(&steps) {
                 sequence += records;
-                acks.push(sequence, lsn, timed.then_some(0));
+                acks.push(sequence, lsn, timed.then_some(Committed { at_us: 0, changes: 1 }));
                 if sequence <= acked {
                     expected = Some(lsn);
                 }

@@ -7,7 +7,7 @@
 //! Invariant: a record is sent only if its position is greater than the last one that its partition
 //! holds, and in the order of positions.
 
-use super::acks::Acks;
+use super::acks::{Acks, Committed};
 use super::catalog::{Captured, Catalog, sql_name};
 use super::checkpoint::{Checkpoints, TableEntry};
 use super::connect::replication::POSTGRES_EPOCH_MICROS;
@@ -18,6 +18,7 @@ use super::options::OnRename;
 use super::protect::Protector;
 use super::relation::{BadValue, Built, Shape};
 use super::resume;
+use super::snapshot::Cuts;
 use super::transactions::TransactionRecords;
 use super::{CdcError, CdcOptions};
 use affluent_bus::{Admin, Outgoing, TopicSpec};
@@ -45,6 +46,7 @@ pub(crate) struct Context {
     /// Added to LSNs to make positions.
     pub(crate) shift: u64,
     pub(crate) fill_until: FillUntil,
+    pub(crate) cuts: Cuts,
 }
 
 impl Context {
@@ -130,18 +132,24 @@ impl Publisher {
         emitter: Emitter,
         acks: Arc<Acks>,
     ) -> Result<Self, CdcError> {
-        let mut delivered = HashMap::new();
+        let mut topics = BTreeMap::new();
         let transactions = if context.options.transaction_topic {
             let records = TransactionRecords::new(&context.options.source);
             ensure_topic(&context.admin, &context.options, records.topic(), 1).await?;
-            delivered.insert(
-                Arc::clone(records.topic()),
-                resume::delivered(&context.admin, records.topic(), 1).await?,
-            );
+            topics.insert(Arc::clone(records.topic()), 1);
             Some(records)
         } else {
             None
         };
+        // Now, not with the first change of each table, which would wait for it.
+        let tables = context.checkpoints.saved().await.tables;
+        topics.extend(tables.values().map(|entry| (entry.topic.as_str().into(), entry.partitions)));
+        let read = async |(topic, partitions): (Arc<str>, i32)| -> Result<_, CdcError> {
+            let last = resume::delivered(&context.admin, &topic, partitions).await?;
+            Ok((topic, last))
+        };
+        let delivered =
+            futures::future::try_join_all(topics.into_iter().map(read)).await?.into_iter().collect();
         let shapes = HashMap::new();
         Ok(Publisher {
             context,
@@ -188,7 +196,7 @@ impl Publisher {
                 records.end(open.xid, open.commit_lsn, open.ts_us, open.events, &open.collections, position);
             self.send_in_order(record, position, 1).await?;
         }
-        let measured = (open.events > 0).then_some(open.ts_us);
+        let measured = (open.events > 0).then_some(Committed { at_us: open.ts_us, changes: open.events });
         self.acks.push(self.sent, end_lsn, measured);
         Ok(())
     }
@@ -280,6 +288,10 @@ impl Publisher {
         wal_start: u64,
         ordinal: u64,
     ) -> Result<(), CdcError> {
+        let commit_lsn = self.open.as_ref().map_or(0, |open| open.commit_lsn);
+        if shape.key.is_empty() && self.context.cuts.covers(shape.oid, commit_lsn).await {
+            return Ok(());
+        }
         let protector = Arc::clone(&self.context.protector);
         let open =
             self.open.as_mut().ok_or_else(|| CdcError::Protocol("a change outside a transaction".into()))?;

@@ -70,12 +70,7 @@ pub(crate) fn is_delivered(last: Option<Position>, position: Position) -> bool {
     last.is_some_and(|last| position <= last)
 }
 
-/// Header of snapshot rows of tables without a key: the row's place, by which a redone chunk knows
-/// it.
-pub(crate) const HEADER_ROW: &str = "row";
-
-/// The rows that an unfinished chunk has put into the topic since `from`: their keys, or their
-/// places where they have none.
+/// The keys of the rows that an unfinished chunk has put into the topic since `from`.
 pub(crate) async fn chunk_rows(
     admin: &Admin,
     topic: &str,
@@ -91,8 +86,7 @@ pub(crate) async fn chunk_rows(
             let to = (at + BLOCK).min(high);
             for record in admin.read_range(&partition, at, to).await? {
                 if record.header(HEADER_CHUNK).is_some_and(|name| name.as_ref() == chunk.as_bytes()) {
-                    let row = record.key.as_ref().or_else(|| record.header(HEADER_ROW));
-                    rows.extend(row.map(|row| row.to_vec()));
+                    rows.extend(record.key.map(|key| key.to_vec()));
                 }
             }
             at = to;

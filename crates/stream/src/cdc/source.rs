@@ -137,6 +137,7 @@ impl Source {
             checkpoints,
             protector: Arc::clone(&self.protector),
             fill_until: snapshot::fill_until(&now.tables),
+            cuts: snapshot::Cuts::of(&now.tables),
         };
         let producer = self.bus.producer(producer_options())?;
         let acks = Arc::new(Acks::default());

@@ -105,6 +105,7 @@ async fn find_tables(
     if read {
         // Before the first change of these tables can come.
         context.fill_until.lock().extend(new.iter().map(|t| (t.oid, u64::MAX)));
+        new.iter().for_each(|t| context.cuts.due(t.oid));
     }
     slot::ensure_publication(catalog, options, &new).await?;
     for found in new {

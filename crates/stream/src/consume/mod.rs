@@ -208,7 +208,14 @@ impl<S: Sink> Loop<S> {
 
     async fn records(&mut self, records: &[Incoming]) -> Result<(), Stop> {
         if !records.is_empty() {
-            let rejected = self.prepare(records).await?;
+            let rejected = match self.prepare(records).await {
+                Ok(rejected) => rejected,
+                Err(stop) => {
+                    // They were read and are not staged: reading starts again at them, if not before.
+                    self.staged.starts_at(records);
+                    return Err(stop);
+                }
+            };
             for refused in &rejected {
                 let Some(record) = records.get(refused.index) else { continue };
                 tracing::warn!(

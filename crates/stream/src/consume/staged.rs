@@ -22,16 +22,22 @@ pub(super) struct Staged {
 impl Staged {
     /// Takes note of records that the sink has staged or rejected.
     pub(super) fn add(&mut self, records: &[Incoming], rejected: &[Rejected], stage: &str) {
+        self.starts_at(records);
         for record in records {
-            let partition = record.topic_partition();
-            self.first.entry(partition.clone()).or_insert(record.offset);
-            self.next.insert(partition, record.offset + 1);
+            self.next.insert(record.topic_partition(), record.offset + 1);
             self.bytes += record.size();
         }
         self.records += records.len();
         self.since.get_or_insert_with(Instant::now);
         let refused = rejected.iter().filter_map(|refused| Some((records.get(refused.index)?, refused)));
         self.letters.extend(refused.map(|(record, refused)| letter(record, refused, stage)));
+    }
+
+    /// Notes where reading starts again if it comes to that.
+    pub(super) fn starts_at(&mut self, records: &[Incoming]) {
+        for record in records {
+            self.first.entry(record.topic_partition()).or_insert(record.offset);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -10,7 +10,8 @@ use address::Address;
 use std::time::Duration;
 use tokio_postgres::Client;
 
-/// Settings of every session, so that replication and snapshot give the same text for a value.
+/// Settings of every session: replication and snapshot give the same text for a value, and an
+/// exported snapshot stays while others read in it.
 pub(crate) const SESSION: &[(&str, &str)] = &[
     ("DateStyle", "ISO, YMD"),
     ("IntervalStyle", "postgres"),
@@ -18,6 +19,7 @@ pub(crate) const SESSION: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("lc_monetary", "C"),
+    ("idle_in_transaction_session_timeout", "0"),
 ];
 
 /// An SQL session; it ends when the client is dropped.

@@ -19,8 +19,8 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 /// The largest message we take from a server: PostgreSQL's own limit of a field and some.
 const MAX_MESSAGE_BYTES: usize = (1 << 30) + (1 << 20);
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
 
 /// A message of the server: its tag and its body.
 #[derive(Debug)]

@@ -2,18 +2,18 @@
 
 use super::Job;
 use crate::cdc::CdcError;
-use crate::cdc::catalog::{Catalog, sql_name};
+use crate::cdc::catalog::{Captured, Catalog, sql_name};
 use crate::cdc::checkpoint::SnapshotEntry;
-use crate::cdc::connect::quote_ident;
+use crate::cdc::connect::{quote_ident, quote_literal};
 use crate::cdc::decode::copy;
 use crate::cdc::decode::pgoutput::{Field, Tuple};
 use crate::cdc::emit::{Emitter, Origin, Unfit, headers, target_partition};
 use crate::cdc::publish::Context;
 use crate::cdc::relation::Shape;
-use crate::cdc::resume::{self, HEADER_ROW};
+use crate::cdc::resume;
 use affluent_bus::{Outgoing, TopicPartition};
 use affluent_model::names::HEADER_CHUNK;
-use affluent_model::{ChangeEvent, Op, Position, Reason, Snapshot, Source};
+use affluent_model::{ChangeEvent, Op, Position, Reason, Snapshot, Source, TableId};
 use affluent_telemetry::{failpoint, metrics_list};
 use bytes::Bytes;
 use futures::{TryStreamExt, pin_mut};
@@ -42,10 +42,8 @@ struct Rows {
     source: Source,
     position: Position,
     headers: Vec<(String, Bytes)>,
-    /// Rows that Kafka has from a try before.
+    /// Keys of the rows that Kafka has from a try before.
     present: HashSet<Vec<u8>>,
-    /// The first column is the row's place, as the table has no key.
-    placed: bool,
     sent: u64,
     last_sequence: u64,
 }
@@ -67,7 +65,14 @@ impl ChunkReader {
             return Ok(Outcome::Superseded);
         };
         let publication = self.context.options.publication.clone();
-        self.execute("BEGIN").await?;
+        match &job.snapshot {
+            None => self.execute("BEGIN").await?,
+            Some(exported) => {
+                let name = quote_literal(&exported.name);
+                let sql = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT {name}");
+                self.execute(&sql).await?;
+            }
+        }
         let moved = match self.lock(job).await? {
             Some(filenode) => filenode != job.filenode,
             None => return self.leave(Outcome::Moved).await,
@@ -93,7 +98,6 @@ impl ChunkReader {
         let position = Position::new(snapshot.lsn + self.context.shift, 0);
         let now = affluent_model::time::now_micros();
         let mut rows = Rows {
-            placed: shape.key.is_empty(),
             headers: headers(position, shape.event_type(Op::Read)),
             source: Source {
                 name: Arc::clone(&self.context.source),
@@ -183,6 +187,19 @@ impl ChunkReader {
         Ok(())
     }
 
+    /// Whether the rows of the table can be told apart. A table that is gone or not published any more
+    /// counts as one with a key: nothing is read of it.
+    pub(super) async fn has_key(&mut self, table: &TableId, oid: u32) -> Result<bool, CdcError> {
+        let Some(relation) = self.catalog.relation(oid, &self.context.options.publication).await? else {
+            return Ok(true);
+        };
+        let primary_key = self.catalog.primary_key(oid).await?;
+        let types = self.catalog.types_for(&relation).await?;
+        let captured = Captured { table: table.clone(), topic: "".into(), partitions: 0 };
+        let shape = Shape::new(&relation, types, &self.context.protector, &captured, &primary_key)?;
+        Ok(!shape.key.is_empty())
+    }
+
     async fn leave(&mut self, outcome: Outcome) -> Result<Outcome, CdcError> {
         self.execute("ROLLBACK").await?;
         Ok(outcome)
@@ -249,10 +266,7 @@ impl ChunkReader {
         let filter =
             client.query_opt(sql, &[&publication, &table.schema, &table.name]).await.map_err(failed)?;
         let filter = filter.and_then(|row| row.get::<_, Option<String>>(0)).map(|f| format!(" AND ({f})"));
-        let mut columns: Vec<String> = rows.shape.fields.iter().map(|f| quote_ident(&f.name)).collect();
-        if rows.placed {
-            columns.insert(0, "ctid".into());
-        }
+        let columns: Vec<String> = rows.shape.fields.iter().map(|f| quote_ident(&f.name)).collect();
         let end = job.to_page.map(|page| format!(" AND ctid < '({page},0)'::tid")).unwrap_or_default();
         Ok(format!(
             "COPY (SELECT {} FROM ONLY {name} WHERE ctid >= '({},0)'::tid{end}{}) TO STDOUT",
@@ -289,11 +303,6 @@ async fn send_row(
     line: &[u8],
 ) -> Result<(), CdcError> {
     let fields: Vec<_> = copy::fields(line).collect();
-    let (place, fields) = if rows.placed { fields.split_at(1) } else { fields.split_at(0) };
-    let place = place.first().and_then(|place| place.as_deref());
-    if place.is_some_and(|place| rows.present.contains(place)) {
-        return Ok(());
-    }
     let tuple: Tuple<'_> =
         fields.iter().map(|field| field.as_deref().map_or(Field::Null, Field::Text)).collect();
     let built = match rows.shape.build(&tuple, None, &context.protector) {
@@ -320,14 +329,12 @@ async fn send_row(
     if record.key.as_ref().is_some_and(|key| rows.present.contains(key.as_ref())) {
         return Ok(());
     }
-    let mut headers = rows.headers.clone();
-    headers.extend(place.map(|place| (HEADER_ROW.to_owned(), Bytes::copy_from_slice(place))));
     let outgoing = Outgoing {
         topic: Arc::clone(&rows.shape.topic),
         partition: Some(target_partition(record.key.as_ref(), rows.shape.partitions)),
         key: record.key,
         value: Some(record.value),
-        headers,
+        headers: rows.headers.clone(),
         timestamp_ms: None,
     };
     match emitter.send(outgoing).await? {

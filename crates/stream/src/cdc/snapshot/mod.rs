@@ -2,24 +2,30 @@
 //!
 //! A table (each of its partitions) is cut into ranges of pages, read by TID range scans in short
 //! transactions by several workers. Every row carries the position where the table's stream starts,
-//! with ordinal 0, so that any streamed change of it counts as newer (docs/adr/0002).
+//! with ordinal 0, so that any streamed change of it counts as newer (docs/adr/0002). A table without a
+//! key is read in one snapshot instead ([`cut`]).
 //!
 //! Invariant: a chunk is finished only after Kafka has acknowledged its rows; a chunk that was begun
-//! and not finished is read again without the rows that Kafka has.
+//! and not finished is read again without the rows that Kafka has. Without a key the table is emptied
+//! downstream and read again as a whole.
 
 mod chunk;
+mod cut;
 mod plan;
+
+pub(crate) use cut::Cuts;
 
 use super::catalog::Catalog;
 use super::checkpoint::{SnapshotEntry, TableEntry};
 use super::connect::address::Address;
 use super::emit::Emitter;
 use super::publish::{Context, FillUntil};
-use super::{CdcError, slot};
-use affluent_bus::Producer;
+use super::{CdcError, begin, slot};
 use affluent_bus::registry::RegistryClient;
+use affluent_bus::{Producer, TopicPartition};
 use affluent_telemetry::health::Health;
 use chunk::{ChunkReader, Outcome};
+use cut::Exported;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,7 +43,7 @@ pub(crate) struct Workers {
 }
 
 /// A chunk to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) oid: u32,
     pub(crate) generation: u32,
@@ -47,6 +53,8 @@ pub(crate) struct Job {
     pub(crate) from_page: u32,
     /// Past the last page; none for the last chunk, which is open-ended.
     pub(crate) to_page: Option<u32>,
+    /// What it is read in, where the table has no key.
+    pub(crate) snapshot: Option<Arc<Exported>>,
 }
 
 #[derive(Default)]
@@ -106,7 +114,7 @@ pub(crate) async fn run(
             () = ending.cancelled() => return Ok(()),
         };
         let jobs = tokio::select! {
-            jobs = prepare(&mut clearer, oid) => jobs?,
+            jobs = prepare(&mut clearer, &workers.address, oid) => jobs?,
             () = ending.cancelled() => return Ok(()),
         };
         queue.jobs.lock().extend(jobs);
@@ -116,13 +124,19 @@ pub(crate) async fn run(
 
 /// The chunks of a table that are to be read, after everything that was under way when it was asked
 /// for has become visible.
-async fn prepare(reader: &mut ChunkReader, oid: u32) -> Result<Vec<Job>, CdcError> {
+async fn prepare(reader: &mut ChunkReader, address: &Address, oid: u32) -> Result<Vec<Job>, CdcError> {
     let context = reader.context.clone();
     let Some(entry) = context.checkpoints.table(oid).await else { return Ok(Vec::new()) };
-    let Some(mut snapshot) = entry.snapshot.filter(|snapshot| snapshot.complete.is_none()) else {
+    let Some(mut snapshot) = entry.snapshot.clone().filter(|snapshot| snapshot.complete.is_none()) else {
         return Ok(Vec::new());
     };
     slot::wait_for_running(reader.catalog.client().await?).await?;
+    let all_read = !snapshot.leaves.is_empty() && plan::jobs(oid, &snapshot).is_empty();
+    let exported = if all_read || reader.has_key(&entry.table, oid).await? {
+        None
+    } else {
+        Some(Arc::new(cut(&context, address, oid, &entry, &mut snapshot).await?))
+    };
     if snapshot.leaves.is_empty() {
         if snapshot.clear {
             reader.clear(oid).await?;
@@ -136,11 +150,35 @@ async fn prepare(reader: &mut ChunkReader, oid: u32) -> Result<Vec<Job>, CdcErro
         let chunks = snapshot.chunks();
         tracing::info!(table = %entry.table, chunks, unfinished = snapshot.begun.len(), "snapshot goes on");
     }
-    let jobs: Vec<Job> = plan::jobs(oid, &snapshot);
+    let mut jobs: Vec<Job> = plan::jobs(oid, &snapshot);
     if jobs.is_empty() {
         complete(&context, &mut reader.catalog, oid).await?;
     }
+    jobs.iter_mut().for_each(|job| job.snapshot.clone_from(&exported));
     Ok(jobs)
+}
+
+/// Fixes where the stream of a table without a key takes over, and starts its reading there.
+async fn cut(
+    context: &Context,
+    address: &Address,
+    oid: u32,
+    entry: &TableEntry,
+    snapshot: &mut SnapshotEntry,
+) -> Result<Exported, CdcError> {
+    let taking = context.cuts.taking(oid);
+    let exported = Exported::take(address).await?;
+    let mut fresh = begin::due_snapshot(Some(snapshot), exported.lsn, snapshot.incremental);
+    // Whatever the topic holds of the table, the new reading holds too.
+    for partition in 0..entry.partitions {
+        let partition = TopicPartition::new(entry.topic.as_str(), partition);
+        let (low, high) = context.admin.watermarks(&partition).await?;
+        fresh.clear |= high > low;
+    }
+    snapshot.clone_from(&fresh);
+    context.checkpoints.update_snapshot(oid, move |s| *s = fresh).await?;
+    taking.at(exported.lsn);
+    Ok(exported)
 }
 
 async fn work(
@@ -163,7 +201,7 @@ async fn work(
                 tracing::warn!(oid = job.oid, "the table was rewritten, its snapshot starts over");
                 let void = |s: &mut SnapshotEntry| {
                     if s.generation == job.generation {
-                        *s = super::begin::due_snapshot(Some(s), s.lsn, s.incremental);
+                        *s = begin::due_snapshot(Some(s), s.lsn, s.incremental);
                     }
                 };
                 reader.context.checkpoints.update_snapshot(job.oid, void).await?;

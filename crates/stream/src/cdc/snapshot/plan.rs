@@ -51,6 +51,7 @@ pub(super) fn jobs(oid: u32, snapshot: &SnapshotEntry) -> Vec<Job> {
                     filenode: leaf.filenode,
                     from_page: from(i),
                     to_page: (i + 1 < count).then(|| from(i + 1)),
+                    snapshot: None,
                 });
             }
             chunk += 1;

@@ -151,7 +151,8 @@ impl Sink for DocumentsSink {
             }
             let now = now_micros();
             for committed_us in of_topic().flat_map(|(_, staged)| &staged.committed_us) {
-                metrics_list::pipeline_latency(PIPELINE, "documents", (now - committed_us) as f64 / 1e6);
+                let seconds = (now - committed_us) as f64 / 1e6;
+                metrics_list::pipeline_latency(PIPELINE, "documents", seconds, 1);
             }
             self.staged.retain(|partition, _| partition.topic != topic);
         }

@@ -156,7 +156,8 @@ impl LakeSink {
             self.stored.insert(partition.clone(), Some(advance.next));
             let staged = self.staged.remove(partition).unwrap_or_default();
             for committed_us in staged.committed_us {
-                metrics_list::pipeline_latency(PIPELINE, "lake_visible", (now - committed_us) as f64 / 1e6);
+                let seconds = (now - committed_us) as f64 / 1e6;
+                metrics_list::pipeline_latency(PIPELINE, "lake_visible", seconds, 1);
             }
         }
         metrics_list::records(PIPELINE, "lake", "ok", batch.rows.rows.len() as u64);
@@ -244,8 +245,10 @@ impl Sink for LakeSink {
         let mut rejected = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let partition = record.topic_partition();
+            // Stored, or staged by an earlier call: it arrives again.
             let stored = self.stored.get(&partition).copied().flatten();
-            if stored.is_some_and(|stored| record.offset < stored) {
+            let next = stored.max(self.staged.get(&partition).map(|staged| staged.next));
+            if next.is_some_and(|next| record.offset < next) {
                 continue;
             }
             let outcome = self.row(record).await?;
