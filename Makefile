@@ -52,5 +52,5 @@ soak: setup ## 200 rounds of kill -9 instead of the 20 of `make test`
 
 .PHONY: interop
 interop: setup ## Run the streaming tests against Apache Kafka and the document tests against FerretDB
-	crates/testkit/interop/kafka.sh run cargo test --locked -p affluent-bus -p affluent-stream --test it
-	crates/testkit/interop/ferretdb.sh run cargo test --locked -p affluent-documents --test mongodb
+	crates/testkit/interop/kafka.sh run cargo test --locked --workspace --exclude affluent --test it
+	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb

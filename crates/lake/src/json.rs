@@ -11,6 +11,7 @@
 //! nobody counts, which the next writer deletes. One writer at a time, by a lock on the directory.
 
 use crate::table::off_worker;
+use crate::types::MICROS_A_DAY;
 use crate::{Advance, LakeError, Offsets, RowBatch, files};
 use affluent_model::{Row, Value};
 use affluent_telemetry::failpoint;
@@ -26,7 +27,6 @@ use uuid::Uuid;
 const OFFSETS_FILE: &str = "_offsets.json";
 const STAGED: &str = "_staged";
 const LOCK: &str = "_lock";
-const MICROS_A_DAY: i64 = 86_400_000_000;
 
 /// A directory of NDJSON tables.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 //!
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
-//! (`types`, `encode`, `decode`), commits (`catalog`, `snapshot`, `table`), upkeep (`compact`,
+//! (`types`, `convert`, `encode`, `decode`), commits (`catalog`, `snapshot`, `partition`, `table`), upkeep (`compact`,
 //! `retain`, `clean`, `maintenance`) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
@@ -13,6 +13,7 @@
 mod catalog;
 mod clean;
 mod compact;
+mod convert;
 mod decode;
 mod encode;
 mod error;
@@ -21,6 +22,7 @@ mod json;
 mod maintenance;
 mod offsets;
 mod options;
+mod partition;
 mod read;
 mod retain;
 mod scan;
@@ -38,6 +40,7 @@ pub use json::{JsonLake, JsonTable, exact_json};
 pub use maintenance::MaintenanceService;
 pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
 pub use options::{LakeFormat, LakeOptions, MaintenanceOptions};
+pub use partition::Partition;
 pub use scan::{RowStream, Scan};
-pub use table::{Appended, Lake, LakeTable, Partition, RowBatch, SnapshotInfo};
+pub use table::{Appended, Lake, LakeTable, RowBatch, SnapshotInfo};
 pub use types::widened;

@@ -13,6 +13,8 @@
 use affluent_model::ColumnType;
 use iceberg::spec::{ListType, NestedField, PrimitiveType, Type};
 
+pub(crate) const MICROS_A_DAY: i64 = 86_400_000_000;
+
 /// Digits that a decimal of Iceberg and Arrow holds.
 pub(crate) const DECIMAL_DIGITS_MAX: u32 = 38;
 

@@ -3,9 +3,9 @@
 use super::catalog::{Catalog, SourceTable};
 use super::checkpoint::{self, Checkpoints, Saved, SnapshotEntry, TableEntry};
 use super::connect::wire::Wire;
+use super::context::Context;
 use super::identity::{Facts, Identity, Verdict, decide, explain, shift_after};
 use super::options::SnapshotMode;
-use super::publish::Context;
 use super::slot;
 use super::source::Source;
 use super::{CdcError, CdcOptions};

@@ -2,7 +2,7 @@
 //!
 //! The way of a change: `connect` (the replication connection) -> `decode` (pgoutput messages) ->
 //! `spill` (large transactions on disk until they commit) -> `relation` and `types` (rows of values)
-//! -> `protect` -> `publish` and `emit` (encode, skip what Kafka has, send) -> `acks` ->
+//! -> `protect` -> `left_out`, `publish` and `emit` (encode, skip what Kafka has, send) -> `acks` ->
 //! `checkpoint` -> feedback to the slot. `snapshot` reads the tables themselves, beside the stream;
 //! `begin` and `identity` decide whether to start at all; `source` holds a run together.
 //!
@@ -14,10 +14,12 @@ mod begin;
 mod catalog;
 mod checkpoint;
 mod connect;
+mod context;
 pub mod decode;
 mod emit;
 mod error;
 mod identity;
+mod left_out;
 mod options;
 mod protect;
 mod publish;

@@ -7,99 +7,25 @@
 //! Invariant: a record is sent only if its position is greater than the last one that its partition
 //! holds, and in the order of positions.
 
+use super::CdcError;
 use super::acks::{Acks, Committed};
-use super::catalog::{Captured, Catalog, sql_name};
-use super::checkpoint::{Checkpoints, TableEntry};
+use super::catalog::Catalog;
+use super::checkpoint::TableEntry;
 use super::connect::replication::POSTGRES_EPOCH_MICROS;
-use super::connect::{quote_ident, quote_literal};
-use super::decode::pgoutput::{Field, Message, Old, Relation, Tuple};
+use super::context::{Context, ensure_topic};
+use super::decode::pgoutput::{Message, Old, Relation, Tuple};
 use super::emit::{Emitter, Origin, Unfit, headers, target_partition};
+use super::left_out::{fill, merge, merge_filled};
 use super::options::OnRename;
-use super::protect::Protector;
 use super::relation::{BadValue, Built, Shape};
 use super::resume;
-use super::snapshot::Cuts;
 use super::transactions::TransactionRecords;
-use super::{CdcError, CdcOptions};
-use affluent_bus::{Admin, Outgoing, TopicSpec};
-use affluent_model::names::change_topic;
+use affluent_bus::Outgoing;
 use affluent_model::{ChangeEvent, Op, Position, Reason, Snapshot, Source, TableId, Transaction};
 use affluent_telemetry::{failpoint, metrics_list};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-
-/// Until which end of the log (LSN) values that the stream leaves out are read from the table, by
-/// table: `u64::MAX` while its snapshot runs.
-pub(crate) type FillUntil = Arc<Mutex<HashMap<u32, u64>>>;
-
-/// What stream and snapshot share.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub(crate) options: Arc<CdcOptions>,
-    pub(crate) admin: Admin,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) protector: Arc<Protector>,
-    pub(crate) source: Arc<str>,
-    pub(crate) database: Arc<str>,
-    /// Added to LSNs to make positions.
-    pub(crate) shift: u64,
-    pub(crate) fill_until: FillUntil,
-    pub(crate) cuts: Cuts,
-}
-
-impl Context {
-    /// The entry of a table, made (with its topic) where it is new.
-    pub(crate) async fn ensure_table(&self, oid: u32, table: &TableId) -> Result<TableEntry, CdcError> {
-        if let Some(entry) = self.checkpoints.table(oid).await {
-            return Ok(entry);
-        }
-        let entry = self.new_entry(table).await?;
-        self.checkpoints.save_table(oid, entry.clone()).await?;
-        Ok(entry)
-    }
-
-    /// Makes a topic where it does not exist; its partitions.
-    pub(crate) async fn make_topic(
-        admin: &Admin,
-        options: &CdcOptions,
-        topic: &str,
-    ) -> Result<i32, CdcError> {
-        ensure_topic(admin, options, topic, options.partitions).await
-    }
-
-    /// An entry for a table with its topic, which is made where it does not exist.
-    pub(crate) async fn new_entry(&self, table: &TableId) -> Result<TableEntry, CdcError> {
-        let topic = change_topic(&self.options.source, table);
-        let partitions = ensure_topic(&self.admin, &self.options, &topic, self.options.partitions).await?;
-        Ok(TableEntry { table: table.clone(), topic, partitions, snapshot: None })
-    }
-
-    /// Topic and name of a table's events, checked against the topic as it is.
-    pub(crate) async fn captured(&self, entry: &TableEntry) -> Result<Captured, CdcError> {
-        let partitions = ensure_topic(&self.admin, &self.options, &entry.topic, entry.partitions).await?;
-        if partitions != entry.partitions {
-            return Err(CdcError::Topic(format!(
-                "topic {} has {partitions} partitions, but had {} when it was first written: changes of a row would \
-                 lose their order. Bring the topic back to {} partitions, or give the source a new name (cdc.source)",
-                entry.topic, entry.partitions, entry.partitions
-            )));
-        }
-        Ok(Captured { table: entry.table.clone(), topic: entry.topic.as_str().into(), partitions })
-    }
-}
-
-async fn ensure_topic(
-    admin: &Admin,
-    options: &CdcOptions,
-    topic: &str,
-    partitions: i32,
-) -> Result<i32, CdcError> {
-    let spec = TopicSpec { replication: options.replication, ..TopicSpec::new(partitions) };
-    admin.ensure_topic(topic, &spec).await?;
-    Ok(admin.partitions(topic).await?.unwrap_or(partitions))
-}
 
 /// The transaction that is being published.
 struct Open {
@@ -269,11 +195,12 @@ impl Publisher {
         let merged = merge(new, old_tuple, full);
         if let Some(old) = old_tuple.filter(|old| shape.key_moved(old, new)) {
             self.change(&shape, Op::Delete, Some(old), None, wal_start, ordinals).await?;
-            let filled = self.fill(&shape, &merged).await?;
+            let filled = fill(&mut self.catalog, &shape, &merged).await?;
             let new = merge_filled(&merged, &filled);
             return self.change(&shape, Op::Create, None, Some(&new), wal_start, ordinals + 2).await;
         }
-        let filled = if self.must_fill(&shape) { self.fill(&shape, &merged).await? } else { Vec::new() };
+        let filled =
+            if self.must_fill(&shape) { fill(&mut self.catalog, &shape, &merged).await? } else { Vec::new() };
         let new = merge_filled(&merged, &filled);
         self.change(&shape, Op::Update, old_tuple, Some(&new), wal_start, ordinals).await
     }
@@ -458,73 +385,4 @@ impl Publisher {
         let commit_lsn = self.open.as_ref().map_or(0, |open| open.commit_lsn);
         until.is_some_and(|until| commit_lsn <= until)
     }
-
-    /// Reads the values that the source did not send from the table, by the row's key. Nothing where
-    /// all were sent, or where the row is not there any more: then another change of it follows.
-    async fn fill(
-        &mut self,
-        shape: &Arc<Shape>,
-        tuple: &Tuple<'_>,
-    ) -> Result<Vec<(usize, Option<String>)>, CdcError> {
-        let left_out = |&i: &usize| tuple[i] == Field::Unchanged && shape.fields[i].target.is_some();
-        let wanted: Vec<usize> = (0..tuple.len().min(shape.fields.len())).filter(left_out).collect();
-        if wanted.is_empty() || shape.key.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut conditions = Vec::new();
-        for &i in &shape.key {
-            let Field::Text(text) = tuple[i] else { return Ok(Vec::new()) };
-            let text = String::from_utf8_lossy(text);
-            conditions.push(format!("{} = {}", quote_ident(&shape.fields[i].name), quote_literal(&text)));
-        }
-        let columns: Vec<String> = wanted.iter().map(|&i| quote_ident(&shape.fields[i].name)).collect();
-        let sql = format!(
-            "SELECT {} FROM {} WHERE {}",
-            columns.join(", "),
-            sql_name(&shape.table),
-            conditions.join(" AND ")
-        );
-        let rows = match self.catalog.client().await?.simple_query(&sql).await {
-            Ok(rows) => rows,
-            Err(error) => match CdcError::sql("read a value that the stream leaves out", &error) {
-                // The table or column was dropped or renamed since: its rows come again or never.
-                CdcError::Postgres { passing: false, error, .. } => {
-                    tracing::warn!(table = %shape.table, error, "left-out value cannot be read");
-                    return Ok(Vec::new());
-                }
-                passing => return Err(passing),
-            },
-        };
-        let row = rows.into_iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        Ok(row.map_or_else(Vec::new, |row| {
-            wanted.iter().enumerate().map(|(at, &i)| (i, row.get(at).map(str::to_owned))).collect()
-        }))
-    }
-}
-
-/// The new row with what was not sent taken from a whole old row.
-fn merge<'a>(new: &Tuple<'a>, old: Option<&Tuple<'a>>, full: bool) -> Tuple<'a> {
-    match old {
-        Some(old) if full => new
-            .iter()
-            .enumerate()
-            .map(
-                |(i, field)| {
-                    if *field == Field::Unchanged { old.get(i).copied().unwrap_or(*field) } else { *field }
-                },
-            )
-            .collect(),
-        _ => new.clone(),
-    }
-}
-
-fn merge_filled<'a>(tuple: &Tuple<'a>, filled: &'a [(usize, Option<String>)]) -> Tuple<'a> {
-    let mut tuple = tuple.clone();
-    for (i, value) in filled {
-        tuple[*i] = value.as_ref().map_or(Field::Null, |text| Field::Text(text.as_bytes()));
-    }
-    tuple
 }

@@ -5,9 +5,9 @@
 use super::begin::due_snapshot;
 use super::catalog::Catalog;
 use super::connect::address::Address;
+use super::context::Context;
 use super::emit::ROLE;
 use super::options::SnapshotMode;
-use super::publish::Context;
 use super::{CdcError, slot};
 use affluent_telemetry::health::{Health, State};
 use affluent_telemetry::metrics_list;
