@@ -24,6 +24,8 @@ pub const TOPIC_SCHEMAS: &str = "_schemas";
 pub const NAMESPACE_RAW: &str = "raw";
 /// Iceberg namespace of the platform's own tables.
 pub const NAMESPACE_OPS: &str = "ops";
+/// Raw log lines in the lake.
+pub const TABLE_LOGS: &str = "logs";
 /// Quarantined records in the lake, beside the topic.
 pub const TABLE_QUARANTINE: &str = "quarantine";
 

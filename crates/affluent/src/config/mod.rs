@@ -24,6 +24,7 @@ use affluent_lake::LakeOptions;
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_stream::cdc::CdcOptions;
 use affluent_stream::consume::ConsumeOptions;
+use affluent_stream::sinks::events::EventOptions;
 use affluent_telemetry::logs::LogFormat;
 use layers::Layers;
 use serde::Deserialize;
@@ -49,7 +50,9 @@ pub(crate) struct Config {
     pub(crate) documents: DocumentsOptions,
     pub(crate) lake: LakeOptions,
     pub(crate) sink_documents: ConsumeOptions,
+    pub(crate) sink_events: ConsumeOptions,
     pub(crate) sink_lake: ConsumeOptions,
+    pub(crate) events: EventOptions,
     pub(crate) http: HttpOptions,
     pub(crate) log: LogOptions,
 }
@@ -102,11 +105,13 @@ impl Config {
             documents: sections.take("documents")?,
             lake: sections.take("lake")?,
             sink_documents: sections.take("sink_documents")?,
+            sink_events: sections.take("sink_events")?,
             sink_lake: sections.take("sink_lake")?,
+            events: sections.take("events")?,
             http: sections.take("http")?,
             log: sections.take("log")?,
         };
-        config.fill_topics();
+        config.fill_sinks();
         config.check()?;
         Ok(config)
     }
@@ -117,8 +122,16 @@ impl Config {
         Self::from_layers(&Layers::new(DEFAULTS)?, &|_| None)
     }
 
-    /// The sinks read what the source writes, where they are not told otherwise.
-    fn fill_topics(&mut self) {
+    /// The sinks read what the source writes, where they are not told otherwise. On the embedded broker
+    /// there is one process: it may take its own partitions over without waiting.
+    fn fill_sinks(&mut self) {
+        if self.bus.bootstrap_servers.is_empty() {
+            for options in [&mut self.sink_documents, &mut self.sink_events, &mut self.sink_lake] {
+                if options.instance_id.is_empty() {
+                    options.instance_id.clone_from(&options.group);
+                }
+            }
+        }
         // `source.schema.table`: neither the source's own topics, nor another source's whose name begins alike.
         let changes = format!("^{}\\.[^.]+\\.[^.]+$", self.cdc.source.replace('.', "\\."));
         if self.sink_documents.topics.is_empty() {
@@ -126,6 +139,10 @@ impl Config {
         }
         if self.sink_lake.topics.is_empty() {
             self.sink_lake.topics = vec![changes, format!("^{TOPIC_DEAD_LETTERS}$")];
+            self.sink_lake.topics.extend(self.events.topics());
+        }
+        if self.sink_events.topics.is_empty() {
+            self.sink_events.topics = self.events.topics();
         }
     }
 
@@ -138,7 +155,11 @@ impl Config {
             cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
         }
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
-        for (section, options) in [("sink_documents", &self.sink_documents), ("sink_lake", &self.sink_lake)] {
+        for (section, options) in [
+            ("sink_documents", &self.sink_documents),
+            ("sink_events", &self.sink_events),
+            ("sink_lake", &self.sink_lake),
+        ] {
             options
                 .check()
                 .map_err(|problem| ConfigError::Invalid { message: format!("{section}.{problem}") })?;

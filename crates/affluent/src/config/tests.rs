@@ -26,10 +26,15 @@ fn defaults_are_the_defaults_of_the_options() {
     config.cdc.protect.clear();
     // Groups and topics have no default of their own; the lake trades freshness for file size.
     assert_eq!(config.sink_lake.commit_interval_ms, 1000);
-    for options in [&mut config.sink_documents, &mut config.sink_lake] {
-        assert!(!options.group.is_empty() && options.topics[0].contains("oltp"), "{options:?}");
+    for (options, topic) in [
+        (&mut config.sink_documents, "oltp"),
+        (&mut config.sink_events, "clickstream"),
+        (&mut config.sink_lake, "oltp"),
+    ] {
+        assert!(!options.group.is_empty() && options.topics[0].contains(topic), "{options:?}");
         *options = ConsumeOptions {
             group: String::new(),
+            instance_id: String::new(),
             topics: Vec::new(),
             commit_interval_ms: 0,
             ..options.clone()
@@ -47,6 +52,8 @@ fn defaults_are_the_defaults_of_the_options() {
         ("documents", debug(&config.documents), debug(DocumentsOptions::default())),
         ("lake", debug(&config.lake), debug(LakeOptions::default())),
         ("sink_documents", debug(&config.sink_documents), debug(ConsumeOptions::default())),
+        ("sink_events", debug(&config.sink_events), debug(ConsumeOptions::default())),
+        ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),
         ("log", debug(&config.log), debug(LogOptions::default())),

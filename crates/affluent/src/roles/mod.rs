@@ -82,6 +82,14 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::sink_documents(platform, shutdown)),
     },
     Role {
+        name: "sink-events",
+        about: "clicks and log lines into the document store",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::sink_events(platform, shutdown)),
+    },
+    Role {
         name: "sink-lake",
         about: "every record into the raw tables of the lake, and the upkeep of their files",
         phase: Phase::Sink,

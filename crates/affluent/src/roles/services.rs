@@ -10,6 +10,7 @@ use affluent_model::time::now_micros;
 use affluent_stream::cdc::CdcService;
 use affluent_stream::consume::{ConsumeError, ConsumeService};
 use affluent_stream::sinks::documents::DocumentsSink;
+use affluent_stream::sinks::events::EventsSink;
 use affluent_stream::sinks::lake::LakeSink;
 use affluent_telemetry::health::State;
 use std::sync::Arc;
@@ -78,6 +79,19 @@ pub(super) async fn sink_documents(
     ended
 }
 
+/// Clicks and log lines into the document store. The consume loop reports its own health.
+pub(super) async fn sink_events(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let store = platform.documents().await.map_err(RoleError::from_store)?;
+    let (options, events) = (platform.config().sink_events.clone(), platform.config().events.clone());
+    let sink = EventsSink::new(store, Some(platform.registry().clone()), events);
+    let (bus, health) = (platform.bus().clone(), platform.health().clone());
+    let service = ConsumeService::new(sink, bus, options, "events", health).map_err(consume_error)?;
+    service.run(shutdown).await.map_err(consume_error)
+}
+
 /// Removes documents and tombstones whose time is over.
 async fn expire(store: Arc<dyn DocumentStore>, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
@@ -96,7 +110,8 @@ async fn expire(store: Arc<dyn DocumentStore>, shutdown: CancellationToken) {
 /// The raw tables of the lake, and the upkeep of their files. The consume loop reports its own health.
 pub(super) async fn sink_lake(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
     let lake = platform.lake().await.map_err(|error| RoleError::new(error, false))?;
-    let sink = LakeSink::new(lake.clone(), Some(platform.registry().clone()));
+    let events = platform.config().events.clone();
+    let sink = LakeSink::new(lake.clone(), Some(platform.registry().clone()), events);
     let options = platform.config().sink_lake.clone();
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     let service = ConsumeService::new(sink, bus, options, "cdc", health).map_err(consume_error)?;

@@ -4,6 +4,7 @@
 //! loop's ([`crate::consume`]). A new sink is one folder here, one line below and one config section.
 
 pub mod documents;
+pub mod events;
 pub mod lake;
 
 use affluent_bus::{Incoming, TopicPartition};

@@ -8,6 +8,7 @@ use affluent_lake::{JsonLake, Lake, LakeFormat, LakeOptions, MaintenanceService,
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_model::{ChangeEvent, Op, Position, Reason, Row, Value};
 use affluent_stream::consume::{ConsumeError, ConsumeOptions, ConsumeService};
+use affluent_stream::sinks::events::EventOptions;
 use affluent_stream::sinks::lake::{LakeSink, table_of};
 use affluent_telemetry::health::Health;
 use affluent_testkit::unique;
@@ -79,7 +80,7 @@ impl Rig {
             ..ConsumeOptions::default()
         };
         let lake = Lake::open(self.options.clone()).await.unwrap();
-        let sink = LakeSink::new(lake, None);
+        let sink = LakeSink::new(lake, None, EventOptions::default());
         let service = ConsumeService::new(sink, bus(), options, "cdc", Health::default()).unwrap();
         let shutdown = CancellationToken::new();
         (tokio::spawn(service.run(shutdown.clone())), shutdown)

@@ -13,6 +13,10 @@ const VERSIONS_KNOWN: usize = 64;
 pub(super) enum TableKind {
     /// Change events, one row each.
     Changes,
+    /// Clicks, one row each.
+    Clicks,
+    /// Log lines, one row each.
+    Logs,
     /// Any other records, as text.
     Records,
     /// Dead letters.
@@ -39,7 +43,7 @@ impl Layout {
     pub(super) fn new(kind: TableKind, stored: &[Column]) -> Self {
         let has = |name: &str| stored.iter().any(|column| column.name == name);
         let kind = match kind {
-            TableKind::Quarantine => TableKind::Quarantine,
+            TableKind::Quarantine | TableKind::Clicks | TableKind::Logs => kind,
             _ if has("_op") => TableKind::Changes,
             _ if has("value") && has("headers") => TableKind::Records,
             kind => kind,

@@ -4,16 +4,19 @@
 //! live in the table, changed by the commit that adds the rows, and reading resumes from them: a
 //! batch that was stored before, by this process or by a zombie, is refused as a whole.
 //!
-//! A topic of changes gives a typed table, any other UTF-8 topic a table of its texts; dead letters
-//! go to `ops.quarantine`. See [`table_of`] for the names.
+//! A topic of changes gives a typed table, one of clicks or log lines its own ([`events`]), any other
+//! UTF-8 topic a table of its texts; dead letters go to `ops.quarantine`. See [`table_of`] for the names.
 
+mod events;
 mod layout;
 pub mod rows;
 mod store;
 
 pub use store::table_of;
 
+use super::events::{EventKind, EventOptions, refused};
 use super::{Rejected, Sink, SinkError};
+use affluent_bus::codec::events::EventDecoder;
 use affluent_bus::codec::{ChangeDecoder, Decoded};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
@@ -29,7 +32,6 @@ use std::sync::Arc;
 use store::{Store, kind_of};
 
 const NAME: &str = "sink-lake";
-const PIPELINE: &str = "cdc";
 /// Tables that are committed at the same time.
 const COMMITS_AT_ONCE: usize = 4;
 
@@ -37,6 +39,8 @@ const COMMITS_AT_ONCE: usize = 4;
 pub struct LakeSink {
     store: Store,
     decoder: ChangeDecoder,
+    events: EventOptions,
+    event_decoder: EventDecoder,
     layouts: HashMap<Arc<str>, Layout>,
     staged: BTreeMap<TopicPartition, Staged>,
     /// Batches of a commit under way. A commit that is cancelled leaves them here.
@@ -51,17 +55,19 @@ struct Staged {
     rows: Vec<Row>,
     /// One past the last record seen, written or not.
     next: i64,
-    /// Commit times at the source, microseconds UTC, of changes that were streamed.
-    committed_us: Vec<i64>,
+    /// When streamed changes were committed at the source, or events occurred; microseconds UTC.
+    begun_us: Vec<i64>,
 }
 
 impl LakeSink {
     /// A sink into `lake`, in the format of its options.
     #[must_use]
-    pub fn new(lake: Lake, registry: Option<RegistryClient>) -> Self {
+    pub fn new(lake: Lake, registry: Option<RegistryClient>, events: EventOptions) -> Self {
         LakeSink {
             store: Store::new(lake),
-            decoder: ChangeDecoder::new(registry),
+            decoder: ChangeDecoder::new(registry.clone()),
+            events,
+            event_decoder: EventDecoder::new(registry),
             layouts: HashMap::new(),
             staged: BTreeMap::new(),
             in_flight: Vec::new(),
@@ -69,7 +75,7 @@ impl LakeSink {
         }
     }
 
-    /// The row of one record and, for a streamed change, its commit time. `None`: nothing to write.
+    /// The row of one record and the time from which its latency counts. `None`: nothing to write.
     async fn row(
         &mut self,
         record: &Incoming,
@@ -80,6 +86,12 @@ impl LakeSink {
             }
             let layout = self.layout(record, false).await?;
             return Ok(rows::quarantined(record, layout).map(|row| Some((row, None))));
+        }
+        if let Some(kind) = self.events.kind(&record.topic) {
+            return match &record.value {
+                None => Ok(Ok(None)),
+                Some(_) => self.event_row(record, kind).await.map(|row| row.map(Some)),
+            };
         }
         let decoded = match self.decoder.decode(record).await {
             Ok(decoded) => decoded,
@@ -96,10 +108,12 @@ impl LakeSink {
                 let layout = self.layout(record, false).await?;
                 return Ok(match layout.kind() {
                     TableKind::Records => rows::other(record, layout).map(|row| Some((row, None))),
-                    TableKind::Changes | TableKind::Quarantine => Err((
-                        affluent_model::Reason::Undecodable,
-                        "not a change event, in a topic of changes".to_owned(),
-                    )),
+                    TableKind::Changes | TableKind::Quarantine | TableKind::Clicks | TableKind::Logs => {
+                        Err((
+                            affluent_model::Reason::Undecodable,
+                            "not a change event, in a topic of changes".to_owned(),
+                        ))
+                    }
                 });
             }
             Decoded::Change(change) => change,
@@ -108,16 +122,44 @@ impl LakeSink {
         let committed_us = (change.source.snapshot == Snapshot::False).then_some(change.source.ts_us);
         let row = match layout.kind() {
             TableKind::Records => rows::other(record, layout),
-            TableKind::Changes | TableKind::Quarantine => rows::change(record, &change, layout),
+            TableKind::Changes | TableKind::Quarantine | TableKind::Clicks | TableKind::Logs => {
+                rows::change(record, &change, layout)
+            }
         };
         Ok(row.map(|row| Some((row, committed_us))))
+    }
+
+    /// The row of a click or a log line, and when it occurred, unless it is late.
+    async fn event_row(
+        &mut self,
+        record: &Incoming,
+        kind: EventKind,
+    ) -> Result<Result<(Row, Option<i64>), Unfit>, SinkError> {
+        match kind {
+            EventKind::Clicks => match self.event_decoder.click(record).await {
+                Ok(click) => {
+                    let occurred = (!click.is_late).then_some(click.occurred_at);
+                    let layout = self.layout(record, false).await?;
+                    Ok(Ok((events::click(record, click, layout), occurred)))
+                }
+                Err(error) => refused(&error).map(Err),
+            },
+            EventKind::Logs => match self.event_decoder.log(record).await {
+                Ok(log) => {
+                    let occurred = Some(log.occurred_at);
+                    let layout = self.layout(record, false).await?;
+                    Ok(Ok((events::log(record, log, layout), occurred)))
+                }
+                Err(error) => refused(&error).map(Err),
+            },
+        }
     }
 
     /// The layout of the record's topic; the first record decides what kind a new table is.
     async fn layout(&mut self, record: &Incoming, is_change: bool) -> Result<&mut Layout, SinkError> {
         if !self.layouts.contains_key(&record.topic) {
             let stored = self.store.columns(&record.topic).await.map_err(|error| passing(&error))?;
-            let kind = kind_of(&record.topic, is_change);
+            let kind = kind_of(&record.topic, self.events.kind(&record.topic), is_change);
             self.layouts.insert(Arc::clone(&record.topic), Layout::new(kind, &stored));
         }
         match self.layouts.get_mut(&record.topic) {
@@ -152,15 +194,16 @@ impl LakeSink {
     /// The batch is stored: forget it, and measure.
     fn settle(&mut self, batch: &Batch) {
         let now = now_micros();
+        let pipeline = self.events.kind(&batch.topic).map_or("cdc", EventKind::pipeline);
         for (advance, (partition, _)) in batch.advance.iter().zip(&batch.rows_of) {
             self.stored.insert(partition.clone(), Some(advance.next));
             let staged = self.staged.remove(partition).unwrap_or_default();
-            for committed_us in staged.committed_us {
-                let seconds = (now - committed_us) as f64 / 1e6;
-                metrics_list::pipeline_latency(PIPELINE, "lake_visible", seconds, 1);
+            for begun_us in staged.begun_us {
+                let seconds = (now - begun_us) as f64 / 1e6;
+                metrics_list::pipeline_latency(pipeline, "lake_visible", seconds, 1);
             }
         }
-        metrics_list::records(PIPELINE, "lake", "ok", batch.rows.rows.len() as u64);
+        metrics_list::records(pipeline, "lake", "ok", batch.rows.rows.len() as u64);
     }
 
     /// The batch is not stored: keep its rows for the next attempt.
@@ -256,9 +299,9 @@ impl Sink for LakeSink {
             staged.next = record.offset + 1;
             match outcome {
                 Ok(None) => {}
-                Ok(Some((row, committed_us))) => {
+                Ok(Some((row, begun_us))) => {
                     staged.rows.push(row);
-                    staged.committed_us.extend(committed_us);
+                    staged.begun_us.extend(begun_us);
                 }
                 Err((reason, error)) => rejected.push(Rejected { index, reason, error }),
             }
@@ -266,7 +309,7 @@ impl Sink for LakeSink {
         for (partition, mut fresh) in fresh {
             let staged = self.staged.entry(partition).or_default();
             staged.rows.append(&mut fresh.rows);
-            staged.committed_us.append(&mut fresh.committed_us);
+            staged.begun_us.append(&mut fresh.begun_us);
             staged.next = fresh.next;
         }
         Ok(rejected)

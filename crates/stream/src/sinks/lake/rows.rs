@@ -6,6 +6,7 @@
 //! (`infinity` as a date, the time `24:00:00`) is null with its text in `_special`.
 
 use crate::dead_letters;
+use crate::sinks::lake::events::{CLICK_COLUMNS, LOG_COLUMNS};
 use crate::sinks::lake::layout::{Layout, TableKind};
 use affluent_bus::Incoming;
 use affluent_lake::{exact_json, fits, unrepresentable};
@@ -77,6 +78,8 @@ pub(super) fn fixed_columns(kind: TableKind) -> Vec<Column> {
     let own = match kind {
         TableKind::Changes => CHANGE_COLUMNS,
         TableKind::Records => OTHER_COLUMNS,
+        TableKind::Clicks => CLICK_COLUMNS,
+        TableKind::Logs => LOG_COLUMNS,
         TableKind::Quarantine => QUARANTINE_COLUMNS,
     };
     let mut columns: Vec<Column> =
@@ -193,13 +196,13 @@ pub(super) fn quarantined(record: &Incoming, layout: &Layout) -> Result<Row, Unf
 }
 
 /// The fixed columns lead every layout.
-fn fill(row: &mut Row, fixed: impl Iterator<Item = Value>) {
+pub(super) fn fill(row: &mut Row, fixed: impl Iterator<Item = Value>) {
     for (place, value) in row.iter_mut().zip(fixed) {
         *place = value;
     }
 }
 
-fn kafka(record: &Incoming) -> [Value; 4] {
+pub(super) fn kafka(record: &Incoming) -> [Value; 4] {
     let arrived =
         if record.timestamp_ms < 0 { now_micros() } else { record.timestamp_ms.saturating_mul(1_000) };
     [

@@ -2,19 +2,25 @@
 
 use super::layout::TableKind;
 use super::rows::ARRIVED;
+use crate::sinks::events::EventKind;
 use affluent_lake::{Advance, JsonLake, Lake, LakeError, LakeFormat, Offsets, Partition, RowBatch};
 use affluent_model::Column;
 use affluent_model::names::{
-    NAMESPACE_OPS, NAMESPACE_RAW, TABLE_QUARANTINE, TOPIC_DEAD_LETTERS, table_of_topic,
+    NAMESPACE_OPS, NAMESPACE_RAW, TABLE_LOGS, TABLE_QUARANTINE, TOPIC_DEAD_LETTERS, TOPIC_LOGS,
+    table_of_topic,
 };
 use std::sync::Arc;
 
 /// Namespace and name of the table of a topic: `raw.transactions` for `oltp.public.transactions`,
-/// `raw.clickstream_events` for `clickstream.events`, `ops.quarantine` for the dead letters.
+/// `raw.clickstream_events` for `clickstream.events`, `raw.logs` for `logs.events`, `ops.quarantine` for
+/// the dead letters.
 #[must_use]
 pub fn table_of(topic: &str) -> (&'static str, String) {
     if topic == TOPIC_DEAD_LETTERS {
         return (NAMESPACE_OPS, TABLE_QUARANTINE.to_owned());
+    }
+    if topic == TOPIC_LOGS {
+        return (NAMESPACE_RAW, TABLE_LOGS.to_owned());
     }
     // A topic of two parts names no table: all of it tells one stream from another.
     let name = if topic.split('.').count() >= 3 {
@@ -85,14 +91,14 @@ impl Store {
     }
 }
 
-/// What the table of a topic holds, judged by its first record.
-pub(super) fn kind_of(topic: &str, is_change: bool) -> TableKind {
-    if topic == TOPIC_DEAD_LETTERS {
-        TableKind::Quarantine
-    } else if is_change {
-        TableKind::Changes
-    } else {
-        TableKind::Records
+/// What the table of a topic holds: events where the options say so, else judged by its first record.
+pub(super) fn kind_of(topic: &str, events: Option<EventKind>, is_change: bool) -> TableKind {
+    match events {
+        _ if topic == TOPIC_DEAD_LETTERS => TableKind::Quarantine,
+        Some(EventKind::Clicks) => TableKind::Clicks,
+        Some(EventKind::Logs) => TableKind::Logs,
+        None if is_change => TableKind::Changes,
+        None => TableKind::Records,
     }
 }
 
@@ -106,7 +112,7 @@ mod tests {
             ("oltp.public.transactions", ("raw", "transactions")),
             ("oltp.audit.entries", ("raw", "audit_entries")),
             ("clickstream.events", ("raw", "clickstream_events")),
-            ("logs.events", ("raw", "logs_events")),
+            ("logs.events", ("raw", "logs")),
             ("dead-letters", ("ops", "quarantine")),
         ] {
             assert_eq!(table_of(topic), (expected.0, expected.1.to_owned()), "{topic}");

@@ -1,0 +1,179 @@
+//! Clicks and log lines to the document store: one document an event, `_id` is its event id.
+//!
+//! An event that arrives again, however often and through whichever partition, is stored once: ids are
+//! inserted only where they are absent. So offsets are the group's alone. What an event becomes is
+//! decided in [`documents`]; which topics hold which events, in [`EventOptions`].
+
+pub mod documents;
+mod options;
+
+pub use options::{EventKind, EventOptions};
+
+use super::{Rejected, Sink, SinkError};
+use affluent_bus::codec::CodecError;
+use affluent_bus::codec::events::EventDecoder;
+use affluent_bus::registry::RegistryClient;
+use affluent_bus::{Incoming, TopicPartition};
+use affluent_documents::{Document, DocumentError, DocumentStore};
+use affluent_model::{Reason, time::now_micros};
+use affluent_telemetry::metrics_list;
+use async_trait::async_trait;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+const NAME: &str = "sink-events";
+
+/// Keeps clicks and log lines where they can be asked for by user or service and time.
+pub struct EventsSink {
+    store: Arc<dyn DocumentStore>,
+    options: EventOptions,
+    decoder: EventDecoder,
+    staged: BTreeMap<TopicPartition, Staged>,
+    /// Kinds whose collection is known to exist.
+    ensured: HashSet<EventKind>,
+}
+
+/// What is staged of one partition.
+struct Staged {
+    kind: EventKind,
+    documents: Vec<Document>,
+    /// When the events occurred, microseconds UTC; late ones left out.
+    occurred_us: Vec<i64>,
+}
+
+impl EventsSink {
+    /// A sink into `store`; events in Avro and Protobuf need a registry.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn DocumentStore>,
+        registry: Option<RegistryClient>,
+        options: EventOptions,
+    ) -> Self {
+        let decoder = EventDecoder::new(registry);
+        EventsSink { store, options, decoder, staged: BTreeMap::new(), ensured: HashSet::new() }
+    }
+
+    /// The document of one record and when its event occurred, unless it is late.
+    async fn document(
+        &mut self,
+        record: &Incoming,
+        kind: EventKind,
+    ) -> Result<Result<(Document, Option<i64>), (Reason, String)>, SinkError> {
+        let decoded = match kind {
+            EventKind::Clicks => self.decoder.click(record).await.map(|click| {
+                let occurred = (!click.is_late).then_some(click.occurred_at);
+                (documents::click(click, &self.options), occurred)
+            }),
+            EventKind::Logs => self.decoder.log(record).await.map(|log| {
+                let occurred = log.occurred_at;
+                (documents::log(log, &self.options), Some(occurred))
+            }),
+        };
+        match decoded {
+            Ok(document) => Ok(Ok(document)),
+            Err(error) => refused(&error).map(Err),
+        }
+    }
+
+    async fn ensure(&mut self, kind: EventKind) -> Result<(), SinkError> {
+        if !self.ensured.contains(&kind) {
+            self.store.ensure(&documents::collection(kind)).await.map_err(sink_error)?;
+            self.ensured.insert(kind);
+        }
+        Ok(())
+    }
+}
+
+/// Why the record can never be decoded; an error where it may be later.
+pub(super) fn refused(error: &CodecError) -> Result<(Reason, String), SinkError> {
+    match error.reason() {
+        Some(reason) => Ok((reason, error.to_string())),
+        None => Err(SinkError::Passing(error.to_string())),
+    }
+}
+
+#[async_trait]
+impl Sink for EventsSink {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn resume(
+        &mut self,
+        _assigned: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, i64>, SinkError> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn prepare(&mut self, records: &[Incoming]) -> Result<Vec<Rejected>, SinkError> {
+        let mut fresh: BTreeMap<TopicPartition, Staged> = BTreeMap::new();
+        let mut rejected = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            if record.value.is_none() {
+                continue;
+            }
+            let Some(kind) = self.options.kind(&record.topic) else {
+                let error = "neither a topic of clicks nor of logs: mend `topics`".to_owned();
+                rejected.push(Rejected { index, reason: Reason::Undecodable, error });
+                continue;
+            };
+            match self.document(record, kind).await? {
+                Ok((document, occurred_us)) => {
+                    let empty = || Staged { kind, documents: Vec::new(), occurred_us: Vec::new() };
+                    let staged = fresh.entry(record.topic_partition()).or_insert_with(empty);
+                    staged.documents.push(document);
+                    staged.occurred_us.extend(occurred_us);
+                }
+                Err((reason, error)) => rejected.push(Rejected { index, reason, error }),
+            }
+        }
+        for (partition, mut fresh) in fresh {
+            match self.staged.get_mut(&partition) {
+                Some(staged) => {
+                    staged.documents.append(&mut fresh.documents);
+                    staged.occurred_us.append(&mut fresh.occurred_us);
+                }
+                None => {
+                    self.staged.insert(partition, fresh);
+                }
+            }
+        }
+        Ok(rejected)
+    }
+
+    async fn commit(&mut self) -> Result<(), SinkError> {
+        for kind in [EventKind::Clicks, EventKind::Logs] {
+            let of_kind = || self.staged.values().filter(|staged| staged.kind == kind);
+            // Copied, so that a failed attempt can be repeated.
+            let documents: Vec<Document> = of_kind().flat_map(|staged| staged.documents.clone()).collect();
+            if documents.is_empty() {
+                continue;
+            }
+            self.ensure(kind).await?;
+            let inserted =
+                self.store.insert_if_absent(kind.collection(), documents).await.map_err(sink_error)?;
+            metrics_list::records(kind.pipeline(), "documents", "ok", inserted.inserted);
+            metrics_list::records(kind.pipeline(), "documents", "duplicate", inserted.duplicates);
+            let now = now_micros();
+            for occurred_us in self.staged.values().filter(|s| s.kind == kind).flat_map(|s| &s.occurred_us) {
+                let seconds = (now - occurred_us) as f64 / 1e6;
+                metrics_list::pipeline_latency(kind.pipeline(), "documents", seconds, 1);
+            }
+            self.staged.retain(|_, staged| staged.kind != kind);
+        }
+        Ok(())
+    }
+
+    async fn revoke(&mut self, revoked: &[TopicPartition]) -> Result<(), SinkError> {
+        self.staged.retain(|partition, _| !revoked.contains(partition));
+        Ok(())
+    }
+}
+
+fn sink_error(error: DocumentError) -> SinkError {
+    if error.is_passing() {
+        SinkError::Passing(error.to_string())
+    } else {
+        SinkError::Fatal(error.to_string())
+    }
+}
