@@ -106,7 +106,7 @@ impl Config {
             http: sections.take("http")?,
             log: sections.take("log")?,
         };
-        config.fill_topics();
+        config.fill_sinks();
         config.check()?;
         Ok(config)
     }
@@ -117,8 +117,16 @@ impl Config {
         Self::from_layers(&Layers::new(DEFAULTS)?, &|_| None)
     }
 
-    /// The sinks read what the source writes, where they are not told otherwise.
-    fn fill_topics(&mut self) {
+    /// The sinks read what the source writes, where they are not told otherwise. On the embedded broker
+    /// there is one process: it may take its own partitions over without waiting.
+    fn fill_sinks(&mut self) {
+        if self.bus.bootstrap_servers.is_empty() {
+            for options in [&mut self.sink_documents, &mut self.sink_lake] {
+                if options.instance_id.is_empty() {
+                    options.instance_id.clone_from(&options.group);
+                }
+            }
+        }
         // `source.schema.table`: neither the source's own topics, nor another source's whose name begins alike.
         let changes = format!("^{}\\.[^.]+\\.[^.]+$", self.cdc.source.replace('.', "\\."));
         if self.sink_documents.topics.is_empty() {

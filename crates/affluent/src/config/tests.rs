@@ -30,6 +30,7 @@ fn defaults_are_the_defaults_of_the_options() {
         assert!(!options.group.is_empty() && options.topics[0].contains("oltp"), "{options:?}");
         *options = ConsumeOptions {
             group: String::new(),
+            instance_id: String::new(),
             topics: Vec::new(),
             commit_interval_ms: 0,
             ..options.clone()

@@ -254,7 +254,7 @@ async fn partitions_move_under_load_and_each_record_is_read_once() {
     fill(&bus, &topic, 4, RECORDS_OF_A_PARTITION as i32).await;
     let (table, stop) = (Table::default(), CancellationToken::new());
     let join = |stop: &CancellationToken| {
-        let options = ConsumerOptions { session_timeout_ms: 1_500, ..ConsumerOptions::default() };
+        let options = ConsumerOptions { session_timeout_ms: 6_000, ..ConsumerOptions::default() };
         let consumer = bus.consumer(Some(&group), options).unwrap();
         consumer.subscribe(std::slice::from_ref(&topic)).unwrap();
         let read = Arc::new(AtomicUsize::new(0));
@@ -262,7 +262,7 @@ async fn partitions_move_under_load_and_each_record_is_read_once() {
     };
     let (stays, read) = join(&stop);
     wait_until("the first reads", || async { read.load(Ordering::Relaxed) > 0 }).await;
-    for _ in 0..8 {
+    for _ in 0..4 {
         let leave = CancellationToken::new();
         let (comes_and_goes, read) = join(&leave);
         let goes = || async { read.load(Ordering::Relaxed) > 1_000 || stays.is_finished() };

@@ -95,8 +95,9 @@ impl<S: Sink> ConsumeService<S> {
     async fn run_to_end(self, shutdown: CancellationToken) -> Result<(), ConsumeError> {
         let role = self.sink.name();
         let bus_error = |source| ConsumeError::Bus { role, source };
-        let consumer =
-            self.bus.consumer(Some(&self.options.group), ConsumerOptions::default()).map_err(bus_error)?;
+        let instance_id = Some(self.options.instance_id.clone()).filter(|id| !id.is_empty());
+        let membership = ConsumerOptions { instance_id, ..ConsumerOptions::default() };
+        let consumer = self.bus.consumer(Some(&self.options.group), membership).map_err(bus_error)?;
         consumer.subscribe(&self.options.topics).map_err(bus_error)?;
         let mut work = Loop {
             role,

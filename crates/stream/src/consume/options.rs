@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct ConsumeOptions {
     /// Consumer group; processes with the same one share the partitions.
     pub group: String,
+    /// Static membership: a process that comes back under this id has its partitions at once, where the
+    /// group would wait for its session to time out. Unique in the group; empty for none.
+    pub instance_id: String,
     /// Topics by name, or by regular expression that begins with `^`.
     pub topics: Vec<String>,
     /// Records of one poll.
@@ -33,6 +36,7 @@ impl Default for ConsumeOptions {
     fn default() -> Self {
         ConsumeOptions {
             group: String::new(),
+            instance_id: String::new(),
             topics: Vec::new(),
             poll_records: 8_192,
             poll_bytes: 8 << 20,
