@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before a partition without a leader is asked about again.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
 /// A read that makes no progress for this long fails.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -166,7 +168,16 @@ impl Admin {
     pub async fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), BusError> {
         let (reader, partition) = (Arc::clone(&self.reader), partition.clone());
         blocking("read watermarks", move || {
-            reader.fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT)
+            let deadline = Instant::now() + REQUEST_TIMEOUT;
+            loop {
+                let found = reader.fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT);
+                match found {
+                    Err(error) if lacks_leader(&error) && Instant::now() < deadline => {
+                        std::thread::sleep(LEADER_PAUSE);
+                    }
+                    found => return found,
+                }
+            }
         })
         .await
     }
@@ -256,6 +267,12 @@ impl Admin {
         }
         Ok(lag)
     }
+}
+
+/// The partition was just made, or moves to another broker: it has a leader in a moment.
+fn lacks_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition))
 }
 
 fn read(config: &ClientConfig, start: &TopicPartitionList, to: i64) -> Result<Vec<Incoming>, KafkaError> {

@@ -3,6 +3,7 @@
 
 mod gaps;
 mod rig;
+mod secure;
 mod snapshots;
 mod streaming;
 mod types;

@@ -56,8 +56,12 @@ impl Record {
 }
 
 impl Rig {
+    /// On a fresh database of the cluster that all tests share.
     pub(crate) async fn new(sql: &str) -> Self {
-        let database = Postgres::shared().fresh_database().await.expect("a database");
+        Rig::on(Postgres::shared().fresh_database().await.expect("a database"), sql).await
+    }
+
+    pub(crate) async fn on(database: Database, sql: &str) -> Self {
         let client = database.connect().await.expect("connect");
         client.batch_execute(sql).await.expect("set up the tables");
         let name = unique("t");

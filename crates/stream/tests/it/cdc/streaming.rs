@@ -135,8 +135,15 @@ fn schema_changes_are_followed() {
         assert_eq!(names(2), ["id", "name", "amount", "remark"]);
         assert_eq!(names(3), ["id", "amount", "remark"]);
         assert_eq!(records[4].column("amount"), Value::Text("much".into()));
-        // A renamed table keeps its topic.
+        // A renamed table keeps its topic, unless its changes are to follow the name.
         assert_eq!(records[5].column("id"), Value::Int(6));
+        rig.stop().await;
+        rig.options.on_rename = affluent_stream::cdc::OnRename::Follow;
+        rig.sql("ALTER TABLE things RENAME TO parts; INSERT INTO parts VALUES (7, 'x', 'y')").await;
+        rig.start_ready().await;
+        let followed = rig.await_changes("parts", 1).await;
+        assert_eq!(followed[0].column("id"), Value::Int(7));
+        assert_eq!(rig.changes("items").await.len(), 6);
         rig.stop().await;
     });
 }
