@@ -13,6 +13,9 @@ const DEAD_LETTERS: &str = "affluent_dead_letters_total";
 pub const CONSUMER_LAG: &str = "kafka_consumergroup_lag";
 /// Gauge by slot; see [`slot_retained`].
 pub const SLOT_RETAINED: &str = "affluent_replication_slot_retained_bytes";
+const COLLECT_REQUESTS: &str = "affluent_collect_requests_total";
+const COLLECT_REJECTED: &str = "affluent_collect_rejected_total";
+const COLLECT_INFLIGHT: &str = "affluent_collect_inflight_bytes";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -46,6 +49,9 @@ fn describe() {
         Unit::Bytes,
         "Write-ahead log that the replication slot keeps on the source"
     );
+    describe_counter!(COLLECT_REQUESTS, "Requests to the collector, by endpoint and outcome (a code)");
+    describe_counter!(COLLECT_REJECTED, "Items that the collector did not accept, by pipeline and reason");
+    describe_gauge!(COLLECT_INFLIGHT, Unit::Bytes, "Bodies of the collector's requests under way");
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -77,6 +83,22 @@ pub fn consumer_lag(group: &str, topic: &str, partition: i32, records: i64) {
 /// Bytes of write-ahead log that `slot` keeps on its server.
 pub fn slot_retained(slot: &str, bytes: u64) {
     gauge!(SLOT_RETAINED, "slot" => slot.to_owned()).set(bytes as f64);
+}
+
+/// A request to `endpoint` (`events`, `logs`, `otlp`) of the collector ended with `outcome`: `ok`, or the
+/// code of a refusal.
+pub fn collect_request(endpoint: &'static str, outcome: &'static str) {
+    counter!(COLLECT_REQUESTS, "endpoint" => endpoint, "outcome" => outcome).increment(1);
+}
+
+/// `count` items were not accepted for `reason` (a code).
+pub fn collect_rejected(pipeline: &'static str, reason: &'static str, count: u64) {
+    counter!(COLLECT_REJECTED, "pipeline" => pipeline, "reason" => reason).increment(count);
+}
+
+/// Bytes of bodies that the collector's requests hold.
+pub fn collect_inflight_bytes(bytes: usize) {
+    gauge!(COLLECT_INFLIGHT).set(bytes as f64);
 }
 
 /// Resident memory of this process in bytes.

@@ -5,6 +5,7 @@
 mod broker;
 mod cdc;
 mod changes;
+mod collect;
 mod documents_sink;
 mod lake_sink;
 

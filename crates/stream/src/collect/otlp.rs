@@ -1,0 +1,436 @@
+//! OpenTelemetry's logs over HTTP, in Protobuf and in JSON, and its answers.
+//!
+//! Source: <https://opentelemetry.io/docs/specs/otlp/#otlphttp> and `logs/v1/logs.proto`. Attributes of
+//! resource, scope and record are kept side by side under their own names; where a name repeats, the
+//! record's counts. Invariant: a record that cannot be read is rejected alone.
+
+use super::json::{self, Kind, Raw};
+use super::log::{LogDraft, LogParser, hex_id, severity_of_name};
+use super::proto::{self, Any, AnyValue, KeyValue};
+use super::reason::{Reject, RejectReason};
+use affluent_model::{LogEvent, LogKind};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// Levels of nested JSON around a record: request, resource logs, scope logs, record, and their arrays.
+const LEVELS_AROUND: usize = 7;
+
+/// How OTLP messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    Protobuf,
+    Json,
+}
+
+impl Encoding {
+    /// By the media type of the request.
+    #[must_use]
+    pub fn of(content_type: Option<&str>) -> Option<Self> {
+        let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        match media.to_ascii_lowercase().as_str() {
+            "application/x-protobuf" => Some(Encoding::Protobuf),
+            "application/json" => Some(Encoding::Json),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn media(self) -> &'static str {
+        match self {
+            Encoding::Protobuf => "application/x-protobuf",
+            Encoding::Json => "application/json",
+        }
+    }
+}
+
+/// What the ids of a request's records are made from. Exporters send the very same bytes again when an
+/// answer was lost: with the same ids, the records are stored once.
+pub struct Seed([u8; 32]);
+
+impl Seed {
+    /// The seed of a body from one address.
+    #[must_use]
+    pub fn new(body: &[u8], from: Option<IpAddr>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(from.map(|ip| ip.to_string()).unwrap_or_default());
+        hash.update([0]);
+        hash.update(body);
+        Seed(hash.finalize().into())
+    }
+
+    /// A UUIDv7 whose random part is this request's and record's.
+    fn id(&self, index: usize, occurred_at: i64) -> Uuid {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(index.to_le_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut random = [0; 10];
+        random.copy_from_slice(&digest[..10]);
+        let millis = u64::try_from(occurred_at / 1_000).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+type Records<'a> = Box<dyn Iterator<Item = Result<LogEvent, Reject>> + Send + 'a>;
+
+/// What the records of one scope share.
+#[derive(Clone, Default)]
+struct Around {
+    service: Option<String>,
+    /// Members of the resource's and the scope's attributes.
+    attributes: String,
+}
+
+impl LogParser {
+    /// The records of a request, each a log event or the reason why not.
+    ///
+    /// # Errors
+    /// Where the request as a whole cannot be read.
+    pub fn parse_otlp<'a>(
+        &'a self,
+        encoding: Encoding,
+        body: &'a [u8],
+        received_at: i64,
+        seed: &'a Seed,
+    ) -> Result<Records<'a>, Reject> {
+        match encoding {
+            Encoding::Protobuf => self.parse_protobuf(body, received_at, seed),
+            Encoding::Json => self.parse_json(body, received_at, seed),
+        }
+    }
+
+    fn parse_protobuf<'a>(
+        &'a self,
+        body: &'a [u8],
+        received_at: i64,
+        seed: &'a Seed,
+    ) -> Result<Records<'a>, Reject> {
+        let request = proto::ExportLogs::decode(body).map_err(|error| proto::bad(&error))?;
+        let depth_max = self.json_depth_max;
+        let records = request.resource_logs.into_iter().flat_map(move |logs| {
+            let mut resource = Around::default();
+            for attribute in logs.resource.map(|resource| resource.attributes).unwrap_or_default() {
+                resource.add(attribute, depth_max);
+            }
+            logs.scope_logs.into_iter().flat_map(move |scoped| {
+                let mut around = resource.clone();
+                if let Some(scope) = scoped.scope {
+                    around.add_scope(&scope.name, &scope.version);
+                }
+                scoped.log_records.into_iter().map(move |record| (around.clone(), record))
+            })
+        });
+        Ok(Box::new(records.enumerate().map(move |(index, (around, record))| {
+            self.sized(record.len())?;
+            let record = proto::LogRecord::decode(record).map_err(|error| proto::bad(&error))?;
+            self.record(Record::of_proto(record, depth_max), around, received_at, seed, index)
+        })))
+    }
+
+    fn parse_json<'a>(
+        &'a self,
+        body: &'a [u8],
+        received_at: i64,
+        seed: &'a Seed,
+    ) -> Result<Records<'a>, Reject> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Reject::new(RejectReason::InvalidUtf8, "the request is not UTF-8"))?;
+        let depth_max = self.json_depth_max;
+        let request = Raw::parse(text.trim_start_matches('\u{feff}'), depth_max + LEVELS_AROUND)
+            .map_err(|fault| super::event::reject_fault(fault, text))?;
+        if request.kind() != Kind::Object {
+            return Err(Reject::new(RejectReason::NotAnObject, "the request is a JSON object"));
+        }
+        let resource_logs = member(request, "resourceLogs").into_iter().flat_map(Raw::elements);
+        let records = resource_logs.flat_map(move |logs| {
+            let mut resource = Around::default();
+            let attributes = member(logs, "resource").and_then(|resource| member(resource, "attributes"));
+            for attribute in attributes.into_iter().flat_map(Raw::elements) {
+                resource.add(key_value(attribute, depth_max), depth_max);
+            }
+            member(logs, "scopeLogs").into_iter().flat_map(Raw::elements).flat_map(move |scoped| {
+                let mut around = resource.clone();
+                if let Some(scope) = member(scoped, "scope") {
+                    around.add_scope(&text_of(scope, "name"), &text_of(scope, "version"));
+                }
+                let records = member(scoped, "logRecords").into_iter().flat_map(Raw::elements);
+                records.map(move |record| (around.clone(), record))
+            })
+        });
+        Ok(Box::new(records.enumerate().map(move |(index, (around, record))| {
+            self.sized(record.text().len())?;
+            if record.kind() != Kind::Object {
+                return Err(Reject::new(RejectReason::NotAnObject, "a log record is a JSON object"));
+            }
+            self.record(Record::of_json(record, depth_max), around, received_at, seed, index)
+        })))
+    }
+
+    fn sized(&self, bytes: usize) -> Result<(), Reject> {
+        if bytes > self.item_bytes_max {
+            return Err(Reject::new(RejectReason::TooLarge, "the record is larger than item_bytes_max"));
+        }
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        record: Record,
+        around: Around,
+        received_at: i64,
+        seed: &Seed,
+        index: usize,
+    ) -> Result<LogEvent, Reject> {
+        let mut draft = LogDraft { attributes: around.attributes, ..LogDraft::default() };
+        let nanos = if record.time == 0 { record.observed_time } else { record.time };
+        draft.occurred_at = (nanos > 0).then(|| i64::try_from(nanos / 1_000).unwrap_or(i64::MAX));
+        draft.service = around.service;
+        draft.severity = match record.severity {
+            number @ 1..=24 => u8::try_from(number).unwrap_or(0),
+            _ => severity_of_name(&record.severity_text).unwrap_or(0),
+        };
+        if !record.severity_text.is_empty() {
+            add_text(&mut draft.attributes, "severity_text", &record.severity_text);
+        }
+        draft.message = record.message;
+        if !record.event_name.is_empty() {
+            draft.message.get_or_insert_with(|| record.event_name.clone());
+            add_text(&mut draft.attributes, "event_name", &record.event_name);
+        }
+        (draft.trace_id, draft.span_id) = (hex_id(&record.trace_id, 32), hex_id(&record.span_id, 16));
+        for (key, value) in record.attributes {
+            match key.as_str() {
+                "log.kind" | "event.kind" => {
+                    draft.kind = plain(&value).and_then(|name| LogKind::from_name(&name)).or(draft.kind);
+                }
+                "log.record.uid" => draft.event_id = plain(&value).and_then(|id| Uuid::parse_str(&id).ok()),
+                _ => {}
+            }
+            json::write_member(&mut draft.attributes, &key, &value);
+        }
+        if let Some(occurred_at) = draft.occurred_at {
+            draft.event_id = draft.event_id.or_else(|| Some(seed.id(index, occurred_at)));
+        }
+        self.finish(draft, received_at, None)
+    }
+}
+
+/// A log record of either encoding. Values are JSON texts.
+#[derive(Default)]
+struct Record {
+    /// Nanoseconds since the epoch; 0: unknown.
+    time: u64,
+    observed_time: u64,
+    severity: i32,
+    severity_text: String,
+    message: Option<String>,
+    attributes: Vec<(String, String)>,
+    trace_id: String,
+    span_id: String,
+    event_name: String,
+}
+
+impl Record {
+    fn of_proto(record: proto::LogRecord, depth_max: usize) -> Self {
+        Record {
+            time: record.time_unix_nano,
+            observed_time: record.observed_time_unix_nano,
+            severity: record.severity_number,
+            severity_text: record.severity_text,
+            message: record.body.and_then(|body| message(body, depth_max)),
+            attributes: record.attributes.into_iter().map(|pair| pair_text(pair, depth_max)).collect(),
+            trace_id: hex::encode(&record.trace_id),
+            span_id: hex::encode(&record.span_id),
+            event_name: record.event_name,
+        }
+    }
+
+    fn of_json(raw: Raw<'_>, depth_max: usize) -> Self {
+        let mut record = Record::default();
+        for (name, value) in raw.entries() {
+            let text = || value.string().unwrap_or_default().into_owned();
+            match &*name {
+                "timeUnixNano" => record.time = number(value).unwrap_or(0),
+                "observedTimeUnixNano" => record.observed_time = number(value).unwrap_or(0),
+                "severityNumber" => {
+                    record.severity = number(value).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
+                }
+                "severityText" => record.severity_text = text(),
+                "body" => record.message = message(any_value(value, depth_max), depth_max),
+                "attributes" => {
+                    let pairs = value.elements().map(|pair| pair_text(key_value(pair, depth_max), depth_max));
+                    record.attributes = pairs.collect();
+                }
+                "traceId" => record.trace_id = text(),
+                "spanId" => record.span_id = text(),
+                "eventName" => record.event_name = text(),
+                _ => {}
+            }
+        }
+        record
+    }
+}
+
+impl Around {
+    fn add(&mut self, attribute: KeyValue, depth_max: usize) {
+        let (key, value) = pair_text(attribute, depth_max);
+        if key == "service.name" {
+            self.service = plain(&value);
+        } else {
+            json::write_member(&mut self.attributes, &key, &value);
+        }
+    }
+
+    fn add_scope(&mut self, name: &str, version: &str) {
+        for (key, text) in [("otel.scope.name", name), ("otel.scope.version", version)] {
+            if !text.is_empty() {
+                add_text(&mut self.attributes, key, text);
+            }
+        }
+    }
+}
+
+fn add_text(members: &mut String, name: &str, text: &str) {
+    let mut value = String::with_capacity(text.len() + 2);
+    json::write_string(&mut value, text);
+    json::write_member(members, name, &value);
+}
+
+/// The characters of a JSON text that is a string; other texts as they are.
+fn plain(value: &str) -> Option<String> {
+    let raw = Raw::parse(value, 1).ok()?;
+    Some(raw.string().map_or_else(|| value.to_owned(), Cow::into_owned))
+}
+
+fn pair_text(pair: KeyValue, depth_max: usize) -> (String, String) {
+    let mut text = String::new();
+    write_any(&mut text, pair.value.and_then(|value| value.value), depth_max);
+    (pair.key, text)
+}
+
+/// A body as a message: a string as it is, anything else as JSON.
+fn message(body: AnyValue, depth_max: usize) -> Option<String> {
+    match body.value? {
+        Any::String(text) => Some(text),
+        other => {
+            let mut text = String::new();
+            write_any(&mut text, Some(other), depth_max);
+            Some(text)
+        }
+    }
+}
+
+/// Writes a value as JSON; bytes as base64. Deeper than `depth` it is null.
+fn write_any(out: &mut String, value: Option<Any>, depth: usize) {
+    match value {
+        Some(Any::String(text)) => json::write_string(out, &text),
+        Some(Any::Bool(value)) => out.push_str(if value { "true" } else { "false" }),
+        Some(Any::Int(value)) => out.push_str(&value.to_string()),
+        Some(Any::Double(value)) if value.is_finite() => out.push_str(&format!("{value:?}")),
+        // JSON has no infinities and no NaN.
+        Some(Any::Double(value)) => json::write_string(out, &value.to_string()),
+        Some(Any::Bytes(bytes)) => json::write_string(out, &BASE64.encode(bytes)),
+        Some(Any::Array(array)) if depth > 1 => {
+            out.push('[');
+            for (index, value) in array.values.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_any(out, value.value, depth - 1);
+            }
+            out.push(']');
+        }
+        Some(Any::KeyValues(list)) if depth > 1 => {
+            let mut members = String::new();
+            for pair in list.values {
+                let (key, value) = pair_text(pair, depth - 1);
+                json::write_member(&mut members, &key, &value);
+            }
+            out.push('{');
+            out.push_str(&members);
+            out.push('}');
+        }
+        Some(Any::Array(_) | Any::KeyValues(_)) | None => out.push_str("null"),
+    }
+}
+
+fn member<'a>(object: Raw<'a>, name: &str) -> Option<Raw<'a>> {
+    object.entries().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+fn text_of<'a>(object: Raw<'a>, name: &str) -> Cow<'a, str> {
+    member(object, name).and_then(Raw::string).unwrap_or_default()
+}
+
+/// 64-bit numbers are strings in OTLP's JSON; numbers are read, too.
+fn number(value: Raw<'_>) -> Option<u64> {
+    value.string().unwrap_or(Cow::Borrowed(value.text())).parse().ok()
+}
+
+fn key_value(pair: Raw<'_>, depth: usize) -> KeyValue {
+    KeyValue {
+        key: text_of(pair, "key").into_owned(),
+        value: member(pair, "value").map(|value| any_value(value, depth)),
+    }
+}
+
+fn any_value(value: Raw<'_>, depth: usize) -> AnyValue {
+    let Some((kind, value)) = value.entries().next() else { return AnyValue { value: None } };
+    let text = || value.string().unwrap_or_default().into_owned();
+    let values = || member(value, "values").into_iter().flat_map(Raw::elements);
+    let any = match &*kind {
+        "stringValue" => Some(Any::String(text())),
+        "boolValue" => Some(Any::Bool(value.text() == "true")),
+        "intValue" => value.string().unwrap_or(Cow::Borrowed(value.text())).parse().ok().map(Any::Int),
+        "doubleValue" => value.string().unwrap_or(Cow::Borrowed(value.text())).parse().ok().map(Any::Double),
+        "bytesValue" => BASE64.decode(text()).ok().map(Any::Bytes),
+        "arrayValue" if depth > 1 => {
+            let values = values().map(|value| any_value(value, depth - 1)).collect();
+            Some(Any::Array(proto::ArrayValue { values }))
+        }
+        "kvlistValue" if depth > 1 => {
+            let values = values().map(|pair| key_value(pair, depth - 1)).collect();
+            Some(Any::KeyValues(proto::KeyValueList { values }))
+        }
+        _ => None,
+    };
+    AnyValue { value: any }
+}
+
+/// `ExportLogsServiceResponse`; a partial success where records were rejected.
+pub(crate) fn answer(encoding: Encoding, rejected: usize, message: Option<String>) -> Vec<u8> {
+    let rejected = i64::try_from(rejected).unwrap_or(i64::MAX);
+    let error_message = message.unwrap_or_default();
+    match encoding {
+        Encoding::Protobuf => {
+            let partial = proto::PartialSuccess { rejected_log_records: rejected, error_message };
+            proto::ExportLogsAnswer { partial_success: (rejected > 0).then_some(partial) }.encode_to_vec()
+        }
+        Encoding::Json if rejected > 0 => serde_json::json!({
+            "partialSuccess": {"rejectedLogRecords": rejected.to_string(), "errorMessage": error_message}
+        })
+        .to_string()
+        .into_bytes(),
+        Encoding::Json => b"{}".to_vec(),
+    }
+}
+
+/// `google.rpc.Status`.
+pub(crate) fn failure(encoding: Encoding, status: StatusCode, message: &str) -> Vec<u8> {
+    // Codes of gRPC: INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, UNAUTHENTICATED.
+    let code = match status {
+        StatusCode::TOO_MANY_REQUESTS => 8,
+        StatusCode::SERVICE_UNAVAILABLE => 14,
+        StatusCode::UNAUTHORIZED => 16,
+        _ => 3,
+    };
+    match encoding {
+        Encoding::Protobuf => proto::Status { code, message: message.to_owned() }.encode_to_vec(),
+        Encoding::Json => serde_json::json!({"code": code, "message": message}).to_string().into_bytes(),
+    }
+}
