@@ -10,6 +10,7 @@ use affluent_bus::{Admin, Bus, TopicPartition};
 use affluent_documents::DocumentStore;
 use affluent_lake::Lake;
 use affluent_model::names::TOPIC_DEAD_LETTERS;
+use affluent_stream::collect::Collector;
 use affluent_stream::dead_letters::{DeadLetters, Filter};
 use affluent_telemetry::health::Health;
 use affluent_telemetry::metrics_list::{self, PrometheusHandle};
@@ -40,6 +41,8 @@ pub(crate) struct Platform {
     /// Opened before the runtime starts; the broker's role takes it.
     broker: Mutex<Option<Broker>>,
     overrides_used: AtomicBool,
+    /// Where this process plays the role: its endpoints are part of the HTTP interface.
+    collector: Option<Collector>,
 }
 
 impl Platform {
@@ -91,6 +94,7 @@ impl Platform {
             lake: OnceCell::new(),
             broker: Mutex::new(broker),
             overrides_used: AtomicBool::new(false),
+            collector: None,
         })
     }
 
@@ -124,6 +128,21 @@ impl Platform {
 
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Gives the HTTP interface the collector's endpoints. They answer once the role runs.
+    ///
+    /// # Errors
+    /// Options that cannot work, with key and remedy.
+    pub(crate) fn with_collector(self) -> anyhow::Result<Self> {
+        let (options, registry) = (self.config.collect.clone(), Some(self.registry.clone()));
+        let collector = Collector::new(options, self.bus.clone(), registry, self.health.clone())?;
+        Ok(Platform { collector: Some(collector), ..self })
+    }
+
+    /// The collector, where this process plays the role.
+    pub(crate) fn collector(&self) -> Option<&Collector> {
+        self.collector.as_ref()
     }
 
     /// Where the HTTP interface can be asked from this machine.

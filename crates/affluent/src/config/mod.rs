@@ -23,6 +23,7 @@ use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_stream::cdc::CdcOptions;
+use affluent_stream::collect::CollectOptions;
 use affluent_stream::consume::ConsumeOptions;
 use affluent_stream::sinks::events::EventOptions;
 use affluent_telemetry::logs::LogFormat;
@@ -53,6 +54,7 @@ pub(crate) struct Config {
     pub(crate) sink_events: ConsumeOptions,
     pub(crate) sink_lake: ConsumeOptions,
     pub(crate) events: EventOptions,
+    pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
     pub(crate) log: LogOptions,
 }
@@ -108,6 +110,7 @@ impl Config {
             sink_events: sections.take("sink_events")?,
             sink_lake: sections.take("sink_lake")?,
             events: sections.take("events")?,
+            collect: sections.take("collect")?,
             http: sections.take("http")?,
             log: sections.take("log")?,
         };
@@ -154,6 +157,7 @@ impl Config {
             cdc.protect_key.get_or_insert_with(|| "is made at the first start".to_owned());
             cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
         }
+        self.collect.check().map_err(|message| ConfigError::Invalid { message })?;
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [
             ("sink_documents", &self.sink_documents),

@@ -52,6 +52,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("documents", debug(&config.documents), debug(DocumentsOptions::default())),
         ("lake", debug(&config.lake), debug(LakeOptions::default())),
         ("sink_documents", debug(&config.sink_documents), debug(ConsumeOptions::default())),
+        ("collect", debug(&config.collect), debug(CollectOptions::default())),
         ("sink_events", debug(&config.sink_events), debug(ConsumeOptions::default())),
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),

@@ -1,4 +1,5 @@
-//! The HTTP interface: metrics, health, status, documents to read, and a page for people.
+//! The HTTP interface: metrics, health, status, documents to read, a page for people, and the
+//! collector's endpoints where this process collects.
 //!
 //! What is answered lives in `health`, `documents` and `page`; who may ask, in `access`. Errors are
 //! RFC 9457 problem details. Invariant: beyond loopback nothing is served without tokens, except the
@@ -16,6 +17,7 @@ pub(crate) use options::HttpOptions;
 
 use crate::platform::Platform;
 use access::Tokens;
+use affluent_stream::collect::Collector;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -59,12 +61,16 @@ pub(crate) async fn serve(
     let address: SocketAddr = listener.local_addr()?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tracing::info!(%address, "http interface listens");
-    axum::serve(listener, router(platform)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    // The collector asks for its clients' addresses.
+    let service = router(platform).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     Ok(())
 }
 
 fn router(platform: Arc<Platform>) -> Router {
     let options = &platform.config().http;
+    // It has tokens and bounds of its own.
+    let collector = platform.collector().map(Collector::router).unwrap_or_default();
     let shared = Shared {
         tokens: Arc::new(Tokens::new(&options.tokens)),
         permits: Arc::new(Semaphore::new(options.max_concurrent_requests)),
@@ -85,6 +91,7 @@ fn router(platform: Arc<Platform>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(middleware::from_fn_with_state(shared.clone(), bounded))
         .with_state(shared)
+        .merge(collector)
 }
 
 /// Answers 503 where more requests are under way than allowed.

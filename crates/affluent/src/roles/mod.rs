@@ -98,6 +98,14 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::sink_lake(platform, shutdown)),
     },
     Role {
+        name: "collect",
+        about: "clicks and log lines over HTTP; its endpoints are part of the role `api`",
+        phase: Phase::Source,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::collect(platform, shutdown)),
+    },
+    Role {
         name: "cdc",
         about: "the changes of the PostgreSQL named in [cdc]",
         phase: Phase::Source,
@@ -136,8 +144,8 @@ pub(crate) fn prepare(mut config: Config, roles: &[&'static Role]) -> anyhow::Re
         config.cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
     }
     platform::recorder().context("install the metrics recorder")?;
-    let platform = if plays("broker") { Platform::with_broker(config) } else { Platform::new(config) };
-    Ok(Arc::new(platform?))
+    let platform = if plays("broker") { Platform::with_broker(config)? } else { Platform::new(config)? };
+    Ok(Arc::new(if plays("collect") { platform.with_collector()? } else { platform }))
 }
 
 #[cfg(test)]

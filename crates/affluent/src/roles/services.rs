@@ -61,6 +61,15 @@ pub(super) async fn api(platform: Arc<Platform>, shutdown: CancellationToken) ->
     http::serve(platform, listener, shutdown).await.map_err(|error| RoleError::new(error, true))
 }
 
+/// Clicks and log lines from HTTP into the bus. It reports its own health.
+pub(super) async fn collect(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let Some(collector) = platform.collector().cloned() else { return Ok(()) };
+    collector.run(shutdown).await.map_err(|error| {
+        let passing = error.is_passing();
+        RoleError::new(error, passing)
+    })
+}
+
 /// The mirrors, and the expiry of what is over. The consume loop reports its own health.
 pub(super) async fn sink_documents(
     platform: Arc<Platform>,

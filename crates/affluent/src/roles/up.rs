@@ -22,6 +22,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   affluent run broker registry          the services alone
   affluent run cdc --config shop.toml   the source alone; [bus] and [registry] say where to
+  affluent run collect                  clicks and log lines over HTTP; brings `api` along
   affluent run sink-lake api            more processes of a sink share its partitions";
 
 /// Threads left over at the end get this long.
@@ -75,7 +76,9 @@ pub(crate) fn up(args: &UpArgs, config: Config) -> anyhow::Result<Exit> {
 /// # Errors
 /// As [`up`].
 pub(crate) fn run(args: &RunArgs, config: Config) -> anyhow::Result<Exit> {
-    let named = |role: &&Role| args.roles.iter().any(|name| name == role.name);
+    // The collector answers through the HTTP interface.
+    let asked = |name: &str| args.roles.iter().any(|role| role == name);
+    let named = |role: &&Role| asked(role.name) || (role.name == "api" && asked("collect"));
     play(ROLES.iter().filter(named).collect(), &args.gap, config)
 }
 
