@@ -5,9 +5,11 @@ mod api;
 mod client;
 mod compatibility;
 mod log;
+mod schema;
 mod server;
 mod state;
 
 pub use client::{RegistryClient, RegistryError, RegistryOptions};
 pub use compatibility::CompatibilityLevel;
+pub use schema::{Schema, SchemaReference, SchemaType};
 pub use server::{BoundRegistryServer, RegistryServer, RegistryServerError, RegistryServerOptions};
