@@ -11,5 +11,7 @@ mod state;
 
 pub use client::{RegistryClient, RegistryError, RegistryOptions};
 pub use compatibility::CompatibilityLevel;
+pub(crate) use compatibility::protobuf::compile as compile_protobuf;
+pub(crate) use schema::Named;
 pub use schema::{Schema, SchemaReference, SchemaType};
 pub use server::{BoundRegistryServer, RegistryServer, RegistryServerError, RegistryServerOptions};

@@ -20,7 +20,7 @@ pub enum SchemaType {
 
 impl SchemaType {
     /// In the order in which Confluent's registry lists them.
-    pub(super) const ALL: [SchemaType; 3] = [SchemaType::Json, SchemaType::Protobuf, SchemaType::Avro];
+    pub(crate) const ALL: [SchemaType; 3] = [SchemaType::Json, SchemaType::Protobuf, SchemaType::Avro];
 
     /// Confluent leaves the type of Avro schemas out.
     pub(super) fn is_avro(&self) -> bool {

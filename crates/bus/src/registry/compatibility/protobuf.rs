@@ -32,9 +32,9 @@ pub(in crate::registry) struct ProtobufSchema {
 impl ProtobufSchema {
     /// Compiles a file, given as text or as base64 of its `FileDescriptorProto`; says what is wrong.
     pub(in crate::registry) fn parse(text: &str, references: &[Named]) -> Result<Self, String> {
-        let (pool, was_serialized) = compile(text, references)?;
-        let file = pool.get_file_by_name(FILE_NAME).ok_or("the file was not compiled")?;
-        Ok(ProtobufSchema { file, was_serialized })
+        let (pool, file) = compile(text, references)?;
+        let file = pool.get_file_by_name(file).ok_or("the file was not compiled")?;
+        Ok(ProtobufSchema { file, was_serialized: compiled(text)?.is_some() })
     }
 
     /// Whether it came compiled, not as text.
@@ -58,16 +58,14 @@ impl ProtobufSchema {
     }
 }
 
-/// Compiles a file with what it imports into a pool, under the name `schema.proto`; also says
-/// whether it came compiled.
-pub(crate) fn compile(text: &str, references: &[Named]) -> Result<(DescriptorPool, bool), String> {
-    let (_, was_serialized) = open(FILE_NAME, text)?;
+/// Compiles a file with what it imports into a pool; also says under which name.
+pub(crate) fn compile(text: &str, references: &[Named]) -> Result<(DescriptorPool, &'static str), String> {
     let mut files = references.to_vec();
     files.push(Named { name: FILE_NAME.to_owned(), text: text.into() });
     let mut compiler =
         protox::Compiler::with_file_resolver(Files { files, google: GoogleFileResolver::new() });
     compiler.open_file(FILE_NAME).map_err(|error| error.to_string())?;
-    Ok((compiler.descriptor_pool(), was_serialized))
+    Ok((compiler.descriptor_pool(), FILE_NAME))
 }
 
 struct Files {
@@ -78,29 +76,31 @@ struct Files {
 impl FileResolver for Files {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match self.files.iter().rev().find(|file| file.name == name) {
-            Some(file) => match open(name, &file.text) {
-                Ok((file, _)) => Ok(file),
-                Err(problem) => Err(protox::Error::new(problem)),
-            },
+            Some(file) => open(name, &file.text).map_err(protox::Error::new),
             None => self.google.open_file(name),
         }
     }
 }
 
-/// A file, and whether it came compiled.
-fn open(name: &str, text: &str) -> Result<(File, bool), String> {
-    if let Ok(bytes) = BASE64_STANDARD.decode(text.trim())
-        && !bytes.is_empty()
-    {
-        let mut descriptor = FileDescriptorProto::decode(&*bytes).map_err(|error| error.to_string())?;
+fn open(name: &str, text: &str) -> Result<File, String> {
+    if let Some(mut descriptor) = compiled(text)? {
         descriptor.name = Some(name.to_owned());
-        return Ok((File::from_file_descriptor_proto(descriptor), true));
+        return Ok(File::from_file_descriptor_proto(descriptor));
     }
     if nesting(text) > MAX_NESTING {
         return Err("the schema is nested too deeply".to_owned());
     }
-    let file = File::from_source(name, text).map_err(|error| error.to_string())?;
-    Ok((file, false))
+    File::from_source(name, text).map_err(|error| error.to_string())
+}
+
+/// The descriptor of a file that came compiled. No file in text is base64: it has blanks.
+fn compiled(text: &str) -> Result<Option<FileDescriptorProto>, String> {
+    match BASE64_STANDARD.decode(text.trim()) {
+        Ok(bytes) if !bytes.is_empty() => {
+            FileDescriptorProto::decode(&*bytes).map(Some).map_err(|error| error.to_string())
+        }
+        Ok(_) | Err(_) => Ok(None),
+    }
 }
 
 /// An upper bound of how deep brackets nest; those in comments and texts count too.
