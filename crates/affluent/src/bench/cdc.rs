@@ -4,6 +4,7 @@
 //! Four figures, each of this run: a prepared backlog drained, a table read, the latency of a steady
 //! load, and the memory meanwhile, also in one transaction of a million rows.
 
+use super::process::{processor_seconds, watch_memory};
 use super::{Context, Report};
 use affluent_broker::{Broker, BrokerOptions};
 use affluent_bus::codec::{ChangeDecoder, Decoded};
@@ -263,13 +264,6 @@ impl Clock {
     }
 }
 
-/// User and system time of this process, from `/proc/self/stat` (hundredths of a second).
-fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
-    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
 /// A running service.
 struct Capture {
     task: JoinHandle<Result<(), affluent_stream::cdc::CdcError>>,
@@ -351,14 +345,4 @@ async fn read_latencies(
         }
     }
     Ok(latencies)
-}
-
-async fn watch_memory(greatest: Arc<AtomicU64>, shutdown: CancellationToken) {
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
-    while !shutdown.is_cancelled() {
-        tick.tick().await;
-        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let pages: u64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
-        greatest.fetch_max(pages * 4096, Ordering::Relaxed);
-    }
 }

@@ -6,7 +6,9 @@
 
 mod broker;
 mod cdc;
+mod events;
 mod machine;
+mod process;
 
 use crate::cli::Format;
 use crate::output;
@@ -26,6 +28,16 @@ pub(crate) const BENCHES: &[Bench] = &[
         about: "change capture: 60,000 changes/s and 200,000 rows/s, p99 under 250 ms, memory under 300 MB",
         run: |context| Box::pin(cdc::run(context)),
     },
+    Bench {
+        name: "clickstream",
+        about: "clicks from HTTP into both stores: 100,000 events/s, none lost or doubled, memory under 600 MB",
+        run: |context| Box::pin(events::clickstream(context)),
+    },
+    Bench {
+        name: "logs",
+        about: "log lines from HTTP into both stores: 20,000 lines/s, p99 in the document store under 0.5 s",
+        run: |context| Box::pin(events::logs(context)),
+    },
 ];
 
 /// A benchmark that can be asked for by name.
@@ -41,6 +53,9 @@ pub(crate) struct Bench {
 pub(crate) struct Context {
     /// Multiplies the amount of work; the goals hold at 1.0.
     pub(crate) scale: f64,
+    /// Events a second and seconds, where a benchmark has a rate and the user wants another.
+    pub(crate) rate: Option<u64>,
+    pub(crate) seconds: Option<u64>,
     /// Progress may be drawn on standard error.
     pub(crate) progress: bool,
 }
@@ -137,6 +152,7 @@ Examples:
   affluent bench broker
   affluent bench cdc --json > cdc.json
   affluent bench broker --scale 0.1     a quick look; the goals are meant for 1
+  affluent bench clickstream --rate 50000 --seconds 20
 
 Exit code 1: a goal was missed.";
 
@@ -152,6 +168,12 @@ pub(crate) struct Args {
     /// Multiplies the amount of work. The goals are meant for 1.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     scale: f64,
+    /// Events a second, of `clickstream` and `logs`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// Length of the load, of `clickstream` and `logs`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
 }
 
 /// Runs one benchmark and prints its report; a goal that is missed is exit code 1.
@@ -169,7 +191,12 @@ pub(crate) async fn run(args: Args, format: Format) -> anyhow::Result<output::Ex
         return Err(output::usage(format!("there is no benchmark {name:?}; there are: {}", known())));
     };
     let json = args.json || format == Format::Json;
-    let context = Context { scale: args.scale, progress: !json && output::is_terminal() };
+    let context = Context {
+        scale: args.scale,
+        rate: args.rate,
+        seconds: args.seconds,
+        progress: !json && output::is_terminal(),
+    };
     let report = (bench.run)(context).await.with_context(|| format!("bench {name}"))?;
     if json {
         output::print_json(&report)?;

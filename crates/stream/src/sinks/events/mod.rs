@@ -11,7 +11,7 @@ pub use options::{EventKind, EventOptions};
 
 use super::{Rejected, Sink, SinkError};
 use affluent_bus::codec::CodecError;
-use affluent_bus::codec::events::EventDecoder;
+use affluent_bus::codec::EventDecoder;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
 use affluent_documents::{Document, DocumentError, DocumentStore};

@@ -16,8 +16,7 @@ pub use store::table_of;
 
 use super::events::{EventKind, EventOptions, refused};
 use super::{Rejected, Sink, SinkError};
-use affluent_bus::codec::events::EventDecoder;
-use affluent_bus::codec::{ChangeDecoder, Decoded};
+use affluent_bus::codec::{ChangeDecoder, Decoded, EventDecoder};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
 use affluent_lake::{Advance, Lake, LakeError, RowBatch};
