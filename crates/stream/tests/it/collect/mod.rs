@@ -11,7 +11,6 @@ use affluent_bus::{Bus, TopicPartition};
 use affluent_stream::collect::{CollectOptions, Collector};
 use affluent_telemetry::health::{Health, State};
 use affluent_testkit::unique;
-use axum::Router;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -48,16 +47,21 @@ impl Answered {
 
 impl Rig {
     pub(crate) async fn new(change: impl FnOnce(&mut CollectOptions)) -> Self {
-        let rig = Rig::start(bus(), change, |router| router).await;
+        let rig = Rig::start(bus(), change).await;
         rig.is_ready().await;
         rig
     }
 
-    /// At this bus, with routes beside the collector's. Does not wait until it is ready.
-    pub(crate) async fn start(
+    /// At this bus. Does not wait until it is ready.
+    pub(crate) async fn start(bus: Bus, change: impl FnOnce(&mut CollectOptions)) -> Self {
+        Rig::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), bus, change).await
+    }
+
+    /// As [`Rig::start`], listening there.
+    pub(crate) async fn start_at(
+        listen: SocketAddr,
         bus: Bus,
         change: impl FnOnce(&mut CollectOptions),
-        routes: impl FnOnce(Router) -> Router,
     ) -> Self {
         affluent_telemetry::logs::init("off", affluent_telemetry::logs::LogFormat::Text);
         let mut options = CollectOptions {
@@ -71,13 +75,13 @@ impl Rig {
         let (events_topic, logs_topic) = (options.events_topic.clone(), options.logs_topic.clone());
         let health = Health::default();
         let collector = Collector::new(options, bus.clone(), None, health.clone()).unwrap();
-        let router = routes(collector.router());
+        let router = collector.router();
         let shutdown = CancellationToken::new();
         let role = tokio::spawn({
             let shutdown = shutdown.clone();
             async move { collector.run(shutdown).await.unwrap() }
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move {
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -116,9 +120,9 @@ impl Rig {
         read_topic(&self.bus, &self.logs_topic).await.into_iter().map(|(_, value)| value).collect()
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        self.role.await.unwrap();
+        (&mut self.role).await.unwrap();
         assert_eq!(self.health.snapshot().get("collect"), Some(&State::Stopped));
         let after = self.post("/collect/events", &[], r#"{"event_type":"x"}"#).await;
         assert_eq!((after.status, after.retry_after.as_deref()), (503, Some("1")));
