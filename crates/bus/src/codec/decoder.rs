@@ -2,7 +2,7 @@
 
 use super::avro::{self, binary::Take, plan::EnvelopePlan};
 use super::envelope::{Envelope, Names};
-use super::{CodecError, Decoded, json};
+use super::{CodecError, Decoded, json, undecodable};
 use crate::Incoming;
 use crate::registry::{RegistryClient, RegistryError};
 use affluent_model::{Column, TableId, TableSchema};
@@ -175,8 +175,4 @@ fn make_room<K, V>(cache: &mut HashMap<K, V>) {
     if cache.len() >= CACHE_ENTRIES {
         cache.clear();
     }
-}
-
-fn undecodable(problem: &str) -> CodecError {
-    CodecError::Undecodable(problem.to_owned())
 }

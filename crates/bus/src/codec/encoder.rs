@@ -2,20 +2,18 @@
 
 use super::avro::{self, binary::Put as _};
 use super::json::write::Template;
-use super::{CodecError, EncodedRecord, Format};
+use super::{CodecError, EncodedRecord, Format, REFUSAL_KEPT};
 use crate::registry::{RegistryClient, RegistryError};
 use affluent_model::{ChangeEvent, TableSchema};
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Prepared tables; more than this means that schemas are not shared, and the cache starts anew.
 const CACHE_ENTRIES: usize = 4_096;
 /// Records share allocations of this size.
 const BUFFER_BYTES: usize = 64 << 10;
-/// How long a refused schema is not asked for again, so that a table in quarantine stays cheap.
-const REFUSAL_KEPT: Duration = Duration::from_secs(5);
 
 /// Encodes changes in one format. Not shared: each task has its own.
 #[derive(Debug)]

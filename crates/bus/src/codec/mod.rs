@@ -1,4 +1,4 @@
-//! From changes to records and back, in Debezium's envelope.
+//! From changes to records and back, in Debezium's envelope. Clicks and log lines: `events`.
 //!
 //! A consumer written for Debezium reads what is written here: its record names, fields and
 //! semantic types (`connect.name`). Two formats:
@@ -21,6 +21,7 @@ mod avro;
 mod decoder;
 mod encoder;
 mod envelope;
+mod events;
 mod json;
 mod numbers;
 mod source_facts;
@@ -30,11 +31,16 @@ mod text;
 
 pub use decoder::{ChangeDecoder, decode_with_schema};
 pub use encoder::ChangeEncoder;
+pub use events::{EventDecoder, EventEncoder, EventFormat, decode_event_with_schema};
 
 use crate::registry::RegistryError;
 use affluent_model::{ChangeEvent, Reason};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a refused schema is not asked for again, so that what is in quarantine stays cheap.
+const REFUSAL_KEPT: Duration = Duration::from_secs(5);
 
 /// How changes are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,4 +100,8 @@ impl CodecError {
             CodecError::Value { .. } | CodecError::Row { .. } => Some(Reason::ValueOutOfRange),
         }
     }
+}
+
+fn undecodable(problem: &str) -> CodecError {
+    CodecError::Undecodable(problem.to_owned())
 }

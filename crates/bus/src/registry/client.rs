@@ -2,11 +2,13 @@
 //!
 //! Ids and schemas never change once given, so both are cached for good, up to a bound.
 
+use super::schema::{Named, Schema, SchemaReference, SchemaType};
 use affluent_model::Reason;
 use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ const TRIES: u32 = 3;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Cached ids and schemas; a platform has one a table and version.
 const CACHE_ENTRIES: usize = 10_000;
+/// Schemas that one schema needs, all together.
+const MAX_REFERENCES: usize = 256;
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// Where the schema registry is.
@@ -26,6 +30,8 @@ pub struct RegistryOptions {
     pub url: Option<String>,
     pub user: Option<String>,
     pub password: Option<String>,
+    /// PEM file of certificates that are trusted beside the system's, for `https` URLs.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Why the registry did not give what was asked for.
@@ -70,8 +76,8 @@ struct Inner {
     http: reqwest::Client,
     url: String,
     options: RegistryOptions,
-    ids: Mutex<HashMap<(String, String), u32>>,
-    schemas: Mutex<HashMap<u32, Arc<str>>>,
+    ids: Mutex<HashMap<(String, Schema), u32>>,
+    schemas: Mutex<HashMap<u32, Arc<Schema>>>,
 }
 
 impl std::fmt::Debug for RegistryClient {
@@ -93,13 +99,6 @@ struct SchemaId {
     id: u32,
 }
 
-#[derive(Deserialize)]
-struct SchemaText {
-    schema: String,
-    #[serde(rename = "schemaType", default)]
-    schema_type: Option<String>,
-}
-
 impl RegistryClient {
     /// A client of the registry at `options.url`.
     ///
@@ -110,28 +109,44 @@ impl RegistryClient {
         if reqwest::Url::parse(&url).is_err() {
             return Err(RegistryError::Options(format!("registry.url {url:?} is not a URL")));
         }
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .build()
-            .map_err(|error| RegistryError::Options(error.to_string()))?;
+        let mut http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        if let Some(file) = &options.ca_file {
+            let invalid = |error: String| {
+                RegistryError::Options(format!("registry.ca_file {}: {error}", file.display()))
+            };
+            let pem = std::fs::read(file).map_err(|error| invalid(error.to_string()))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.to_string()))?;
+            if certificates.is_empty() {
+                return Err(invalid("holds no certificate".to_owned()));
+            }
+            http = certificates.into_iter().fold(http, reqwest::ClientBuilder::add_root_certificate);
+        }
+        let http = http.build().map_err(|error| RegistryError::Options(error.to_string()))?;
         Ok(RegistryClient {
             inner: Arc::new(Inner { http, url, options, ids: Mutex::default(), schemas: Mutex::default() }),
         })
     }
 
-    /// Registers an Avro schema under a subject (again, where it is registered already) and returns
-    /// its id.
+    /// Registers an Avro schema that refers to no other; as [`RegistryClient::register_schema`].
     ///
     /// # Errors
     /// [`RegistryError::Incompatible`] where the subject's compatibility level forbids it.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
-        let key = (subject.to_owned(), schema.to_owned());
+        self.register_schema(subject, &Schema::new(SchemaType::Avro, schema)).await
+    }
+
+    /// Registers a schema under a subject (again, where it is registered already) and returns its id.
+    ///
+    /// # Errors
+    /// [`RegistryError::Incompatible`] where the subject's compatibility level forbids it.
+    pub async fn register_schema(&self, subject: &str, schema: &Schema) -> Result<u32, RegistryError> {
+        let key = (subject.to_owned(), schema.clone());
         if let Some(&id) = self.inner.ids.lock().get(&key) {
             return Ok(id);
         }
         let path = format!("/subjects/{}/versions", encode_path(subject));
-        let body = serde_json::json!({ "schema": schema });
-        let SchemaId { id } = self.call(Method::POST, &path, Some(body), subject).await?;
+        let SchemaId { id } = self.call(Method::POST, &path, Some(body(schema)), subject).await?;
         remember(&mut self.inner.ids.lock(), key, id);
         Ok(id)
     }
@@ -139,20 +154,58 @@ impl RegistryClient {
     /// The Avro schema with this id, as text.
     ///
     /// # Errors
-    /// [`RegistryError::NotFound`] for an id that the registry never gave.
+    /// [`RegistryError::NotFound`] for an id that the registry never gave, or gave to another type.
     pub async fn schema(&self, id: u32) -> Result<Arc<str>, RegistryError> {
+        let schema = self.schema_by_id(id).await?;
+        match schema.schema_type {
+            SchemaType::Avro => Ok(Arc::clone(&schema.text)),
+            SchemaType::Protobuf | SchemaType::Json => {
+                Err(RegistryError::NotFound(format!("Avro schema with id {id}")))
+            }
+        }
+    }
+
+    /// The schema with this id, of any type.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`] for an id that the registry never gave.
+    pub async fn schema_by_id(&self, id: u32) -> Result<Arc<Schema>, RegistryError> {
         if let Some(schema) = self.inner.schemas.lock().get(&id) {
             return Ok(Arc::clone(schema));
         }
         let path = format!("/schemas/ids/{id}");
-        let SchemaText { schema, schema_type } =
-            self.call(Method::GET, &path, None, &format!("schema id {id}")).await?;
-        if schema_type.is_some_and(|t| t != "AVRO") {
-            return Err(RegistryError::NotFound(format!("Avro schema with id {id}")));
-        }
-        let schema: Arc<str> = schema.into();
+        let schema: Schema = self.call(Method::GET, &path, None, &format!("schema id {id}")).await?;
+        let schema = Arc::new(schema);
         remember(&mut self.inner.schemas.lock(), id, Arc::clone(&schema));
         Ok(schema)
+    }
+
+    /// The schemas that `schema` refers to, each after those that it needs itself.
+    pub(crate) async fn references(&self, schema: &Schema) -> Result<Vec<Named>, RegistryError> {
+        let mut found: Vec<Named> = Vec::new();
+        // What is still to be fetched, the next one last; a fetched one waits for its own references.
+        let mut waiting: Vec<Step> = schema.references.iter().rev().cloned().map(Step::Fetch).collect();
+        let mut fetched = 0;
+        while let Some(step) = waiting.pop() {
+            match step {
+                Step::Fetch(reference) if found.iter().any(|named| named.name == reference.name) => {}
+                Step::Fetch(SchemaReference { name, subject, version }) => {
+                    fetched += 1;
+                    if fetched > MAX_REFERENCES {
+                        return Err(RegistryError::NotFound(format!(
+                            "reference {name}: more than {MAX_REFERENCES}, or in a circle"
+                        )));
+                    }
+                    let path = format!("/subjects/{}/versions/{version}?deleted=true", encode_path(&subject));
+                    let what = format!("version {version} of subject {subject}");
+                    let schema: Schema = self.call(Method::GET, &path, None, &what).await?;
+                    waiting.push(Step::Take(Named { name, text: schema.text }));
+                    waiting.extend(schema.references.into_iter().rev().map(Step::Fetch));
+                }
+                Step::Take(named) => found.push(named),
+            }
+        }
+        Ok(found)
     }
 
     /// The subjects that the registry knows.
@@ -235,6 +288,22 @@ impl RegistryClient {
     }
 }
 
+enum Step {
+    Fetch(SchemaReference),
+    Take(Named),
+}
+
+fn body(schema: &Schema) -> serde_json::Value {
+    let mut body = serde_json::json!({ "schema": schema.text });
+    if !schema.schema_type.is_avro() {
+        body["schemaType"] = serde_json::json!(schema.schema_type);
+    }
+    if !schema.references.is_empty() {
+        body["references"] = serde_json::json!(schema.references);
+    }
+    body
+}
+
 fn remember<K: std::hash::Hash + Eq, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
     if cache.len() >= CACHE_ENTRIES {
         cache.clear();
@@ -262,6 +331,14 @@ mod tests {
     #[test]
     fn subjects_are_one_segment() {
         assert_eq!(encode_path("oltp.public.a/b ü-value"), "oltp.public.a%2Fb%20%C3%BC-value");
+    }
+
+    #[test]
+    fn a_certificate_file_is_read() {
+        let file = Some(PathBuf::from("/nonexistent.pem"));
+        let url = Some("https://localhost".to_owned());
+        let error = RegistryClient::new(RegistryOptions { url, ca_file: file, ..RegistryOptions::default() });
+        assert!(error.unwrap_err().to_string().contains("registry.ca_file /nonexistent.pem"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! writer; after a failed write nobody knows whether the record arrived, so the next write reads
 //! the topic again first.
 
-use super::state::{Record, State};
+use super::state::{Record, Show, State};
 use crate::{Admin, Bus, BusError, Outgoing, Producer, ProducerOptions, TopicPartition, TopicSpec};
 use affluent_model::names::TOPIC_SCHEMAS;
 use bytes::Bytes;
@@ -57,7 +57,11 @@ impl SchemaLog {
             }
         }
         self.producer = Some(producer);
-        tracing::info!(subjects = state.subjects().len(), records_to = high, "schema registry read");
+        tracing::info!(
+            subjects = state.subjects(Show::Live).len(),
+            records_to = high,
+            "schema registry read"
+        );
         Ok(state)
     }
 
@@ -68,7 +72,7 @@ impl SchemaLog {
             topic: Arc::from(TOPIC_SCHEMAS),
             partition: Some(0),
             key: Some(Bytes::copy_from_slice(record.key.as_bytes())),
-            value: Some(Bytes::copy_from_slice(record.value.as_bytes())),
+            value: record.value.as_ref().map(|value| Bytes::copy_from_slice(value.as_bytes())),
             headers: Vec::new(),
             timestamp_ms: None,
         };

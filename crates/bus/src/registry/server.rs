@@ -1,12 +1,12 @@
-//! The built-in schema registry: what change data capture needs of Confluent's REST API.
+//! The built-in schema registry: Confluent's REST API over one compacted topic.
 //!
 //! One writer: one process runs this role. Registrations are taken one after the other, so two
 //! concurrent ones of the same schema get the same id.
 
 use super::api;
-use super::compatibility::ParsedSchema;
 use super::log::SchemaLog;
-use super::state::{Record, Registration, State};
+use super::schema::Candidate;
+use super::state::{Record, Registration, Show, State};
 use crate::{Bus, BusError};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -141,20 +141,19 @@ impl Registry {
         look(&self.state.read())
     }
 
-    /// Registers a canonical schema; the inner error says what is incompatible.
+    /// Registers a schema; the inner error says what is incompatible.
     pub(super) async fn register(
         &self,
         subject: &str,
-        schema: &str,
-        parsed: &ParsedSchema,
+        candidate: &Candidate,
     ) -> Result<Result<u32, Vec<String>>, BusError> {
         // Nearly all registrations are of known schemas and need not queue.
-        if let Some(known) = self.read(|state| state.lookup(subject, schema)) {
+        if let Some(known) = self.read(|state| state.lookup(subject, &candidate.identity, Show::Live)) {
             return Ok(Ok(known.id));
         }
         let mut log = self.log.lock().await;
         self.refresh(&mut log).await?;
-        let decision = self.read(|state| state.register(subject, schema, parsed));
+        let decision = self.read(|state| state.register(subject, candidate));
         match decision {
             Registration::Known(id) => Ok(Ok(id)),
             Registration::Incompatible(violations) => Ok(Err(violations)),
@@ -166,11 +165,21 @@ impl Registry {
         }
     }
 
-    /// Writes a record that needs no decision.
-    pub(super) async fn record(&self, record: &Record) -> Result<(), BusError> {
+    /// Writes the records that `decide` wants written, and returns what it says; nothing changes in between.
+    pub(super) async fn change<T, E>(
+        &self,
+        decide: impl FnOnce(&State) -> Result<(T, Vec<Record>), E>,
+    ) -> Result<Result<T, E>, BusError> {
         let mut log = self.log.lock().await;
         self.refresh(&mut log).await?;
-        self.write(&mut log, record).await
+        let (answer, records) = match self.read(decide) {
+            Ok(decision) => decision,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        for record in &records {
+            self.write(&mut log, record).await?;
+        }
+        Ok(Ok(answer))
     }
 
     async fn refresh(&self, log: &mut SchemaLog) -> Result<(), BusError> {
@@ -183,7 +192,8 @@ impl Registry {
 
     async fn write(&self, log: &mut SchemaLog, record: &Record) -> Result<(), BusError> {
         log.append(record).await?;
-        let applied = self.state.write().apply(record.key.as_bytes(), Some(record.value.as_bytes()));
+        let applied =
+            self.state.write().apply(record.key.as_bytes(), record.value.as_ref().map(String::as_bytes));
         debug_assert!(applied.is_ok(), "own record");
         Ok(())
     }

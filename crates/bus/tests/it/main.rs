@@ -5,6 +5,7 @@
 
 mod codec;
 mod consumer;
+mod events;
 mod interop;
 mod producer;
 mod registry;

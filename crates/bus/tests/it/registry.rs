@@ -105,13 +105,21 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
         (Method::GET, "/config/s", None, 404, 40408),
         (Method::POST, "/subjects/s", body.clone(), 404, 40403),
         (Method::POST, "/subjects/s/versions", Some(json!({"schema": "{"})), 422, 42201),
+        (Method::POST, "/subjects/s/versions", Some(json!({"schema": "{}", "schemaType": "JSON"})), 409, 409),
         (
             Method::POST,
             "/subjects/s/versions",
-            Some(json!({"schema": "{}", "schemaType": "JSON"})),
+            Some(json!({"schema": "message", "schemaType": "PROTOBUF"})),
             422,
             42201,
         ),
+        (Method::POST, "/subjects/s/versions", Some(json!({"schema": "x", "schemaType": "XML"})), 422, 42201),
+        (Method::DELETE, "/subjects/none", None, 404, 40401),
+        (Method::DELETE, "/subjects/s?permanent=true", None, 404, 40405),
+        (Method::DELETE, "/subjects/s/versions/9", None, 404, 40402),
+        (Method::DELETE, "/subjects/s/versions/1?permanent=true", None, 404, 40407),
+        (Method::DELETE, "/config/s", None, 404, 40401),
+        (Method::POST, "/compatibility/subjects/s/versions/9", body.clone(), 404, 40402),
         (Method::POST, "/subjects/s/versions", body.clone(), 409, 409),
         (Method::PUT, "/config/s", Some(json!({"compatibility": "SIDEWARD"})), 422, 42203),
         (Method::GET, "/nowhere", None, 404, 404),
@@ -132,6 +140,104 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
         json!({"compatibilityLevel": "BACKWARD"})
     );
     assert_eq!(call(&registry, Method::GET, "/mode", None).await.1, json!({"mode": "READWRITE"}));
+    registry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_is_confluents_and_survives_a_restart() {
+    let broker = Broker::start().unwrap();
+    let bus = bus_at(broker.bootstrap_servers());
+    let mut registry = Registry::start(&bus).await;
+    let (one, two) = (record(&json!([])), record(&json!([{"name": "a", "type": "int", "default": 1}])));
+    for (subject, schema) in [("s", &one), ("s", &two), ("t", &one)] {
+        registry.client().register(subject, schema).await.unwrap();
+    }
+    let level = Some(json!({"compatibility": "NONE"}));
+    call(&registry, Method::PUT, "/config/s", level).await;
+    // Each answer is the same again after a restart.
+    for (method, path, status, expected) in [
+        (Method::DELETE, "/subjects/s/versions/1", 200, json!(1)),
+        (Method::GET, "/subjects/s/versions", 200, json!([2])),
+        (Method::GET, "/subjects/s/versions?deleted=true", 200, json!([1, 2])),
+        (Method::GET, "/schemas/ids/1", 200, json!({"schema": one})),
+        (Method::GET, "/schemas/ids/1/versions", 200, json!([{"subject": "t", "version": 1}])),
+        (Method::GET, "/schemas/ids/1/subjects?deleted=true", 200, json!(["s", "t"])),
+        (Method::DELETE, "/subjects/s", 200, json!([2])),
+        (Method::GET, "/subjects", 200, json!(["t"])),
+        (Method::GET, "/subjects?deleted=true", 200, json!(["s", "t"])),
+        (Method::GET, "/subjects?deletedOnly=true", 200, json!(["s"])),
+        (Method::GET, "/config/s?defaultToGlobal=true", 200, json!({"compatibilityLevel": "BACKWARD"})),
+        (Method::DELETE, "/subjects/s/versions/1?permanent=true", 200, json!(1)),
+        (Method::DELETE, "/subjects/s?permanent=true", 200, json!([2])),
+        (Method::GET, "/subjects?deleted=true", 200, json!(["t"])),
+    ] {
+        let (found, answer) = call(&registry, method.clone(), path, None).await;
+        assert_eq!((found, &answer), (status, &expected), "{method} {path}");
+        if method == Method::DELETE {
+            registry.stop().await;
+            registry = Registry::start(&bus).await;
+        }
+    }
+    assert_eq!(call(&registry, Method::GET, "/schemas/ids/2", None).await.1["error_code"], json!(40403));
+    // An id is never given twice, also after its schema was deleted for good.
+    let other = record(&json!([{"name": "b", "type": "string"}]));
+    assert_eq!(registry.client().register("s", &other).await.unwrap(), 3);
+    assert_eq!(call(&registry, Method::GET, "/subjects/s/versions", None).await.1, json!([1]));
+    registry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_types_are_served_with_references() {
+    let broker = Broker::start().unwrap();
+    let bus = bus_at(broker.bootstrap_servers());
+    let registry = Registry::start(&bus).await;
+    let money = "syntax = \"proto3\"; package shop; message Money { int64 minor = 1; }";
+    let order =
+        "syntax = \"proto3\"; package shop; import \"money.proto\"; message Order { Money total = 1; }";
+    let register = async |subject: &str, body: Json| {
+        call(&registry, Method::POST, &format!("/subjects/{subject}/versions"), Some(body)).await
+    };
+    let body = json!({"schema": money, "schemaType": "PROTOBUF"});
+    assert_eq!(register("money", body).await, (200, json!({"id": 1})));
+    let reference = json!([{"name": "money.proto", "subject": "money", "version": 1}]);
+    let body = json!({"schema": order, "schemaType": "PROTOBUF", "references": reference});
+    assert_eq!(register("order", body.clone()).await, (200, json!({"id": 2})));
+    let (status, found) = call(&registry, Method::POST, "/subjects/order", Some(body)).await;
+    assert_eq!((status, &found["version"], &found["references"]), (200, &json!(1), &reference));
+    assert_eq!(
+        call(&registry, Method::GET, "/subjects/money/versions/1/referencedby", None).await,
+        (200, json!([2]))
+    );
+    let (status, refused) = call(&registry, Method::DELETE, "/subjects/money", None).await;
+    assert_eq!((status, &refused["error_code"]), (422, &json!(42206)));
+    let (_, compiled) = call(&registry, Method::GET, "/schemas/ids/2?format=serialized", None).await;
+    let again = json!({"schema": compiled["schema"], "schemaType": "PROTOBUF", "references": reference});
+    assert_eq!(register("order", again).await, (200, json!({"id": 2})), "compiled it is the same schema");
+    let missing = json!([{"name": "money.proto", "subject": "nothing", "version": 1}]);
+    let body = json!({"schema": order, "schemaType": "PROTOBUF", "references": missing});
+    assert_eq!(register("order", body).await.1["error_code"], json!(42201));
+
+    let address = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+    let body = json!({"schema": address.to_string(), "schemaType": "JSON"});
+    assert_eq!(register("address", body).await, (200, json!({"id": 3})));
+    let person = json!({"type": "object", "properties": {"home": {"$ref": "address.json"}}}).to_string();
+    let reference = json!([{"name": "address.json", "subject": "address", "version": 1}]);
+    let body = json!({"schema": person, "schemaType": "JSON", "references": reference});
+    assert_eq!(register("person", body.clone()).await, (200, json!({"id": 4})));
+    let (one, other) = (r#"{"type":"object","title":"t"}"#, r#"{"title":"t","type":"object"}"#);
+    for (schema, normalize, id) in [(one, true, 5), (other, true, 5), (one, false, 6), (other, false, 5)] {
+        let body = json!({"schema": schema, "schemaType": "JSON"});
+        let path = format!("normal/versions?normalize={normalize}");
+        let (_, answer) = call(&registry, Method::POST, &format!("/subjects/{path}"), Some(body)).await;
+        assert_eq!(answer, json!({"id": id}), "{schema} {normalize}");
+    }
+    let (_, types) = call(&registry, Method::GET, "/schemas/types", None).await;
+    assert_eq!(types, json!(["JSON", "PROTOBUF", "AVRO"]));
+    registry.stop().await;
+    // All of it is read again, references included.
+    let registry = Registry::start(&bus).await;
+    let (_, answer) = call(&registry, Method::POST, "/subjects/person/versions", Some(body)).await;
+    assert_eq!(answer, json!({"id": 4}));
     registry.stop().await;
 }
 

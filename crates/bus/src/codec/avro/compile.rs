@@ -37,24 +37,24 @@ pub(crate) fn key_columns(schema: &str) -> Outcome<Option<Vec<String>>> {
     Ok(Some(row.columns.into_iter().map(|c| c.name).collect()))
 }
 
-fn parse(schema: &str) -> Outcome<Json> {
+pub(in crate::codec) fn parse(schema: &str) -> Outcome<Json> {
     serde_json::from_str(schema).map_err(|error| format!("schema is not JSON: {error}"))
 }
 
 /// A schema with the namespace that its names are in.
 #[derive(Clone)]
-struct Node<'a> {
-    json: &'a Json,
-    namespace: String,
+pub(in crate::codec) struct Node<'a> {
+    pub(in crate::codec) json: &'a Json,
+    pub(in crate::codec) namespace: String,
 }
 
-struct Compiler<'a> {
+pub(in crate::codec) struct Compiler<'a> {
     named: HashMap<String, Node<'a>>,
     nodes: usize,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(json: &'a Json) -> Outcome<Self> {
+    pub(in crate::codec) fn new(json: &'a Json) -> Outcome<Self> {
         let mut compiler = Compiler { named: HashMap::new(), nodes: 0 };
         compiler.collect(&Node { json, namespace: String::new() }, 0)?;
         Ok(compiler)
@@ -90,7 +90,7 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn count(&mut self, depth: usize) -> Outcome<()> {
+    pub(in crate::codec) fn count(&mut self, depth: usize) -> Outcome<()> {
         self.nodes += 1;
         if depth > MAX_DEPTH || self.nodes > MAX_NODES {
             return Err("schema is too deep or too large".to_owned());
@@ -99,7 +99,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Follows names and `{"type": {…}}` wrappings to the definition.
-    fn resolve(&mut self, node: &Node<'a>, depth: usize) -> Outcome<Node<'a>> {
+    pub(in crate::codec) fn resolve(&mut self, node: &Node<'a>, depth: usize) -> Outcome<Node<'a>> {
         self.count(depth)?;
         match node.json {
             Json::String(name) if !is_primitive(name) => {
@@ -141,7 +141,7 @@ impl<'a> Compiler<'a> {
         Ok((null, self.resolve(&branch(other), depth + 1)?))
     }
 
-    fn fields(&self, record: &Node<'a>) -> Outcome<Vec<(&'a str, &'a Json, Node<'a>)>> {
+    pub(in crate::codec) fn fields(&self, record: &Node<'a>) -> Outcome<Vec<(&'a str, &'a Json, Node<'a>)>> {
         let fields = record.json.get("fields").and_then(Json::as_array).ok_or("record without fields")?;
         fields
             .iter()
@@ -363,7 +363,7 @@ fn transaction_field(name: &str) -> TransactionField {
 }
 
 /// The Avro type of a resolved schema.
-fn kind<'a>(node: &Node<'a>) -> &'a str {
+pub(in crate::codec) fn kind<'a>(node: &Node<'a>) -> &'a str {
     match node.json {
         Json::String(name) => name,
         Json::Object(object) => object.get("type").and_then(Json::as_str).unwrap_or_default(),
@@ -404,12 +404,12 @@ fn is_variable_scale(node: &Node<'_>) -> bool {
         && node.json["fields"].as_array().is_some_and(|fields| fields.len() == 2)
 }
 
-fn fixed_size(node: &Node<'_>) -> Outcome<usize> {
+pub(in crate::codec) fn fixed_size(node: &Node<'_>) -> Outcome<usize> {
     let size = node.json.get("size").and_then(Json::as_u64).and_then(|size| usize::try_from(size).ok());
     size.filter(|&size| size > 0).ok_or_else(|| "fixed without a size".to_owned())
 }
 
-fn symbols(node: &Node<'_>) -> Outcome<Vec<String>> {
+pub(in crate::codec) fn symbols(node: &Node<'_>) -> Outcome<Vec<String>> {
     let symbols = node.json.get("symbols").and_then(Json::as_array).ok_or("enum without symbols")?;
     Ok(symbols.iter().filter_map(|s| s.as_str().map(ToOwned::to_owned)).collect())
 }

@@ -34,12 +34,10 @@ async fn opentelemetrys_python_sdk_exports_its_logs() {
     let logs = rig.logs().await;
     assert_eq!(logs.len(), 2 * 602);
     assert!(logs.iter().all(|log| log["service"] == "payments"));
-    let attributes =
-        |log: &Value| -> Value { serde_json::from_str(log["attributes"].as_str().unwrap()).unwrap() };
     let of = |message: &str| logs.iter().find(|log| log["message"] == message).unwrap();
     let paid = of("paid 599");
     assert_eq!((&paid["severity"], &paid["kind"]), (&json!(9), &json!("app")));
-    let kept = attributes(paid);
+    let kept = &paid["attributes"];
     assert_eq!((&kept["order"], &kept["amount"]), (&json!("o-599"), &json!(599)));
     assert_eq!(
         (&kept["service.version"], &kept["otel.scope.name"]),
@@ -49,10 +47,10 @@ async fn opentelemetrys_python_sdk_exports_its_logs() {
     assert_eq!((&refused["severity"], &refused["kind"]), (&json!(17), &json!("security")));
     let audit = of(r#"{"who":"admin","did":["login",2]}"#);
     assert_eq!((&audit["severity"], &audit["kind"]), (&json!(13), &json!("audit")));
-    assert_eq!(audit["occurred_at"], json!(1_763_800_000_123_456_i64));
+    assert_eq!(audit["occurred_at"], json!("2025-11-22T08:26:40.123456Z"));
     assert_eq!(audit["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(audit["span_id"], "b7ad6b7169203331");
-    let kept = attributes(audit);
+    let kept = &audit["attributes"];
     assert_eq!((&kept["ratio"], &kept["flags"]), (&json!(0.5), &json!([true, false])));
     rig.stop().await;
 }
@@ -231,10 +229,8 @@ async fn the_tracker_in_a_browser_loses_nothing() {
         ]
     );
     let of = |name: &str| *events.iter().find(|event| event["event_type"] == name).unwrap();
-    let properties =
-        |event: &Value| -> Value { serde_json::from_str(event["properties"].as_str().unwrap()).unwrap() };
-    assert_eq!(properties(of("cart_abandoned")), json!({"items": 2, "value": "30.00"}));
-    assert_eq!(properties(of("conversion")), json!({"order": "o-1", "value": "30.00"}));
+    assert_eq!(of("cart_abandoned")["properties"], json!({"items": 2, "value": "30.00"}));
+    assert_eq!(of("conversion")["properties"], json!({"order": "o-1", "value": "30.00"}));
     // One visitor, one session, signed in after the first page view; a headless browser is a bot.
     for name in ["anonymous_id", "session_id", "user_agent", "device"] {
         assert!(

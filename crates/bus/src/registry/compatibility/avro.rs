@@ -1,4 +1,4 @@
-//! Whether a new schema may follow the earlier ones of its subject.
+//! Whether data written with one Avro schema can be read with another.
 //!
 //! The rules are those of the Avro specification, "Schema Resolution", on the types as they are
 //! written, with one addition: a logical type is read only as itself (or as its plain physical
@@ -9,68 +9,33 @@
 //! `apache-avro` parses the schemas; its own compatibility checker is not used, because it refuses
 //! every schema with a decimal and every second use of a named type (0.21, `schema_compatibility.rs`).
 
+use crate::registry::schema::Named;
 use apache_avro::Schema;
 use apache_avro::schema::{EnumSchema, Name, RecordField};
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-
-/// Confluent's levels. `Backward`: the new schema reads what the last one wrote. `Forward`: the
-/// last one reads what the new one writes. `Full`: both. Transitive: all earlier ones, not the last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum CompatibilityLevel {
-    None,
-    #[default]
-    Backward,
-    BackwardTransitive,
-    Forward,
-    ForwardTransitive,
-    Full,
-    FullTransitive,
-}
-
-impl CompatibilityLevel {
-    /// Checks `new` against the `earlier` versions, oldest first; returns what does not fit, in
-    /// words, one a version and direction.
-    pub(super) fn violations(self, new: &ParsedSchema, earlier: &[(i32, ParsedSchema)]) -> Vec<String> {
-        use CompatibilityLevel as Level;
-        let (backward, forward, transitive) = match self {
-            Level::None => return Vec::new(),
-            Level::Backward => (true, false, false),
-            Level::BackwardTransitive => (true, false, true),
-            Level::Forward => (false, true, false),
-            Level::ForwardTransitive => (false, true, true),
-            Level::Full => (true, true, false),
-            Level::FullTransitive => (true, true, true),
-        };
-        let skipped = if transitive { 0 } else { earlier.len().saturating_sub(1) };
-        let mut violations = Vec::new();
-        for (version, old) in &earlier[skipped..] {
-            if backward && let Err(problem) = can_read(old, new) {
-                violations.push(format!("the new schema cannot read data of version {version}: {problem}"));
-            }
-            if forward && let Err(problem) = can_read(new, old) {
-                violations.push(format!("version {version} cannot read data of the new schema: {problem}"));
-            }
-        }
-        violations
-    }
-}
 
 /// A schema with its named types at hand.
 #[derive(Debug, Clone)]
-pub(super) struct ParsedSchema {
+pub(in crate::registry) struct AvroSchema {
     root: Schema,
     named: HashMap<Name, Schema>,
 }
 
-impl ParsedSchema {
-    /// Parses an Avro schema; says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let root = Schema::parse_str(text).map_err(|error| error.to_string())?;
+impl AvroSchema {
+    /// Parses an Avro schema that uses the named types of `references`; says what is wrong with it.
+    pub(in crate::registry) fn parse_with(text: &str, references: &[Named]) -> Result<Self, String> {
         let mut named = HashMap::new();
+        let root = if references.is_empty() {
+            Schema::parse_str(text).map_err(|error| error.to_string())?
+        } else {
+            let texts: Vec<&str> = references.iter().map(|reference| &*reference.text).collect();
+            let (root, others) =
+                Schema::parse_str_with_list(text, texts).map_err(|error| error.to_string())?;
+            others.iter().for_each(|schema| collect(schema, &mut named));
+            root
+        };
         collect(&root, &mut named);
-        Ok(ParsedSchema { root, named })
+        Ok(AvroSchema { root, named })
     }
 
     fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
@@ -102,13 +67,13 @@ fn collect(schema: &Schema, named: &mut HashMap<Name, Schema>) {
 }
 
 /// Whether data written by `writer` can be read by `reader`; if not, where and why.
-fn can_read(writer: &ParsedSchema, reader: &ParsedSchema) -> Result<(), String> {
+pub(in crate::registry) fn can_read(writer: &AvroSchema, reader: &AvroSchema) -> Result<(), String> {
     Check { writer, reader, assumed: HashSet::new() }.schemas(&writer.root, &reader.root)
 }
 
 struct Check<'a> {
-    writer: &'a ParsedSchema,
-    reader: &'a ParsedSchema,
+    writer: &'a AvroSchema,
+    reader: &'a AvroSchema,
     /// Pairs of records under comparison, taken to fit where they recur.
     assumed: HashSet<(Name, Name)>,
 }
@@ -261,7 +226,7 @@ mod tests {
     use super::*;
 
     fn reads(writer: &str, reader: &str) -> Result<(), String> {
-        can_read(&ParsedSchema::parse(writer).unwrap(), &ParsedSchema::parse(reader).unwrap())
+        can_read(&AvroSchema::parse_with(writer, &[]).unwrap(), &AvroSchema::parse_with(reader, &[]).unwrap())
     }
 
     fn record(fields: &str) -> String {
@@ -338,23 +303,16 @@ mod tests {
     }
 
     #[test]
-    fn levels_choose_directions_and_versions() {
-        use CompatibilityLevel as Level;
-        let parse = |fields: &str| ParsedSchema::parse(&record(fields)).unwrap();
-        let (a, b) = (r#"{"name":"a","type":"int"}"#, r#"{"name":"b","type":"int","default":0}"#);
-        // Version 1 has `b` without a default, version 2 nothing, the new one `a` without a default.
-        let earlier = [(1, parse(r#"{"name":"b","type":"int"}"#)), (2, parse(""))];
-        for (level, fields, violations) in [
-            (Level::None, a, 0),
-            (Level::Backward, a, 1),
-            (Level::BackwardTransitive, a, 2),
-            (Level::Forward, a, 0),
-            (Level::ForwardTransitive, a, 1),
-            (Level::Full, b, 0),
-            (Level::FullTransitive, a, 3),
-        ] {
-            let found = level.violations(&parse(fields), &earlier);
-            assert_eq!(found.len(), violations, "{level:?} {found:?}");
-        }
+    fn references_are_followed() {
+        let inner = |t: &str| {
+            let text = format!(r#"{{"type":"record","name":"a.I","fields":[{{"name":"y","type":"{t}"}}]}}"#);
+            [Named { name: "a.I".to_owned(), text: text.into() }]
+        };
+        let outer = record(r#"{"name":"x","type":"a.I"}"#);
+        let (int, text) = (inner("int"), inner("string"));
+        let parse = |references: &[Named]| AvroSchema::parse_with(&outer, references).unwrap();
+        assert_eq!(can_read(&parse(&int), &parse(&int)), Ok(()));
+        assert_eq!(can_read(&parse(&int), &parse(&text)), Err("field x.y: int read as string".to_owned()));
+        assert!(AvroSchema::parse_with(&outer, &[]).is_err());
     }
 }
