@@ -13,6 +13,7 @@ need() { # PACKAGE CONDITION…: the package is wanted unless the condition hold
   shift
   "$@" >/dev/null 2>&1 || packages+=("$package")
 }
+has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' || command -v initdb; }
 
 need build-essential command -v g++
@@ -24,6 +25,7 @@ need zlib1g-dev pkg-config --exists zlib
 need postgresql has_postgres
 if [ "$goal" = test ]; then
   need kcat command -v kcat
+  need chromium has_chromium
   need python3-venv python3 -c 'import venv, ensurepip'
 fi
 

@@ -6,7 +6,7 @@
 
 use super::refusal::Refusal;
 use affluent_telemetry::metrics_list;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, header};
 use flate2::write::MultiGzDecoder;
 use futures::StreamExt;
@@ -20,6 +20,10 @@ use zstd::stream::raw::{DParameter, Decoder as Zstd, InBuffer, Operation, OutBuf
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// Output of one step of decompression.
 const STEP_BYTES: usize = 64 << 10;
+
+/// How much of a refused body is read, and for how long, so that its sender gets to the answer.
+const DISCARD_BYTES: usize = 16 << 20;
+const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 
 /// Bytes that all requests may hold together.
 #[derive(Debug)]
@@ -149,25 +153,55 @@ pub(crate) async fn read(
     limits: BodyLimits,
     budget: &Arc<Budget>,
 ) -> Result<Decoded, Refusal> {
+    let mut chunks = body.into_data_stream();
+    let reading = fill(headers, &mut chunks, limits, budget);
+    match tokio::time::timeout(limits.timeout, reading).await {
+        Ok(Err(refusal)) => {
+            discard(&mut chunks).await;
+            Err(refusal)
+        }
+        Ok(read) => read,
+        Err(_) => Err(Refusal::Slow),
+    }
+}
+
+async fn fill(
+    headers: &HeaderMap,
+    chunks: &mut BodyDataStream,
+    limits: BodyLimits,
+    budget: &Arc<Budget>,
+) -> Result<Decoded, Refusal> {
     let encoding = Encoding::of(headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limits.body_bytes_max) {
         return Err(Refusal::BodyTooLarge(limits.body_bytes_max));
     }
-    let reading = async {
-        let mut decoder = Decoder::new(encoding, Decoded::new(limits.decoded_bytes_max, Arc::clone(budget)))?;
-        let (mut chunks, mut length) = (body.into_data_stream(), 0);
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| Refusal::CutOff)?;
-            length += chunk.len();
-            if length > limits.body_bytes_max {
-                return Err(Refusal::BodyTooLarge(limits.body_bytes_max));
-            }
-            decoder.push(&chunk)?;
+    let mut decoder = Decoder::new(encoding, Decoded::new(limits.decoded_bytes_max, Arc::clone(budget)))?;
+    let mut length = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Refusal::CutOff)?;
+        length += chunk.len();
+        if length > limits.body_bytes_max {
+            return Err(Refusal::BodyTooLarge(limits.body_bytes_max));
         }
-        decoder.finish()
+        decoder.push(&chunk)?;
+    }
+    decoder.finish()
+}
+
+/// Reads on without keeping anything: a client that still writes when the connection is closed never
+/// sees the answer. Bounded, for nobody is owed more than that.
+pub(crate) async fn discard(chunks: &mut BodyDataStream) {
+    let reading = async {
+        let mut length = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            length += chunk.len();
+            if length > DISCARD_BYTES {
+                break;
+            }
+        }
     };
-    tokio::time::timeout(limits.timeout, reading).await.map_err(|_| Refusal::Slow)?
+    let _ = tokio::time::timeout(DISCARD_LIMIT, reading).await;
 }
 
 /// Takes a body chunk by chunk.

@@ -124,13 +124,13 @@ impl Shared {
     /// # Errors
     /// Everything that refuses a whole request.
     pub(crate) async fn take(&self, parts: &Parts, body: Body) -> Result<Taken, Refusal> {
-        if self.stopping.load(Ordering::Acquire) {
-            return Err(Refusal::NotRunning);
-        }
-        let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Refusal::Overload)?;
-        let bearer = self.tokens.admit(&parts.headers, query(parts, "token").as_deref())?;
-        // Before the body is read: while the bus is away, reading it would be in vain.
-        self.outbox.producer()?;
+        let (permit, bearer) = match self.admit(parts) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                body::discard(&mut body.into_data_stream()).await;
+                return Err(refusal);
+            }
+        };
         let limits = BodyLimits {
             body_bytes_max: self.options.body_bytes_max,
             decoded_bytes_max: self.options.decoded_bytes_max,
@@ -142,6 +142,17 @@ impl Shared {
             parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
         let ip = visitor::client_ip(peer, &forwarded, self.options.proxies);
         Ok(Taken { body, received_at: now_micros(), ip, bearer, _permit: permit })
+    }
+
+    fn admit(&self, parts: &Parts) -> Result<(OwnedSemaphorePermit, Bearer), Refusal> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Refusal::NotRunning);
+        }
+        let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Refusal::Overload)?;
+        let bearer = self.tokens.admit(&parts.headers, query(parts, "token").as_deref())?;
+        // Before the body is read: while the bus is away, reading it would be in vain.
+        self.outbox.producer()?;
+        Ok((permit, bearer))
     }
 
     /// Sends the items and waits until the bus has acknowledged every accepted one.

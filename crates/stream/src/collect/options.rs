@@ -1,7 +1,7 @@
 //! Section `[collect]`: what is taken in, how much at once, from whom, and what becomes of addresses.
 
 use affluent_bus::ProducerOptions;
-use affluent_bus::codec::Format;
+use affluent_bus::codec::EventFormat;
 use affluent_model::names::{TOPIC_CLICKS, TOPIC_LOGS};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,8 @@ pub struct CollectOptions {
     pub partitions: i32,
     /// Replicas of a new topic; -1: the broker's default.
     pub replication: i32,
-    /// Encoding of the records.
-    pub format: Format,
+    /// Encoding of the records; Avro and Protobuf register their schemas.
+    pub format: EventFormat,
     /// What keeps clicks together in one partition.
     pub partition_by: PartitionBy,
     /// Largest body as it is sent, bytes.
@@ -108,7 +108,7 @@ impl Default for CollectOptions {
             logs_topic: TOPIC_LOGS.to_owned(),
             partitions: 6,
             replication: -1,
-            format: Format::Avro,
+            format: EventFormat::Avro,
             partition_by: PartitionBy::User,
             body_bytes_max: 4 << 20,
             decoded_bytes_max: 32 << 20,

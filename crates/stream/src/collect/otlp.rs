@@ -434,3 +434,99 @@ pub(crate) fn failure(encoding: Encoding, status: StatusCode, message: &str) -> 
         Encoding::Json => serde_json::json!({"code": code, "message": message}).to_string().into_bytes(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::CollectOptions;
+
+    const NOW: i64 = 1_763_800_000_000_000;
+
+    fn parse(encoding: Encoding, body: &[u8]) -> Vec<Result<LogEvent, Reject>> {
+        let (parser, seed) = (LogParser::new(&CollectOptions::default()), Seed::new(b"body", None));
+        parser.parse_otlp(encoding, body, NOW, &seed).unwrap().collect()
+    }
+
+    fn text(text: &str) -> Option<AnyValue> {
+        Some(AnyValue { value: Some(Any::String(text.to_owned())) })
+    }
+
+    fn pair(key: &str, value: Any) -> KeyValue {
+        KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
+    }
+
+    #[test]
+    fn both_encodings_say_the_same() {
+        let list =
+            proto::KeyValueList { values: vec![pair("n", Any::Int(-3)), pair("b", Any::Bytes(vec![1, 2]))] };
+        let array = proto::ArrayValue {
+            values: vec![AnyValue { value: Some(Any::Double(0.5)) }, AnyValue { value: None }],
+        };
+        let record = proto::LogRecord {
+            time_unix_nano: 1_763_799_999_123_456_789,
+            severity_number: 18,
+            severity_text: "E2".into(),
+            body: text("a \"body\""),
+            attributes: vec![
+                pair("map", Any::KeyValues(list)),
+                pair("list", Any::Array(array)),
+                pair("log.kind", Any::String("auth".into())),
+                pair("ok", Any::Bool(true)),
+            ],
+            trace_id: vec![0xAB; 16],
+            span_id: vec![0; 8],
+            event_name: "login".into(),
+            ..Default::default()
+        };
+        let resource = proto::Resource {
+            attributes: vec![pair("service.name", Any::String("api".into())), pair("host.id", Any::Int(7))],
+        };
+        let scope = proto::Scope { name: "lib".into(), version: "1".into() };
+        let scoped = proto::ScopeLogs {
+            scope: Some(scope),
+            log_records: vec![
+                record.encode_to_vec().into(),
+                vec![0xFF].into(),
+                record.encode_to_vec().into(),
+            ],
+        };
+        let logs = proto::ResourceLogs { resource: Some(resource), scope_logs: vec![scoped] };
+        let request = proto::ExportLogs { resource_logs: vec![logs] }.encode_to_vec();
+        let json = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{
+            "timeUnixNano":"1763799999123456789","severityNumber":18,"severityText":"E2",
+            "body":{"stringValue":"a \"body\""},"traceId":"ABABABABABABABABABABABABABABABAB",
+            "spanId":"0000000000000000","eventName":"login","attributes":[
+                {"key":"map","value":{"kvlistValue":{"values":[
+                    {"key":"n","value":{"intValue":"-3"}},{"key":"b","value":{"bytesValue":"AQI="}}]}}},
+                {"key":"list","value":{"arrayValue":{"values":[{"doubleValue":0.5},{}]}}},
+                {"key":"log.kind","value":{"stringValue":"auth"}},
+                {"key":"ok","value":{"boolValue":true}}]}],"scope":{"name":"lib","version":"1"}}],
+            "resource":{"attributes":[{"key":"service.name","value":{"stringValue":"api"}},
+                {"key":"host.id","value":{"intValue":7}}]}}]}"#;
+
+        let records = parse(Encoding::Protobuf, &request);
+        assert_eq!(records.len(), 3);
+        assert_eq!(records[1].as_ref().unwrap_err().reason, RejectReason::BadProtobuf);
+        let event = records[0].as_ref().unwrap();
+        assert_eq!(parse(Encoding::Json, json.as_bytes())[0].as_ref().unwrap(), event);
+        assert_ne!(event.event_id, records[2].as_ref().unwrap().event_id);
+        assert_eq!(event.event_id.get_version_num(), 7);
+        let expected = LogEvent {
+            event_id: event.event_id,
+            occurred_at: 1_763_799_999_123_456,
+            received_at: NOW,
+            service: "api".into(),
+            severity: 18,
+            kind: LogKind::Auth,
+            trace_id: Some("ab".repeat(16)),
+            span_id: None,
+            message: "a \"body\"".into(),
+            attributes: concat!(
+                r#"{"host.id":7,"otel.scope.name":"lib","otel.scope.version":"1","severity_text":"E2","#,
+                r#""event_name":"login","map":{"n":-3,"b":"AQI="},"list":[0.5,null],"log.kind":"auth","ok":true}"#
+            )
+            .into(),
+        };
+        assert_eq!(*event, expected);
+    }
+}

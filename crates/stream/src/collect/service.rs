@@ -3,7 +3,7 @@
 use super::http;
 use super::intake::Shared;
 use super::options::CollectOptions;
-use affluent_bus::codec::Format;
+use affluent_bus::codec::EventFormat;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Bus, BusError, TopicSpec};
 use affluent_telemetry::health::{Health, State};
@@ -66,7 +66,7 @@ impl Collector {
         health: Health,
     ) -> Result<Self, CollectError> {
         options.check().map_err(CollectError::Options)?;
-        if options.format != Format::Json && registry.is_none() {
+        if options.format != EventFormat::Json && registry.is_none() {
             let problem = "collect.format: needs a schema registry: set registry.url, or format = \"json\"";
             return Err(CollectError::Options(problem.to_owned()));
         }

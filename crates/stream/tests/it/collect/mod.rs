@@ -6,12 +6,12 @@ mod limits;
 mod outages;
 
 use crate::broker::bus;
-use affluent_bus::codec::Format;
-use affluent_bus::{Bus, TopicPartition};
+use affluent_bus::codec::EventFormat;
+use affluent_bus::registry::{RegistryClient, RegistryOptions, RegistryServer, RegistryServerOptions};
+use affluent_bus::{Bus, Incoming, TopicPartition};
 use affluent_stream::collect::{CollectOptions, Collector};
 use affluent_telemetry::health::{Health, State};
 use affluent_testkit::unique;
-use axum::Router;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ pub(crate) struct Rig {
     pub(crate) health: Health,
     pub(crate) events_topic: String,
     pub(crate) logs_topic: String,
+    pub(crate) registry: Option<RegistryClient>,
     bus: Bus,
     shutdown: CancellationToken,
     role: JoinHandle<()>,
@@ -48,43 +49,71 @@ impl Answered {
 
 impl Rig {
     pub(crate) async fn new(change: impl FnOnce(&mut CollectOptions)) -> Self {
-        let rig = Rig::start(bus(), change, |router| router).await;
+        let rig = Rig::start(bus(), change).await;
         rig.is_ready().await;
         rig
     }
 
-    /// At this bus, with routes beside the collector's. Does not wait until it is ready.
-    pub(crate) async fn start(
+    /// At this bus. Does not wait until it is ready.
+    pub(crate) async fn start(bus: Bus, change: impl FnOnce(&mut CollectOptions)) -> Self {
+        Rig::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), bus, change).await
+    }
+
+    /// With a schema registry, which ends with the token.
+    pub(crate) async fn with_registry(format: EventFormat) -> (Self, CancellationToken) {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = RegistryServerOptions { listen, ..RegistryServerOptions::default() };
+        let server = RegistryServer::new(options, bus()).bind().await.unwrap();
+        let url = Some(format!("http://{}", server.address()));
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        let registry = RegistryClient::new(RegistryOptions { url, ..RegistryOptions::default() }).unwrap();
+        let rig = Rig::start_with(listen, bus(), Some(registry), |options| options.format = format).await;
+        rig.is_ready().await;
+        (rig, stop)
+    }
+
+    /// As [`Rig::start`], listening there.
+    pub(crate) async fn start_at(
+        listen: SocketAddr,
         bus: Bus,
         change: impl FnOnce(&mut CollectOptions),
-        routes: impl FnOnce(Router) -> Router,
+    ) -> Self {
+        Rig::start_with(listen, bus, None, change).await
+    }
+
+    async fn start_with(
+        listen: SocketAddr,
+        bus: Bus,
+        registry: Option<RegistryClient>,
+        change: impl FnOnce(&mut CollectOptions),
     ) -> Self {
         affluent_telemetry::logs::init("off", affluent_telemetry::logs::LogFormat::Text);
         let mut options = CollectOptions {
             events_topic: unique("clicks"),
             logs_topic: unique("logs"),
             partitions: 2,
-            format: Format::Json,
+            format: EventFormat::Json,
             ..CollectOptions::default()
         };
         change(&mut options);
         let (events_topic, logs_topic) = (options.events_topic.clone(), options.logs_topic.clone());
         let health = Health::default();
-        let collector = Collector::new(options, bus.clone(), None, health.clone()).unwrap();
-        let router = routes(collector.router());
+        let collector = Collector::new(options, bus.clone(), registry.clone(), health.clone()).unwrap();
+        let router = collector.router();
         let shutdown = CancellationToken::new();
         let role = tokio::spawn({
             let shutdown = shutdown.clone();
             async move { collector.run(shutdown).await.unwrap() }
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move {
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
             axum::serve(listener, service).await.unwrap();
         });
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Rig { url, http, health, events_topic, logs_topic, bus, shutdown, role, server }
+        Rig { url, http, health, events_topic, logs_topic, registry, bus, shutdown, role, server }
     }
 
     pub(crate) async fn is_ready(&self) {
@@ -116,9 +145,9 @@ impl Rig {
         read_topic(&self.bus, &self.logs_topic).await.into_iter().map(|(_, value)| value).collect()
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        self.role.await.unwrap();
+        (&mut self.role).await.unwrap();
         assert_eq!(self.health.snapshot().get("collect"), Some(&State::Stopped));
         let after = self.post("/collect/events", &[], r#"{"event_type":"x"}"#).await;
         assert_eq!((after.status, after.retry_after.as_deref()), (503, Some("1")));
@@ -126,8 +155,8 @@ impl Rig {
     }
 }
 
-/// Keys and values of a topic, from its beginning; values are JSON.
-pub(crate) async fn read_topic(bus: &Bus, topic: &str) -> Vec<(String, Value)> {
+/// Everything in a topic, from its beginning.
+pub(crate) async fn raw_topic(bus: &Bus, topic: &str) -> Vec<Incoming> {
     let admin = bus.admin().unwrap();
     let mut records = Vec::new();
     for partition in 0..admin.partitions(topic).await.unwrap().unwrap() {
@@ -135,10 +164,18 @@ pub(crate) async fn read_topic(bus: &Bus, topic: &str) -> Vec<(String, Value)> {
         let (low, high) = admin.watermarks(&partition).await.unwrap();
         records.extend(admin.read_range(&partition, low, high).await.unwrap());
     }
-    let text = |record: &affluent_bus::Incoming| {
-        String::from_utf8(record.key.as_deref().unwrap_or_default().to_vec()).unwrap()
+    records
+}
+
+/// Keys and values of a topic whose values are JSON.
+pub(crate) async fn read_topic(bus: &Bus, topic: &str) -> Vec<(String, Value)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let records = raw_topic(bus, topic).await;
+    let pair = |record: &Incoming| {
+        let value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+        (text(record.key.as_deref().unwrap_or_default()), value)
     };
-    records.iter().map(|r| (text(r), serde_json::from_slice(r.value.as_deref().unwrap()).unwrap())).collect()
+    records.iter().map(pair).collect()
 }
 
 pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {

@@ -16,7 +16,7 @@ async fn nothing_acknowledged_is_lost_when_the_broker_restarts() {
     let options =
         BusOptions { bootstrap_servers: broker.bootstrap_servers().to_owned(), ..BusOptions::default() };
     let bus = Bus::new(options).unwrap();
-    let rig = Rig::start(bus.clone(), |options| options.ack_timeout_ms = 1_000, |router| router).await;
+    let rig = Rig::start(bus.clone(), |options| options.ack_timeout_ms = 1_000).await;
     rig.is_ready().await;
 
     let (acked, refused) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicUsize::new(0)));
@@ -91,7 +91,7 @@ async fn a_collector_waits_for_a_bus_that_is_not_there_yet() {
         BusOptions { bootstrap_servers: broker.bootstrap_servers().to_owned(), ..BusOptions::default() };
     let stopping = Arc::clone(&broker);
     tokio::task::spawn_blocking(move || stopping.stop().unwrap()).await.unwrap();
-    let rig = Rig::start(Bus::new(options).unwrap(), |_| {}, |router| router).await;
+    let rig = Rig::start(Bus::new(options).unwrap(), |_| {}).await;
     let answer = rig.post("/collect/events", &[], r#"{"event_type":"x"}"#).await;
     assert_eq!((answer.status, answer.json()["code"].clone()), (503, json!("not_running")));
     let starting = Arc::clone(&broker);
