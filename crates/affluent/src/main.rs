@@ -19,6 +19,10 @@ use output::Exit;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// The roles allocate on one thread and free on another, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     affluent_telemetry::arm_failpoints();
     let cli = Cli::parse();

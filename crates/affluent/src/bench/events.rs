@@ -155,7 +155,7 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
     let distinct = distinct_ids(platform, stream.table).await?;
 
     let mut report = Report::new(stream.name);
-    let rate = total as f64 / in_documents.max(in_lake);
+    let rate = total as f64 / in_documents;
     report.at_least(&format!("{}.rate", stream.name), stream.rate as f64 * 0.98, rate, "events/s");
     let measured = latency::latencies();
     let find = |stop: &str| measured.iter().find(|l| l.pipeline == stream.name && l.stop == stop).copied();
