@@ -25,7 +25,7 @@ def send(topic, values, serializer):
     context = SerializationContext(topic, MessageField.VALUE)
     for value in values:
         data = serializer(value, context)
-        producer.produce(topic, data, partition=0, timestamp=1714557600123)
+        producer.produce(topic, data, partition=0)
     return data, context
 
 

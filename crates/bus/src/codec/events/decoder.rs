@@ -98,12 +98,19 @@ impl EventDecoder {
 
 static PLAIN_JSON: LazyLock<Arc<Writer>> = LazyLock::new(|| Arc::new(Writer::Json));
 
-/// Our own schemas, compiled.
-static OWN: LazyLock<Vec<(EventKind, Option<Tree>, Option<Protobuf>)>> = LazyLock::new(|| {
-    let compile = |kind: EventKind| {
-        (kind, foreign_avro::compile(kind.avro()).ok(), protobuf(kind.protobuf(), &[]).ok())
-    };
-    EventKind::ALL.map(compile).into()
+/// Our own schemas, compiled. That they compile, a test holds.
+struct Own {
+    kind: EventKind,
+    avro: Option<Tree>,
+    protobuf: Option<Protobuf>,
+}
+
+static OWN: LazyLock<[Own; 2]> = LazyLock::new(|| {
+    EventKind::ALL.map(|kind| Own {
+        kind,
+        avro: foreign_avro::compile(kind.avro()).ok(),
+        protobuf: protobuf(kind.protobuf(), &[]).ok(),
+    })
 });
 
 fn protobuf(text: &str, references: &[Named]) -> Result<Protobuf, String> {
@@ -115,18 +122,17 @@ impl Writer {
     pub(super) fn new(schema: &Schema, references: &[Named]) -> Self {
         match schema.schema_type {
             SchemaType::Avro => match foreign_avro::compile_with(&schema.text, references) {
-                Ok(tree) => match OWN.iter().find(|(_, own, _)| own.as_ref() == Some(&tree)) {
-                    Some((kind, ..)) => Writer::OwnAvro(*kind, tree),
+                Ok(tree) => match OWN.iter().find(|own| own.avro.as_ref() == Some(&tree)) {
+                    Some(own) => Writer::OwnAvro(own.kind, tree),
                     None => Writer::Avro(tree),
                 },
                 Err(problem) => Writer::Unusable(problem),
             },
             SchemaType::Protobuf => match protobuf(&schema.text, references) {
                 Ok(schema) => {
-                    let is_own =
-                        |own: &Option<Protobuf>| own.as_ref().is_some_and(|own| own.is_like(&schema));
-                    match OWN.iter().find(|(.., own)| is_own(own)) {
-                        Some((kind, ..)) => Writer::OwnProtobuf(*kind, schema),
+                    let is_like = |own: &&Own| own.protobuf.as_ref().is_some_and(|own| own.is_like(&schema));
+                    match OWN.iter().find(is_like) {
+                        Some(own) => Writer::OwnProtobuf(own.kind, schema),
                         None => Writer::Protobuf(schema),
                     }
                 }

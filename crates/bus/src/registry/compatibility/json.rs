@@ -20,6 +20,8 @@ use std::sync::Arc;
 const MAX_DEPTH: usize = 64;
 /// Comparisons of two schemas in one check; more than this is an attack or a mistake.
 const MAX_STEPS: usize = 100_000;
+/// Comparisons inside comparisons: `$ref`s may lead through two schemas in long circles.
+const MAX_NESTED: usize = 300;
 /// `allOf` in `allOf`.
 const MAX_ALL_OF: usize = 16;
 
@@ -64,7 +66,7 @@ impl JsonSchema {
             } else {
                 self.documents.get(document).ok_or_else(|| format!("$ref {reference} names no reference"))?
             };
-            let found = document.pointer(&pointer.replace("%25", "%"));
+            let found = document.pointer(pointer);
             let schema = found.ok_or_else(|| format!("$ref {reference} leads nowhere"))?;
             place = Place { schema, document };
         }
@@ -113,7 +115,7 @@ impl<'a> Place<'a> {
 
 /// What keeps documents of `writer` from being valid under `reader`.
 pub(super) fn problems(writer: &JsonSchema, reader: &JsonSchema) -> Vec<String> {
-    let mut check = Check { writer, reader, compared: HashSet::new(), steps: 0 };
+    let mut check = Check { writer, reader, compared: HashSet::new(), steps: 0, nested: 0 };
     match check.compare(writer.root(), reader.root(), "#") {
         Ok(()) => Vec::new(),
         Err(problems) => problems,
@@ -129,6 +131,7 @@ pub(super) struct Check<'a> {
     /// Pairs under comparison, by address; they fit where they recur.
     compared: HashSet<(*const Json, *const Json)>,
     steps: usize,
+    nested: usize,
 }
 
 /// One of the things that a schema demands.
@@ -142,10 +145,6 @@ enum Demand<'a> {
 impl<'a> Check<'a> {
     /// Whether all that `from` lets through passes `to`.
     pub(super) fn compare(&mut self, from: Place<'a>, to: Place<'a>, path: &str) -> Outcome {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            return Err(vec!["the schemas are too large to compare".to_owned()]);
-        }
         let problem = |problem: String| vec![format!("{path}: {problem}")];
         let from = self.writer.resolve(from).map_err(problem)?;
         let to = self.reader.resolve(to).map_err(problem)?;
@@ -169,6 +168,17 @@ impl<'a> Check<'a> {
         if from.schema == &Json::Bool(false) {
             return Ok(());
         }
+        self.steps += 1;
+        if self.steps > MAX_STEPS || self.nested >= MAX_NESTED {
+            return Err(vec!["the schemas are too large to compare".to_owned()]);
+        }
+        self.nested += 1;
+        let outcome = self.implied_by_one(from, demand, path);
+        self.nested -= 1;
+        outcome
+    }
+
+    fn implied_by_one(&mut self, from: Place<'a>, demand: &Demand<'a>, path: &str) -> Outcome {
         let mut first = None;
         for other in demands(from, self.writer, 0) {
             match self.follows(&other, demand, path) {
@@ -198,7 +208,13 @@ impl<'a> Check<'a> {
             (Demand::Not(from), Demand::Not(to)) => {
                 // Reversed: what the new one excludes, the old one must have excluded.
                 let (writer, reader) = (self.reader, self.writer);
-                let mut reversed = Check { writer, reader, compared: HashSet::new(), steps: self.steps };
+                let mut reversed = Check {
+                    writer,
+                    reader,
+                    compared: HashSet::new(),
+                    steps: self.steps,
+                    nested: self.nested,
+                };
                 let outcome = reversed.compare(*to, *from, path);
                 self.steps = reversed.steps;
                 outcome.map_err(|_| vec![format!("{path}: `not` excludes more than before")])
@@ -388,6 +404,18 @@ mod tests {
     fn circles_end() {
         let circle = json!({"allOf": [{"$ref": "#"}], "type": "object"});
         assert_eq!(found(&circle, &circle), Vec::<String>::new());
+        let choice = json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]});
+        assert!(!found(&choice, &json!({"type": "string"})).is_empty());
+        let ring = |length: usize| {
+            let node = |n: usize| {
+                let next = format!("#/$defs/n{}", (n + 1) % length);
+                (format!("n{n}"), json!({"type": "object", "properties": {"a": {"$ref": next}}}))
+            };
+            json!({"$ref": "#/$defs/n0", "$defs": (0..length).map(node).collect::<Map<_, _>>()})
+        };
+        assert_eq!(found(&ring(7), &ring(11)), Vec::<String>::new());
+        // Longer than it is followed: refused rather than guessed.
+        assert!(!found(&ring(100), &ring(101)).is_empty());
         let wide = |t: &str| {
             let branch = json!({"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"type": t}}});
             json!({"anyOf": [branch, branch, branch, branch]})

@@ -119,12 +119,20 @@ fn nesting(text: &str) -> usize {
 
 /// What keeps data of `writer` from being read with `reader`.
 pub(super) fn problems(writer: &ProtobufSchema, reader: &ProtobufSchema) -> Vec<String> {
-    let mut check = Check { reader: reader.file.clone(), compared: HashSet::new(), problems: Vec::new() };
+    let mut check = Check {
+        reader: reader.file.clone(),
+        compared: HashSet::new(),
+        waiting: Vec::new(),
+        problems: Vec::new(),
+    };
     let (from, to) = (writer.file.package_name(), reader.file.package_name());
     if from != to {
         check.problems.push(format!("the package changes from {from:?} to {to:?}"));
     }
     check.messages(writer.file.messages(), reader.file.messages());
+    while let Some((from, to)) = check.waiting.pop() {
+        check.message(&from, &to);
+    }
     check.problems
 }
 
@@ -132,6 +140,8 @@ struct Check {
     reader: FileDescriptor,
     /// Pairs of messages that were compared, by their full names.
     compared: HashSet<(String, String)>,
+    /// Messages of other files, which nobody else compares.
+    waiting: Vec<(MessageDescriptor, MessageDescriptor)>,
     problems: Vec<String>,
 }
 
@@ -247,8 +257,7 @@ impl Check {
                     let (from, to) = (local_name(&from), local_name(&to));
                     self.problems.push(format!("{place}: message {from} becomes {to}"));
                 } else if to.parent_file() != self.reader {
-                    // Of another file: nobody else compares it.
-                    self.message(&from, &to);
+                    self.waiting.push((from, to));
                 }
             }
             (before, after) if group(&before) != group(&after) => {
