@@ -205,6 +205,7 @@ pub(crate) async fn discard(chunks: &mut BodyDataStream) {
 }
 
 /// Takes a body chunk by chunk.
+#[expect(clippy::large_enum_variant, reason = "one a request, never moved; a box would cost more")]
 enum Decoder {
     Identity(Decoded),
     Gzip { decoder: MultiGzDecoder<Decoded>, any: bool },

@@ -49,7 +49,6 @@ pub(crate) struct Shared {
 }
 
 /// One item on its way to the bus.
-#[expect(clippy::large_enum_variant, reason = "moved once; a box each would cost more")]
 pub(crate) enum Item {
     Click(ClickEvent),
     Log(LogEvent),

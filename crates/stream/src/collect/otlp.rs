@@ -16,6 +16,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Levels of nested JSON around a record: request, resource logs, scope logs, record, and their arrays.
@@ -76,6 +77,9 @@ impl Seed {
     }
 }
 
+/// Attributes of resource and scope together, bytes: they are repeated in every record.
+const AROUND_BYTES_MAX: usize = 16 << 10;
+
 type Records<'a> = Box<dyn Iterator<Item = Result<LogEvent, Reject>> + Send + 'a>;
 
 /// What the records of one scope share.
@@ -110,25 +114,23 @@ impl LogParser {
         received_at: i64,
         seed: &'a Seed,
     ) -> Result<Records<'a>, Reject> {
-        let request = proto::ExportLogs::decode(body).map_err(|error| proto::bad(&error))?;
+        if !proto::walks(body, &[proto::RESOURCE_LOGS, proto::SCOPE_LOGS]) {
+            let error = "not the message ExportLogsServiceRequest";
+            return Err(Reject::new(RejectReason::BadProtobuf, error));
+        }
         let depth_max = self.json_depth_max;
-        let records = request.resource_logs.into_iter().flat_map(move |logs| {
-            let mut resource = Around::default();
-            for attribute in logs.resource.map(|resource| resource.attributes).unwrap_or_default() {
-                resource.add(attribute, depth_max);
-            }
-            logs.scope_logs.into_iter().flat_map(move |scoped| {
-                let mut around = resource.clone();
-                if let Some(scope) = scoped.scope {
-                    around.add_scope(&scope.name, &scope.version);
-                }
-                scoped.log_records.into_iter().map(move |record| (around.clone(), record))
+        let records = proto::fields(body, proto::RESOURCE_LOGS).flat_map(move |logs| {
+            let resource = Around::of_resource(proto::fields(logs, proto::RESOURCE).next(), depth_max);
+            proto::fields(logs, proto::SCOPE_LOGS).flat_map(move |scoped| {
+                let scope = proto::fields(scoped, proto::SCOPE).next();
+                let around = Arc::new(resource.clone().and_then(|resource| resource.and_scope(scope)));
+                proto::fields(scoped, proto::LOG_RECORDS).map(move |record| (Arc::clone(&around), record))
             })
         });
         Ok(Box::new(records.enumerate().map(move |(index, (around, record))| {
             self.sized(record.len())?;
             let record = proto::LogRecord::decode(record).map_err(|error| proto::bad(&error))?;
-            self.record(Record::of_proto(record, depth_max), around, received_at, seed, index)
+            self.record(Record::of_proto(record, depth_max), &around, received_at, seed, index)
         })))
     }
 
@@ -148,18 +150,12 @@ impl LogParser {
         }
         let resource_logs = member(request, "resourceLogs").into_iter().flat_map(Raw::elements);
         let records = resource_logs.flat_map(move |logs| {
-            let mut resource = Around::default();
-            let attributes = member(logs, "resource").and_then(|resource| member(resource, "attributes"));
-            for attribute in attributes.into_iter().flat_map(Raw::elements) {
-                resource.add(key_value(attribute, depth_max), depth_max);
-            }
+            let resource = Around::of_json(member(logs, "resource"), depth_max);
             member(logs, "scopeLogs").into_iter().flat_map(Raw::elements).flat_map(move |scoped| {
-                let mut around = resource.clone();
-                if let Some(scope) = member(scoped, "scope") {
-                    around.add_scope(&text_of(scope, "name"), &text_of(scope, "version"));
-                }
+                let scope = member(scoped, "scope");
+                let around = Arc::new(resource.clone().and_then(|resource| resource.and_json_scope(scope)));
                 let records = member(scoped, "logRecords").into_iter().flat_map(Raw::elements);
-                records.map(move |record| (around.clone(), record))
+                records.map(move |record| (Arc::clone(&around), record))
             })
         });
         Ok(Box::new(records.enumerate().map(move |(index, (around, record))| {
@@ -167,7 +163,7 @@ impl LogParser {
             if record.kind() != Kind::Object {
                 return Err(Reject::new(RejectReason::NotAnObject, "a log record is a JSON object"));
             }
-            self.record(Record::of_json(record, depth_max), around, received_at, seed, index)
+            self.record(Record::of_json(record, depth_max), &around, received_at, seed, index)
         })))
     }
 
@@ -181,15 +177,16 @@ impl LogParser {
     fn record(
         &self,
         record: Record,
-        around: Around,
+        around: &Result<Around, Reject>,
         received_at: i64,
         seed: &Seed,
         index: usize,
     ) -> Result<LogEvent, Reject> {
-        let mut draft = LogDraft { attributes: around.attributes, ..LogDraft::default() };
+        let around = around.as_ref().map_err(Clone::clone)?;
+        let mut draft = LogDraft { attributes: around.attributes.clone(), ..LogDraft::default() };
         let nanos = if record.time == 0 { record.observed_time } else { record.time };
         draft.occurred_at = (nanos > 0).then(|| i64::try_from(nanos / 1_000).unwrap_or(i64::MAX));
-        draft.service = around.service;
+        draft.service.clone_from(&around.service);
         draft.severity = match record.severity {
             number @ 1..=24 => u8::try_from(number).unwrap_or(0),
             _ => severity_of_name(&record.severity_text).unwrap_or(0),
@@ -277,6 +274,40 @@ impl Record {
 }
 
 impl Around {
+    fn of_resource(resource: Option<&[u8]>, depth_max: usize) -> Result<Self, Reject> {
+        let mut around = Around::default();
+        if let Some(resource) = resource {
+            around_sized(resource.len())?;
+            let resource = proto::Resource::decode(resource).map_err(|error| proto::bad(&error))?;
+            resource.attributes.into_iter().for_each(|attribute| around.add(attribute, depth_max));
+        }
+        Ok(around)
+    }
+
+    fn and_scope(self, scope: Option<&[u8]>) -> Result<Self, Reject> {
+        let Some(scope) = scope else { return Ok(self) };
+        around_sized(scope.len() + self.attributes.len())?;
+        let scope = proto::Scope::decode(scope).map_err(|error| proto::bad(&error))?;
+        Ok(self.with_scope(&scope.name, &scope.version))
+    }
+
+    fn of_json(resource: Option<Raw<'_>>, depth_max: usize) -> Result<Self, Reject> {
+        let mut around = Around::default();
+        if let Some(resource) = resource {
+            around_sized(resource.text().len())?;
+            for attribute in member(resource, "attributes").into_iter().flat_map(Raw::elements) {
+                around.add(key_value(attribute, depth_max), depth_max);
+            }
+        }
+        Ok(around)
+    }
+
+    fn and_json_scope(self, scope: Option<Raw<'_>>) -> Result<Self, Reject> {
+        let Some(scope) = scope else { return Ok(self) };
+        around_sized(scope.text().len() + self.attributes.len())?;
+        Ok(self.with_scope(&text_of(scope, "name"), &text_of(scope, "version")))
+    }
+
     fn add(&mut self, attribute: KeyValue, depth_max: usize) {
         let (key, value) = pair_text(attribute, depth_max);
         if key == "service.name" {
@@ -286,13 +317,22 @@ impl Around {
         }
     }
 
-    fn add_scope(&mut self, name: &str, version: &str) {
+    fn with_scope(mut self, name: &str, version: &str) -> Self {
         for (key, text) in [("otel.scope.name", name), ("otel.scope.version", version)] {
             if !text.is_empty() {
                 add_text(&mut self.attributes, key, text);
             }
         }
+        self
     }
+}
+
+fn around_sized(bytes: usize) -> Result<(), Reject> {
+    if bytes > AROUND_BYTES_MAX {
+        let error = format!("resource and scope are larger than {AROUND_BYTES_MAX} bytes");
+        return Err(Reject::new(RejectReason::TooLarge, error));
+    }
+    Ok(())
 }
 
 fn add_text(members: &mut String, name: &str, text: &str) {
@@ -455,6 +495,24 @@ mod tests {
         KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
     }
 
+    fn delimited(number: u32, message: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        prost::encoding::bytes::encode(number, &message.to_vec(), &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn what_all_records_share_is_bounded() {
+        let large = proto::Resource { attributes: vec![pair("k", Any::String("x".repeat(17 << 10)))] };
+        let logs = [delimited(1, &large.encode_to_vec()), delimited(2, &delimited(2, &[]))].concat();
+        let records = parse(Encoding::Protobuf, &delimited(1, &logs));
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].as_ref().unwrap_err().reason, RejectReason::TooLarge);
+        let cut = &delimited(1, &logs)[..logs.len() - 1];
+        let (parser, seed) = (LogParser::new(&CollectOptions::default()), Seed::new(b"body", None));
+        assert!(parser.parse_otlp(Encoding::Protobuf, cut, NOW, &seed).is_err());
+    }
+
     #[test]
     fn both_encodings_say_the_same() {
         let list =
@@ -482,16 +540,11 @@ mod tests {
             attributes: vec![pair("service.name", Any::String("api".into())), pair("host.id", Any::Int(7))],
         };
         let scope = proto::Scope { name: "lib".into(), version: "1".into() };
-        let scoped = proto::ScopeLogs {
-            scope: Some(scope),
-            log_records: vec![
-                record.encode_to_vec().into(),
-                vec![0xFF].into(),
-                record.encode_to_vec().into(),
-            ],
-        };
-        let logs = proto::ResourceLogs { resource: Some(resource), scope_logs: vec![scoped] };
-        let request = proto::ExportLogs { resource_logs: vec![logs] }.encode_to_vec();
+        let record = record.encode_to_vec();
+        let scoped = [delimited(1, &scope.encode_to_vec()), delimited(2, &record), delimited(2, &[0xFF])];
+        let scoped = [scoped.concat(), delimited(2, &record)].concat();
+        let logs = [delimited(2, &scoped), delimited(1, &resource.encode_to_vec())].concat();
+        let request = delimited(1, &logs);
         let json = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{
             "timeUnixNano":"1763799999123456789","severityNumber":18,"severityText":"E2",
             "body":{"stringValue":"a \"body\""},"traceId":"ABABABABABABABABABABABABABABABAB",

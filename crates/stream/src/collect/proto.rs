@@ -3,12 +3,11 @@
 //! Written by hand after `deploy/proto/affluent/collect.proto` and
 //! <https://github.com/open-telemetry/opentelemetry-proto> (`collector/logs/v1`, `logs/v1`, `common/v1`,
 //! `resource/v1`), of which only what is used is here: a dependency on the whole would bring an RPC
-//! stack along. Repeated items are read as bytes first (the same on the wire), so that a broken one
-//! spoils only itself.
+//! stack along. Repeated items are walked as bytes and decoded one by one, so that a broken one spoils
+//! only itself and a batch never stands in memory a second time.
 
 use super::reason::{Reject, RejectReason};
 use prost::Message;
-use prost::bytes::Bytes;
 
 /// `affluent.collect.v1.Event`.
 #[derive(Clone, PartialEq, Message)]
@@ -69,6 +68,38 @@ pub(crate) fn items(body: &[u8]) -> impl Iterator<Item = Result<&[u8], Reject>> 
     })
 }
 
+/// Whether a message can be walked to its end, and so can the messages on this way of field numbers.
+pub(crate) fn walks(message: &[u8], way: &[u64]) -> bool {
+    let mut rest = message;
+    while !rest.is_empty() {
+        match (field(&mut rest), way) {
+            (Some((number, Some(inner))), [next, further @ ..]) if number == *next => {
+                if !walks(inner, further) {
+                    return false;
+                }
+            }
+            (Some(_), _) => {}
+            (None, _) => return false,
+        }
+    }
+    true
+}
+
+/// The bytes of every field of this number, as far as the message can be walked. Nothing is allocated,
+/// however many there are.
+pub(crate) fn fields(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            match field(&mut rest)? {
+                (found, Some(inner)) if found == number => return Some(inner),
+                _ => {}
+            }
+        }
+        None
+    })
+}
+
 /// Takes one field off: its number, and its bytes where it is length-delimited.
 fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
     let key = prost::encoding::decode_varint(rest).ok()?;
@@ -88,34 +119,18 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
     Some((key >> 3, delimited.then_some(taken)))
 }
 
-/// `ExportLogsServiceRequest`.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ExportLogs {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) resource_logs: Vec<ResourceLogs>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ResourceLogs {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) resource: Option<Resource>,
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) scope_logs: Vec<ScopeLogs>,
-}
+/// Fields of `ExportLogsServiceRequest`, `ResourceLogs` and `ScopeLogs`. These hold all records, so they
+/// are walked and never decoded: a few bytes of an empty message would become many of ours.
+pub(crate) const RESOURCE_LOGS: u64 = 1;
+pub(crate) const RESOURCE: u64 = 1;
+pub(crate) const SCOPE_LOGS: u64 = 2;
+pub(crate) const SCOPE: u64 = 1;
+pub(crate) const LOG_RECORDS: u64 = 2;
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Resource {
     #[prost(message, repeated, tag = "1")]
     pub(crate) attributes: Vec<KeyValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ScopeLogs {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) scope: Option<Scope>,
-    /// Each a [`LogRecord`].
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    pub(crate) log_records: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
