@@ -6,7 +6,7 @@
 
 use crate::{BatchLimits, BusError, Incoming, Polled, TopicPartition};
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::sync::{Notify, oneshot};
 
 /// What the caller asks the polling thread to do between two polls.
@@ -38,6 +38,8 @@ pub(super) struct Rebalance {
 pub(super) struct State {
     pub(super) queue: VecDeque<Incoming>,
     pub(super) bytes: usize,
+    /// What is read, from an assignment to its revocation.
+    pub(super) assigned: BTreeSet<TopicPartition>,
     pub(super) rebalance: Option<Rebalance>,
     /// Partitions that were given up before the caller saw it.
     pub(super) given_up: Vec<TopicPartition>,
@@ -69,11 +71,13 @@ impl Shared {
 }
 
 impl State {
-    pub(super) fn push(&mut self, records: Vec<Incoming>) {
-        for record in records {
-            self.bytes += record.size();
-            self.queue.push_back(record);
+    /// Buffers a record, unless its partition was given up while it was on its way.
+    pub(super) fn push(&mut self, record: Incoming) {
+        if !self.assigned.contains(&record.topic_partition()) {
+            return;
         }
+        self.bytes += record.size();
+        self.queue.push_back(record);
     }
 
     /// Forgets buffered records of these partitions.

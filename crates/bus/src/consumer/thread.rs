@@ -1,8 +1,8 @@
 //! The thread that polls librdkafka: moves records into the shared buffer, serves rebalances and
 //! commands, and stops reading while the caller is slow without leaving the group.
 //!
-//! It is the only one that polls, so a seek or an assignment done here, between two polls, leaves
-//! no stale record in hand.
+//! It is the only one that polls, and it holds no record between two polls, so a seek or an assignment
+//! done here leaves no stale one behind.
 
 use super::state::{Command, Rebalance, Shared, Stage};
 use crate::bus::log_line;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// How long one poll waits; commands wait as long at most.
 const POLL: Duration = Duration::from_millis(50);
-/// Most records moved under one lock.
+/// Most records taken between two looks at commands and at the buffer's size.
 const CHUNK_RECORDS: usize = 1_000;
 /// A full buffer is waited on this long before the partitions are paused and polling goes on.
 const STALL: Duration = Duration::from_secs(3);
@@ -103,7 +103,10 @@ impl Context {
         list: &mut TopicPartitionList,
     ) {
         let mut state = self.shared.state.lock();
-        if !assigned {
+        if assigned {
+            state.assigned.extend(partitions.iter().cloned());
+        } else {
+            state.assigned.retain(|known| !partitions.contains(known));
             state.discard(partitions);
         }
         if partitions.is_empty() || state.stop || state.error.is_some() {
@@ -155,13 +158,9 @@ pub(super) fn run(consumer: Arc<BaseConsumer<Context>>, shared: &Shared) {
         for command in commands {
             execute(&consumer, shared, command);
         }
-        match collect(&consumer, &mut names) {
-            Ok(records) => {
-                if !records.is_empty() {
-                    shared.state.lock().push(records);
-                    shared.ready.notify_one();
-                }
-            }
+        match collect(&consumer, shared, &mut names) {
+            Ok(0) => {}
+            Ok(_) => shared.ready.notify_one(),
             Err(error) => {
                 tracing::error!(%error, "consumer stopped");
                 shared.state.lock().error = Some(error);
@@ -213,7 +212,10 @@ fn execute(consumer: &BaseConsumer<Context>, shared: &Shared, command: Command) 
         Command::Assign(partitions, reply) => {
             let outcome = offsets_list(&partitions)
                 .and_then(|list| consumer.assign(&list).map_err(BusError::kafka("assign")));
-            shared.state.lock().positions.clear();
+            let mut state = shared.state.lock();
+            state.positions.clear();
+            state.assigned = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+            drop(state);
             (reply, partitions, outcome)
         }
         Command::Seek(partitions, reply) => {
@@ -234,18 +236,23 @@ fn execute(consumer: &BaseConsumer<Context>, shared: &Shared, command: Command) 
     let _ = reply.send(outcome);
 }
 
-/// One wait for a record, then all that are there, up to a chunk.
+/// One wait for a record, then all that are there, up to a chunk. Returns how many came.
+///
+/// Each goes into the shared buffer before the next poll: that poll may serve a rebalance or a seek,
+/// which drops what is buffered of its partitions, and could not drop what were still in hand here.
 fn collect(
     consumer: &BaseConsumer<Context>,
+    shared: &Shared,
     names: &mut HashSet<Arc<str>>,
-) -> Result<Vec<Incoming>, BusError> {
-    let mut records = Vec::new();
+) -> Result<usize, BusError> {
+    let mut count = 0;
     let mut timeout = POLL;
-    while records.len() < CHUNK_RECORDS {
+    while count < CHUNK_RECORDS {
         match consumer.poll(timeout) {
             None => break,
             Some(Ok(message)) => {
-                records.push(incoming(&message, names));
+                shared.state.lock().push(incoming(&message, names));
+                count += 1;
                 timeout = Duration::ZERO;
             }
             Some(Err(error)) if is_final(&error) => {
@@ -257,7 +264,7 @@ fn collect(
             Some(Err(error)) => tracing::warn!(%error, "consumer waits"),
         }
     }
-    Ok(records)
+    Ok(count)
 }
 
 /// A subscribed topic that does not exist yet: its source makes it with the first table.
