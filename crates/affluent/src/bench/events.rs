@@ -100,7 +100,7 @@ fn click(body: &mut String, number: u64, now_us: i64) {
 /// A log line of about 250 bytes.
 fn log(body: &mut String, number: u64, now_us: i64) {
     let id = uuid::Uuid::now_v7();
-    let (service, severity) = (number % 12, if number % 50 == 0 { 17 } else { 9 });
+    let (service, severity) = (number % 12, if number.is_multiple_of(50) { 17 } else { 9 });
     let _ = writeln!(
         body,
         r#"{{"event_id":"{id}","service":"service-{service}","severity":{severity},"occurred_at":{now_us},"message":"request {number} answered in {} ms","attributes":{{"path":"/v1/payments","status":200,"request":{number}}}}}"#,

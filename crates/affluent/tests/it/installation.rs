@@ -187,6 +187,15 @@ impl Installation {
         }
     }
 
+    /// Whether the collector acknowledged the click of this id.
+    pub(crate) async fn click(&self, id: &str) -> bool {
+        let url = format!("http://127.0.0.1:{}/collect/events", self.http);
+        let body = format!(r#"{{"event_id":"{id}","event_type":"page_view","user_id":"kill"}}"#);
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().unwrap();
+        let answer = client.post(url).header("content-type", "application/json").body(body).send().await;
+        answer.is_ok_and(|answer| answer.status() == 202)
+    }
+
     /// Status and body of a page; absent where nothing answers.
     pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();

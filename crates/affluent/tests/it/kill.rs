@@ -96,6 +96,8 @@ struct Trial {
     round: u32,
     what: String,
     reached: BTreeMap<String, u32>,
+    /// Clicks that the collector has acknowledged since the last look.
+    acknowledged: Vec<String>,
     slowest_start: Duration,
     slowest_verify: Duration,
     begun: Instant,
@@ -121,6 +123,7 @@ impl Trial {
             round: 0,
             what: String::new(),
             reached: BTreeMap::new(),
+            acknowledged: Vec::new(),
             slowest_start: Duration::ZERO,
             slowest_verify: Duration::ZERO,
             begun: Instant::now(),
@@ -177,6 +180,10 @@ impl Trial {
         while Instant::now() < deadline {
             stir(&self.database, turn, fresh).await;
             turn += 1;
+            let id = uuid::Uuid::now_v7().to_string();
+            if self.installation.click(&id).await {
+                self.acknowledged.push(id);
+            }
             if let Some(status) = self.installation.wait_end(Duration::from_secs(2)).await {
                 return Some(status);
             }
@@ -189,6 +196,10 @@ impl Trial {
         self.installation.start(None);
         let ready = self.installation.wait_ready().await;
         let verified = self.installation.verify().await;
+        for id in std::mem::take(&mut self.acknowledged) {
+            let page = format!("/v1/documents/clickstream_events/{id}");
+            self.installation.wait_page(&page, PATIENCE_FIRST, |status, _| status == 200).await;
+        }
         eprintln!(
             "round {}: {}; ready after {} ms, verified in {} ms, {} changes, {} MB resident",
             self.round,

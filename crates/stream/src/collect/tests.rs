@@ -167,22 +167,6 @@ fn protobuf_batches_are_read_item_by_item() {
     assert_eq!(read.user_id.as_deref(), Some("7"));
 }
 
-/// `cargo test --workspace --lib -- --ignored --nocapture parsing_takes`
-#[test]
-#[ignore = "a measurement"]
-fn parsing_takes() {
-    let item = format!(
-        r#"{{"event_id":"{ID}","user_id":"user-1234567","session_id":"0193508e5d4a7c3b","event_type":"page_view","occurred_at":1763799999123,"url":"https://shop.example/products/4711?utm_source=news","user_agent":"Mozilla/5.0 (X11; Linux x86_64) Chrome/130.0","properties":{{"title":"A product","position":7,"price":12.50}}}}"#
-    );
-    let body = format!("{item}\n").repeat(100_000);
-    let parser = EventParser::new(&CollectOptions::default());
-    let started = std::time::Instant::now();
-    let parsed = parser.parse(Content::Lines, body.as_bytes(), &arrival()).filter(Result::is_ok).count();
-    let seconds = started.elapsed().as_secs_f64();
-    println!("{} bytes an event, {:.0} events/s", item.len(), parsed as f64 / seconds);
-    assert_eq!(parsed, 100_000);
-}
-
 proptest! {
     #[test]
     fn any_bytes_are_answered(body in prop::collection::vec(any::<u8>(), 0..300)) {

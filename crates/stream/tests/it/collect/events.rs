@@ -124,44 +124,6 @@ async fn log_lines_arrive_by_service() {
     rig.stop().await;
 }
 
-/// `cargo test --workspace --test it -- --ignored --nocapture the_way_to_the_bus`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn the_way_to_the_bus_takes() {
-    let (rig, registry) = Rig::with_registry(EventFormat::Avro).await;
-    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0";
-    let batch = || {
-        let event = |n: usize| {
-            json!({
-                "event_id": uuid::Uuid::now_v7(), "user_id": format!("user-{n}"), "event_type": "page_view",
-                "occurred_at": affluent_model::time::now_micros(), "user_agent": agent,
-                "url": "https://shop.example/products/4711", "properties": {"title": "A product", "position": n},
-            })
-            .to_string()
-        };
-        (0..1_000).map(event).collect::<Vec<_>>().join("\n")
-    };
-    let bodies: Vec<String> = (0..50).map(|_| batch()).collect();
-    let started = std::time::Instant::now();
-    let senders = (0..4).map(|sender| {
-        let (http, url) = (rig.http.clone(), format!("{}/collect/events", rig.url));
-        let bodies = bodies.clone();
-        tokio::spawn(async move {
-            for n in 0..50 {
-                let body = bodies[(n + sender) % bodies.len()].clone();
-                assert_eq!(http.post(&url).body(body).send().await.unwrap().status(), 202);
-            }
-        })
-    });
-    for sender in senders.collect::<Vec<_>>() {
-        sender.await.unwrap();
-    }
-    let rate = 200_000.0 / started.elapsed().as_secs_f64();
-    println!("{} bytes an event, {rate:.0} events/s acknowledged", bodies[0].len() / 1_000);
-    rig.stop().await;
-    registry.cancel();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_carry_the_registered_schema() {
     for format in [EventFormat::Avro, EventFormat::Protobuf] {
