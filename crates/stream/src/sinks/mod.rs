@@ -8,6 +8,7 @@ pub mod events;
 pub mod lake;
 
 use affluent_bus::{Incoming, TopicPartition};
+use affluent_documents::DocumentError;
 use affluent_model::Reason;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -36,6 +37,16 @@ pub enum SinkError {
     /// The loop stops with this error.
     #[error("{0}")]
     Fatal(String),
+}
+
+impl From<DocumentError> for SinkError {
+    fn from(error: DocumentError) -> Self {
+        if error.is_passing() {
+            SinkError::Passing(error.to_string())
+        } else {
+            SinkError::Fatal(error.to_string())
+        }
+    }
 }
 
 /// Where records of the bus go.

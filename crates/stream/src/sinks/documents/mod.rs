@@ -79,7 +79,7 @@ impl DocumentsSink {
                     match self.store.admit(write) {
                         Ok(()) => {}
                         Err(DocumentError::Refused { reason, error, .. }) => return Ok(Err((reason, error))),
-                        Err(error) => return Err(sink_error(error)),
+                        Err(error) => return Err(error.into()),
                     }
                 }
                 staged.writes.extend(writes);
@@ -93,7 +93,7 @@ impl DocumentsSink {
 
     async fn ensure(&mut self, collection: &str) -> Result<(), SinkError> {
         if !self.ensured.contains(collection) {
-            self.store.ensure(&CollectionSpec::new(collection)).await.map_err(sink_error)?;
+            self.store.ensure(&CollectionSpec::new(collection)).await?;
             self.ensured.insert(collection.to_owned());
         }
         Ok(())
@@ -139,13 +139,13 @@ impl Sink for DocumentsSink {
             self.ensure(&collection).await?;
             let of_topic = || self.staged.iter().filter(|(partition, _)| partition.topic == topic);
             if let Some(position) = of_topic().filter_map(|(_, staged)| staged.truncated_at).max() {
-                self.store.truncate(&collection, position).await.map_err(sink_error)?;
+                self.store.truncate(&collection, position).await?;
             }
             // Copied, so that a failed attempt can be repeated.
             let writes: Vec<VersionedWrite> =
                 of_topic().flat_map(|(_, staged)| staged.writes.iter().cloned()).collect();
             if !writes.is_empty() {
-                let outcome = self.store.apply(&collection, writes).await.map_err(sink_error)?;
+                let outcome = self.store.apply(&collection, writes).await?;
                 metrics_list::records(PIPELINE, "mirrors", "ok", outcome.applied);
                 metrics_list::records(PIPELINE, "mirrors", "stale", outcome.stale);
             }
@@ -162,13 +162,5 @@ impl Sink for DocumentsSink {
     async fn revoke(&mut self, revoked: &[TopicPartition]) -> Result<(), SinkError> {
         self.staged.retain(|partition, _| !revoked.contains(partition));
         Ok(())
-    }
-}
-
-fn sink_error(error: DocumentError) -> SinkError {
-    if error.is_passing() {
-        SinkError::Passing(error.to_string())
-    } else {
-        SinkError::Fatal(error.to_string())
     }
 }

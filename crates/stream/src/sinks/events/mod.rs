@@ -14,7 +14,7 @@ use affluent_bus::codec::CodecError;
 use affluent_bus::codec::EventDecoder;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
-use affluent_documents::{Document, DocumentError, DocumentStore};
+use affluent_documents::{Document, DocumentStore};
 use affluent_model::{Reason, time::now_micros};
 use affluent_telemetry::metrics_list;
 use async_trait::async_trait;
@@ -77,7 +77,7 @@ impl EventsSink {
 
     async fn ensure(&mut self, kind: EventKind) -> Result<(), SinkError> {
         if !self.ensured.contains(&kind) {
-            self.store.ensure(&documents::collection(kind)).await.map_err(sink_error)?;
+            self.store.ensure(&documents::collection(kind)).await?;
             self.ensured.insert(kind);
         }
         Ok(())
@@ -150,8 +150,7 @@ impl Sink for EventsSink {
                 continue;
             }
             self.ensure(kind).await?;
-            let inserted =
-                self.store.insert_if_absent(kind.collection(), documents).await.map_err(sink_error)?;
+            let inserted = self.store.insert_if_absent(kind.collection(), documents).await?;
             metrics_list::records(kind.pipeline(), "documents", "ok", inserted.inserted);
             metrics_list::records(kind.pipeline(), "documents", "duplicate", inserted.duplicates);
             let now = now_micros();
@@ -167,13 +166,5 @@ impl Sink for EventsSink {
     async fn revoke(&mut self, revoked: &[TopicPartition]) -> Result<(), SinkError> {
         self.staged.retain(|partition, _| !revoked.contains(partition));
         Ok(())
-    }
-}
-
-fn sink_error(error: DocumentError) -> SinkError {
-    if error.is_passing() {
-        SinkError::Passing(error.to_string())
-    } else {
-        SinkError::Fatal(error.to_string())
     }
 }
