@@ -158,6 +158,14 @@ impl Config {
             cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
         }
         self.collect.check().map_err(|message| ConfigError::Invalid { message })?;
+        if !self.http.listen.ip().is_loopback() && self.collect.tokens.is_empty() {
+            let message = format!(
+                "`http.listen` = \"{}\" is reachable from other machines, and `collect.tokens` is empty: anyone could \
+                 send events; listen on 127.0.0.1, or add [[collect.tokens]] with name, token and items_per_s",
+                self.http.listen
+            );
+            return Err(ConfigError::Invalid { message });
+        }
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [
             ("sink_documents", &self.sink_documents),

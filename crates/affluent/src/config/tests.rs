@@ -180,6 +180,12 @@ fn errors_name_the_key_the_place_and_the_remedy() {
         ("[lake]\nmanifests_max = 1", ("", ""), &["[lake]", "manifests_max"]),
         ("[http]\nlisten = '0.0.0.0:80'", ("", ""), &["http.listen", "reachable", "http.tokens"]),
         (
+            "[http]\nlisten = '0.0.0.0:80'\n\
+             [[http.tokens]]\nname = 'n'\ntoken = '0123456789abcdef'\nroles = ['read']",
+            ("", ""),
+            &["http.listen", "reachable", "collect.tokens"],
+        ),
+        (
             "[[http.tokens]]\nname='a'\ntoken='short'\nroles=['read']",
             ("", ""),
             &["http.tokens", "\"a\"", "openssl"],
