@@ -6,7 +6,7 @@
 
 use crate::{BatchLimits, BusError, Incoming, Polled, TopicPartition};
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::{Notify, oneshot};
 
 /// What the caller asks the polling thread to do between two polls.
@@ -38,8 +38,8 @@ pub(super) struct Rebalance {
 pub(super) struct State {
     pub(super) queue: VecDeque<Incoming>,
     pub(super) bytes: usize,
-    /// What is read, from an assignment to its revocation.
-    pub(super) assigned: BTreeSet<TopicPartition>,
+    /// What is read, from an assignment to its revocation, and the lowest offset that may come next.
+    pub(super) assigned: BTreeMap<TopicPartition, i64>,
     pub(super) rebalance: Option<Rebalance>,
     /// Partitions that were given up before the caller saw it.
     pub(super) given_up: Vec<TopicPartition>,
@@ -71,13 +71,29 @@ impl Shared {
 }
 
 impl State {
-    /// Buffers a record, unless its partition was given up while it was on its way.
+    /// Buffers a record, unless its partition was given up while it was on its way or the record came
+    /// before.
+    ///
+    /// librdkafka repeats one where a rebalance pauses the partition, on its own thread, between its
+    /// taking the record from the queue and its noting that position: it goes on from the old one.
     pub(super) fn push(&mut self, record: Incoming) {
-        if !self.assigned.contains(&record.topic_partition()) {
+        let Some(next) = self.assigned.get_mut(&record.topic_partition()) else { return };
+        if record.offset < *next {
             return;
         }
+        *next = record.offset + 1;
         self.bytes += record.size();
         self.queue.push_back(record);
+    }
+
+    /// Reading goes on from these offsets.
+    pub(super) fn start(&mut self, partitions: Vec<(TopicPartition, i64)>) {
+        for (partition, offset) in partitions {
+            if let Some(next) = self.assigned.get_mut(&partition) {
+                *next = offset;
+                self.positions.insert(partition, offset);
+            }
+        }
     }
 
     /// Forgets buffered records of these partitions.
@@ -138,5 +154,45 @@ impl Drop for State {
             let (Command::Assign(_, reply) | Command::Seek(_, reply)) = command;
             let _ = reply.send(Err(BusError::ConsumerStopped("closed".to_owned())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(offset: i64) -> Incoming {
+        Incoming {
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            timestamp_ms: 0,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        }
+    }
+
+    fn offsets(state: &State) -> Vec<i64> {
+        state.queue.iter().map(|r| r.offset).collect()
+    }
+
+    #[test]
+    fn a_repeated_record_is_buffered_once_and_a_seek_reads_again() {
+        let partition = TopicPartition::new("t", 0);
+        let mut state = State::default();
+        state.push(record(0));
+        assert!(state.queue.is_empty(), "not assigned");
+        state.assigned.insert(partition.clone(), 0);
+        state.start(vec![(partition.clone(), 5)]);
+        for offset in [4, 5, 6, 6, 5, 9] {
+            state.push(record(offset));
+        }
+        assert_eq!(offsets(&state), [5, 6, 9]);
+        state.discard(std::slice::from_ref(&partition));
+        state.start(vec![(partition.clone(), 5), (TopicPartition::new("other", 0), 3)]);
+        assert_eq!(state.assigned.len(), 1);
+        state.push(record(5));
+        assert_eq!(offsets(&state), [5]);
     }
 }

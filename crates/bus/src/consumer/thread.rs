@@ -104,9 +104,9 @@ impl Context {
     ) {
         let mut state = self.shared.state.lock();
         if assigned {
-            state.assigned.extend(partitions.iter().cloned());
+            state.assigned.extend(partitions.iter().map(|partition| (partition.clone(), 0)));
         } else {
-            state.assigned.retain(|known| !partitions.contains(known));
+            state.assigned.retain(|known, _| !partitions.contains(known));
             state.discard(partitions);
         }
         if partitions.is_empty() || state.stop || state.error.is_some() {
@@ -132,14 +132,14 @@ impl Context {
             }
         }
         let starts = state.rebalance.take().map(|r| r.starts).unwrap_or_default();
-        for (partition, offset) in starts {
+        for (partition, offset) in &starts {
             let set =
-                list.set_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset));
+                list.set_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset));
             if let Err(error) = set {
                 tracing::error!(%error, %partition, offset, "start offset refused");
             }
-            state.positions.insert(partition, offset);
         }
+        state.start(starts.into_iter().collect());
     }
 }
 
@@ -214,7 +214,7 @@ fn execute(consumer: &BaseConsumer<Context>, shared: &Shared, command: Command) 
                 .and_then(|list| consumer.assign(&list).map_err(BusError::kafka("assign")));
             let mut state = shared.state.lock();
             state.positions.clear();
-            state.assigned = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+            state.assigned = partitions.iter().cloned().collect();
             drop(state);
             (reply, partitions, outcome)
         }
@@ -230,7 +230,7 @@ fn execute(consumer: &BaseConsumer<Context>, shared: &Shared, command: Command) 
     let names: Vec<_> = partitions.iter().map(|(p, _)| p.clone()).collect();
     state.discard(&names);
     if outcome.is_ok() {
-        state.positions.extend(partitions);
+        state.start(partitions);
     }
     drop(state);
     let _ = reply.send(outcome);
