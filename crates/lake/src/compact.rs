@@ -165,7 +165,7 @@ impl LakeTable {
         let target = self.0.options.target_file_bytes;
         let mut writer = PartitionWriter::new(&base, partition, target, LEVEL_SETTLED).await?;
         for task in &tasks {
-            let mut batches = FileBatches::open(&base, task, &columns, BATCH_ROWS)?;
+            let mut batches = FileBatches::open(&base, task, &columns, BATCH_ROWS, None)?;
             while let Some(batch) = batches.next().await {
                 writer.write(batch?).await?;
                 if shutdown.is_cancelled() {

@@ -1,6 +1,6 @@
 //! Files on local disk, flushed before anything refers to them.
 
-use crate::LakeError;
+use crate::{LakeError, lookup};
 use arrow_array::RecordBatch;
 use iceberg::spec::{DataFile, DataFileFormat, PartitionKey};
 use iceberg::table::Table;
@@ -14,6 +14,7 @@ use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
 use parking_lot::Mutex;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -50,10 +51,16 @@ impl PartitionWriter {
         let directory = Path::new(&sample).parent().unwrap_or(Path::new("")).to_owned();
         let level =
             ZstdLevel::try_new(level).map_err(|error| LakeError::Options(format!("zstd level: {error}")))?;
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .build();
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+        for column in lookup::columns(metadata.properties()) {
+            let path = ColumnPath::from(column);
+            properties = properties
+                .set_column_bloom_filter_fpp(path.clone(), lookup::FALSE_POSITIVES)
+                .set_column_bloom_filter_enabled(path, true);
+        }
+        let properties = properties.build();
         let parquet = ParquetWriterBuilder::new(properties, metadata.current_schema().clone());
         let rolling = RollingFileWriterBuilder::new(
             parquet,

@@ -3,7 +3,7 @@
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
 //! (`types`, `convert`, `encode`, `decode`), commits (`catalog`, `snapshot`, `partition`, `table`), upkeep (`compact`,
-//! `retain`, `clean`, `maintenance`) and the same promises over plain NDJSON files (`json`).
+//! `retain`, `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `read`) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
 //! Invariants: a commit is a compare-and-swap on the table's metadata location, after everything
@@ -11,6 +11,7 @@
 //! exactly is an error.
 
 mod catalog;
+mod choose;
 mod clean;
 mod compact;
 mod convert;
@@ -19,6 +20,7 @@ mod encode;
 mod error;
 mod files;
 mod json;
+mod lookup;
 mod maintenance;
 mod offsets;
 mod options;
@@ -32,11 +34,13 @@ mod table;
 mod types;
 
 pub use catalog::LakeCatalog;
+pub use choose::ColumnRange;
 pub use clean::Cleaned;
 pub use compact::Compacted;
 pub use encode::{fits, unrepresentable};
 pub use error::{LakeError, Misfit};
 pub use json::{JsonLake, JsonTable, exact_json};
+pub use lookup::Lookup;
 pub use maintenance::MaintenanceService;
 pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
 pub use options::{LakeFormat, LakeOptions, MaintenanceOptions};

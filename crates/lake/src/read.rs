@@ -15,6 +15,7 @@ use iceberg::table::Table;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
@@ -46,7 +47,7 @@ pub(crate) enum FileBatches {
 }
 
 impl FileBatches {
-    /// Opens the file of `task`.
+    /// Opens the file of `task`; `groups`: only these row groups of it, where it is one of ours.
     ///
     /// # Errors
     /// The file cannot be read or is no Parquet file.
@@ -55,9 +56,10 @@ impl FileBatches {
         task: &FileScanTask,
         columns: &Columns,
         batch_rows: usize,
+        groups: Option<Vec<usize>>,
     ) -> Result<Self, LakeError> {
         if task.deletes.is_empty()
-            && let Some(reader) = OwnReader::open(&task.data_file_path, columns, batch_rows)?
+            && let Some(reader) = OwnReader::open(&task.data_file_path, columns, batch_rows, groups)?
         {
             return Ok(FileBatches::Own(reader));
         }
@@ -88,14 +90,18 @@ pub(crate) struct OwnReader {
 
 impl OwnReader {
     /// `None` for a file without field ids.
-    fn open(path: &str, columns: &Columns, batch_rows: usize) -> Result<Option<Self>, LakeError> {
-        let path = path.strip_prefix("file://").unwrap_or(path);
-        let file = File::open(path).map_err(|error| files::io("open", Path::new(path), error))?;
-        let unreadable = |error: parquet::errors::ParquetError| LakeError::Malformed {
-            what: format!("data file {path}"),
-            error: error.to_string(),
-        };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
+    fn open(
+        path: &str,
+        columns: &Columns,
+        batch_rows: usize,
+        groups: Option<Vec<usize>>,
+    ) -> Result<Option<Self>, LakeError> {
+        let file = open(path)?;
+        let unreadable = |error| unreadable(path, &error);
+        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
+        if let Some(groups) = groups {
+            builder = builder.with_row_groups(groups);
+        }
         let id =
             |field: &arrow_schema::FieldRef| field.metadata().get(PARQUET_FIELD_ID_META_KEY)?.parse().ok();
         let Some(stored): Option<Vec<i32>> = builder.schema().fields().iter().map(id).collect() else {
@@ -105,6 +111,7 @@ impl OwnReader {
             columns.ids.iter().map(|id| stored.iter().position(|stored| stored == id)).collect();
         let mut roots: Vec<usize> = found.iter().flatten().copied().collect();
         roots.sort_unstable();
+        roots.dedup();
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
         let places = found.iter().map(|root| root.and_then(|root| roots.binary_search(&root).ok())).collect();
         let batches =
@@ -126,6 +133,16 @@ impl OwnReader {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.arrow), arrays, &options)?)
     }
+}
+
+/// Opens a data file on local disk.
+pub(crate) fn open(path: &str) -> Result<File, LakeError> {
+    let path = Path::new(path.strip_prefix("file://").unwrap_or(path));
+    File::open(path).map_err(|error| files::io("open", path, error))
+}
+
+pub(crate) fn unreadable(path: &str, error: &ParquetError) -> LakeError {
+    LakeError::Malformed { what: format!("data file {path}"), error: error.to_string() }
 }
 
 impl Iterator for OwnReader {

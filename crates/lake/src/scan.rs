@@ -3,6 +3,7 @@
 //! Invariant: a stream reads the snapshot it began with, whatever is appended, merged or dropped
 //! meanwhile; its files stay for the grace period at least. Memory: a few Arrow batches.
 
+use crate::choose::{self, ColumnRange, Wanted};
 use crate::read::{Columns, FileBatches};
 use crate::table::{LakeTable, columns_of};
 use crate::{LakeError, decode, schema};
@@ -10,7 +11,9 @@ use affluent_model::{Column, Row};
 use arrow_array::RecordBatch;
 use futures::TryStreamExt;
 use iceberg::scan::FileScanTask;
+use iceberg::spec::SnapshotRef;
 use iceberg::table::Table;
+use std::collections::HashSet;
 use tokio::sync::mpsc;
 
 /// Rows of a batch.
@@ -27,6 +30,11 @@ pub struct Scan {
     pub columns: Vec<String>,
     /// A kept snapshot; default the current one.
     pub snapshot: Option<i64>,
+    /// Leaves out files that hold no row in this range. Rows outside it may come all the same.
+    pub range: Option<ColumnRange>,
+    /// Leaves out files that were there at the snapshot with this sequence number. Rows that were
+    /// there may come all the same, from files that were merged since.
+    pub since: Option<i64>,
 }
 
 /// The rows of a scan, batch by batch, in no particular order.
@@ -84,22 +92,19 @@ impl LakeTable {
         let wanted: Vec<_> = if scan.columns.is_empty() {
             fields.iter().collect()
         } else {
-            let find = |name: &String| {
-                let index = schema::find(fields, name)
-                    .or_else(|| fields.iter().position(|field| field.name == *name));
-                index
-                    .map(|index| &fields[index])
+            let named = |name: &String| {
+                schema::named(fields, name)
                     .ok_or_else(|| LakeError::NoColumn { table: self.name(), column: name.clone() })
             };
-            scan.columns.iter().map(find).collect::<Result<_, _>>()?
+            scan.columns.iter().map(named).collect::<Result<_, _>>()?
         };
         let projected = Columns::new(current, wanted.iter().map(|field| field.id).collect())?;
         let columns = columns_of(&wanted.into_iter().cloned().collect::<Vec<_>>());
-        let snapshot = snapshot.map(|snapshot| snapshot.snapshot_id());
         let (send, receive) = mpsc::channel(BATCHES_AHEAD);
-        if let Some(id) = snapshot {
-            let plan = table.scan().snapshot_id(id).with_concurrency_limit(FILES_AT_ONCE).build()?;
-            let tasks: Vec<_> = plan.plan_files().await?.try_collect().await?;
+        let id = snapshot.map(|snapshot| snapshot.snapshot_id());
+        if let Some(snapshot) = snapshot {
+            let wanted = Wanted { range: scan.range.as_ref(), since: scan.since };
+            let tasks = tasks(&table, snapshot, wanted).await?;
             let runtime = tokio::runtime::Handle::current();
             tokio::task::spawn_blocking(move || {
                 runtime.block_on(async {
@@ -110,8 +115,27 @@ impl LakeTable {
                 });
             });
         }
-        Ok(RowStream { columns, snapshot, batches: receive })
+        Ok(RowStream { columns, snapshot: id, batches: receive })
     }
+}
+
+/// What reads the files of `snapshot` that may hold what is wanted.
+pub(crate) async fn tasks(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    wanted: Wanted<'_>,
+) -> Result<Vec<FileScanTask>, LakeError> {
+    let chosen = choose::files(table, snapshot, wanted).await?;
+    if chosen.as_ref().is_some_and(HashSet::is_empty) {
+        return Ok(Vec::new());
+    }
+    let id = snapshot.snapshot_id();
+    let plan = table.scan().snapshot_id(id).with_concurrency_limit(FILES_AT_ONCE).build()?;
+    let mut tasks: Vec<_> = plan.plan_files().await?.try_collect().await?;
+    if let Some(chosen) = chosen {
+        tasks.retain(|task: &FileScanTask| chosen.contains(&task.data_file_path));
+    }
+    Ok(tasks)
 }
 
 /// Sends every batch of the files, until the reader is gone.
@@ -122,7 +146,7 @@ async fn read_files(
     send: &mpsc::Sender<Result<RecordBatch, LakeError>>,
 ) -> Result<(), LakeError> {
     for task in tasks {
-        let mut batches = FileBatches::open(table, task, columns, BATCH_ROWS)?;
+        let mut batches = FileBatches::open(table, task, columns, BATCH_ROWS, None)?;
         while let Some(batch) = batches.next().await {
             if send.send(Ok(batch?)).await.is_err() {
                 return Ok(());

@@ -90,6 +90,12 @@ pub(crate) fn find(fields: &[NestedFieldRef], name: &str) -> Option<usize> {
     fields.iter().position(|field| source_name(field) == name)
 }
 
+/// The field with this source's name, else with this lake name.
+pub(crate) fn named<'a>(fields: &'a [NestedFieldRef], name: &str) -> Option<&'a NestedFieldRef> {
+    let index = find(fields, name).or_else(|| fields.iter().position(|field| field.name == name));
+    index.map(|index| &fields[index])
+}
+
 /// The source's name of a field.
 pub(crate) fn source_name(field: &NestedField) -> &str {
     field.doc.as_deref().and_then(|doc| doc.strip_prefix(SOURCE_NAME)).unwrap_or(&field.name)

@@ -43,6 +43,8 @@ pub struct Appended {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotInfo {
     pub id: i64,
+    /// Grows with every snapshot of the table.
+    pub sequence: i64,
     /// Commit time, milliseconds UTC.
     pub timestamp_ms: i64,
     /// Iceberg's operation: `append`, `replace`, …
@@ -215,6 +217,7 @@ impl LakeTable {
             let summary = &snapshot.summary().additional_properties;
             SnapshotInfo {
                 id: snapshot.snapshot_id(),
+                sequence: snapshot.sequence_number(),
                 timestamp_ms: snapshot.timestamp_ms(),
                 operation: snapshot.summary().operation.as_str().to_owned(),
                 rows: number(summary, "total-records"),

@@ -16,6 +16,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("iceberg", &["lake"]),
     ("iceberg-catalog-sql", &["lake"]),
     ("kafka-protocol", &["broker"]),
+    ("maxminddb", &["warehouse"]),
     ("metrics", &["telemetry"]),
     ("metrics-exporter-prometheus", &["telemetry"]),
     ("mongodb", &["documents"]),
@@ -23,6 +24,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake"]),
+    ("ua-parser", &["warehouse"]),
 ];
 
 fn root() -> PathBuf {

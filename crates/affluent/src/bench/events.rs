@@ -286,7 +286,7 @@ async fn rows(platform: &Platform, table: &str) -> anyhow::Result<u64> {
 async fn distinct_ids(platform: &Platform, table: &str) -> anyhow::Result<u64> {
     let lake = platform.lake().await?;
     let table = lake.table(NAMESPACE_RAW, table).await?;
-    let mut stream = table.scan(Scan { columns: vec!["event_id".to_owned()], snapshot: None }).await?;
+    let mut stream = table.scan(Scan { columns: vec!["event_id".to_owned()], ..Scan::default() }).await?;
     let mut ids = HashSet::new();
     while let Some(rows) = stream.next().await {
         for row in rows? {

@@ -27,6 +27,7 @@ use affluent_stream::collect::CollectOptions;
 use affluent_stream::consume::ConsumeOptions;
 use affluent_stream::sinks::events::EventOptions;
 use affluent_telemetry::logs::LogFormat;
+use affluent_warehouse::staged::StageOptions;
 use layers::Layers;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -54,6 +55,7 @@ pub(crate) struct Config {
     pub(crate) sink_events: ConsumeOptions,
     pub(crate) sink_lake: ConsumeOptions,
     pub(crate) events: EventOptions,
+    pub(crate) stage: StageOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
     pub(crate) log: LogOptions,
@@ -110,6 +112,7 @@ impl Config {
             sink_events: sections.take("sink_events")?,
             sink_lake: sections.take("sink_lake")?,
             events: sections.take("events")?,
+            stage: sections.take("stage")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
             log: sections.take("log")?,
@@ -166,6 +169,7 @@ impl Config {
             );
             return Err(ConfigError::Invalid { message });
         }
+        self.stage.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [
             ("sink_documents", &self.sink_documents),

@@ -54,6 +54,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("sink_documents", debug(&config.sink_documents), debug(ConsumeOptions::default())),
         ("collect", debug(&config.collect), debug(CollectOptions::default())),
         ("sink_events", debug(&config.sink_events), debug(ConsumeOptions::default())),
+        ("stage", debug(&config.stage), debug(StageOptions::default())),
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),

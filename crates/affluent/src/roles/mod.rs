@@ -15,6 +15,7 @@ pub(crate) use up::{RunArgs, UpArgs, run, up};
 
 use crate::config::{Config, ConfigError};
 use crate::platform::{self, Platform};
+use affluent_lake::LakeFormat;
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -96,6 +97,17 @@ pub(crate) const ROLES: &[Role] = &[
         awaited: false,
         unneeded: |_| None,
         start: |platform, shutdown| Box::pin(services::sink_lake(platform, shutdown)),
+    },
+    Role {
+        name: "stage",
+        about: "clicks and log lines from the raw to the staged zone of the lake, parsed and each once",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |config| {
+            let json = config.lake.format == LakeFormat::Json;
+            json.then_some("lake.format is json: the staged zone is of Iceberg tables")
+        },
+        start: |platform, shutdown| Box::pin(services::stage(platform, shutdown)),
     },
     Role {
         name: "collect",

@@ -11,8 +11,9 @@ use affluent_stream::cdc::CdcService;
 use affluent_stream::consume::{ConsumeError, ConsumeService};
 use affluent_stream::sinks::documents::DocumentsSink;
 use affluent_stream::sinks::events::EventsSink;
-use affluent_stream::sinks::lake::LakeSink;
+use affluent_stream::sinks::lake::{LakeSink, table_of};
 use affluent_telemetry::health::State;
+use affluent_warehouse::staged::{self, Source, StageService};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +131,22 @@ pub(super) async fn sink_lake(platform: Arc<Platform>, shutdown: CancellationTok
     upkeep.cancel();
     keeping.abort();
     ended
+}
+
+/// The staged zone. It reports its own health.
+pub(super) async fn stage(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let lake = platform.lake().await.map_err(|error| RoleError::new(error, false))?;
+    let (events, options) = (&platform.config().events, platform.config().stage.clone());
+    let source = |topic: &String, kind| {
+        let (namespace, name) = table_of(topic);
+        Source { kind, topic: topic.as_str().into(), raw: (namespace.to_owned(), name) }
+    };
+    let clicks = events.clicks.iter().map(|topic| source(topic, staged::EventKind::Clicks));
+    let logs = events.logs.iter().map(|topic| source(topic, staged::EventKind::Logs));
+    let service = StageService::new(lake, clicks.chain(logs).collect(), options, platform.health().clone())
+        .map_err(|error| RoleError::new(error, false))?;
+    service.run(shutdown).await;
+    Ok(())
 }
 
 fn consume_error(error: ConsumeError) -> RoleError {

@@ -90,7 +90,7 @@ async fn scan(table: &LakeTable, shape: &TableShape) -> anyhow::Result<(RowStrea
             })
         });
         let places: Vec<Option<usize>> = places.collect();
-        match table.scan(Scan { columns, snapshot: None }).await {
+        match table.scan(Scan { columns, ..Scan::default() }).await {
             Ok(stream) => return Ok((stream, places)),
             Err(LakeError::NoColumn { column, .. }) if wanted.contains(&column) => missing.push(column),
             Err(error) => return Err(error).with_context(|| format!("read {}", table.name())),

@@ -4,6 +4,7 @@
 //! What is captured and what is done to it is the business of the tests. Invariant: no process started
 //! here outlives the test, also when the test is killed.
 
+use affluent_lake::{Lake, LakeOptions, Scan};
 use affluent_testkit::Database;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -73,6 +74,7 @@ impl Installation {
              discover_s = 1\nheartbeat_s = 1\ncheckpoint_ms = 200\n\
              [cdc.snapshot]\nchunk_rows = 1500\n\
              [lake.maintenance]\ninterval_s = 2\ncompact_files_min = 4\nkeep_all_s = 5\n\
+             [stage]\ninterval_ms = 500\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\n\
              [broker]\nlisten = \"127.0.0.1:{broker}\"\n\
              [registry_server]\nlisten = \"127.0.0.1:{registry}\"\n",
@@ -86,6 +88,20 @@ impl Installation {
     pub(crate) fn through(mut self, shell: Shell) -> Self {
         self.shell = shell;
         self
+    }
+
+    /// The event ids in the staged zone, each as often as it is there.
+    pub(crate) async fn staged_clicks(&self) -> Vec<String> {
+        let warehouse = self.directory.join("data/lake");
+        let lake = Lake::open(LakeOptions { warehouse, ..LakeOptions::default() }).await.unwrap();
+        let Ok(table) = lake.table("staged", "clickstream_events").await else { return Vec::new() };
+        let scan = Scan { columns: vec!["event_id".to_owned()], ..Scan::default() };
+        let mut stream = table.scan(scan).await.unwrap();
+        let mut ids = Vec::new();
+        while let Some(rows) = stream.next().await {
+            ids.extend(rows.unwrap().iter().map(|row| row[0].to_text()));
+        }
+        ids
     }
 
     fn config(&self) -> PathBuf {

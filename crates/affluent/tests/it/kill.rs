@@ -14,42 +14,47 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// `make soak` plays 200.
-const ROUNDS: u32 = 20;
+const ROUNDS: usize = 20;
+/// Rounds on one installation: what it stores grows, and with it what `verify` has to compare.
+const ROUNDS_OF_A_TRIAL: usize = 25;
 /// How long an armed failpoint may wait to be passed before it is armed for its first pass.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FIRST: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_by_kills_at_random_moments() {
-    let mut trial = Trial::begin().await;
-    for _ in 0..rounds() {
-        trial.kill_at_a_random_moment().await;
-        trial.recover().await;
+    let mut left = rounds();
+    while left > 0 {
+        let mut trial = Trial::begin().await;
+        let count = left.min(ROUNDS_OF_A_TRIAL);
+        for _ in 0..count {
+            trial.kill_at_a_random_moment().await;
+            trial.recover().await;
+        }
+        trial.end().await;
+        left -= count;
     }
-    trial.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_by_a_kill_at_any_failpoint() {
-    let mut trial = Trial::begin().await;
-    let names = failpoints();
+    let names: Vec<String> = failpoints().into_iter().collect();
     assert!(!names.is_empty(), "the sources name no failpoint");
     // Each once, and in a soak each as often as there are rounds for it.
-    let rounds = (rounds() as usize).max(names.len());
-    let mut order = Vec::new();
-    while order.len() < rounds {
-        let mut all: Vec<&String> = names.iter().collect();
-        all.shuffle(&mut trial.rng);
-        order.extend(all);
+    let mut order: Vec<&String> = names.iter().cycle().take(rounds().max(names.len())).collect();
+    while !order.is_empty() {
+        let mut trial = Trial::begin().await;
+        let rest = order.split_off(order.len().min(ROUNDS_OF_A_TRIAL.max(names.len())));
+        order.shuffle(&mut trial.rng);
+        for name in std::mem::replace(&mut order, rest) {
+            trial.abort_at(name).await;
+            trial.recover().await;
+        }
+        trial.end().await;
     }
-    for name in order.into_iter().take(rounds) {
-        trial.abort_at(name).await;
-        trial.recover().await;
-    }
-    trial.end().await;
 }
 
-fn rounds() -> u32 {
+fn rounds() -> usize {
     match std::env::var("AFFLUENT_SOAK_ROUNDS") {
         Ok(text) => text.parse().expect("AFFLUENT_SOAK_ROUNDS is a number"),
         Err(_) => ROUNDS,
@@ -87,6 +92,22 @@ fn collect(directory: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
+/// Every acknowledged click, and none twice; a click that was not acknowledged may be there too.
+async fn clicks_are_staged_once(installation: &Installation, acknowledged: &[String]) {
+    let deadline = Instant::now() + PATIENCE_FIRST;
+    loop {
+        let staged = installation.staged_clicks().await;
+        let distinct: BTreeSet<&String> = staged.iter().collect();
+        assert_eq!(staged.len(), distinct.len(), "some clicks are staged twice");
+        let missing = acknowledged.iter().filter(|id| !distinct.contains(id)).count();
+        if missing == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{missing} acknowledged clicks are not staged");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// An installation, its load, and what has been done to it.
 struct Trial {
     installation: Installation,
@@ -96,8 +117,10 @@ struct Trial {
     round: u32,
     what: String,
     reached: BTreeMap<String, u32>,
-    /// Clicks that the collector has acknowledged since the last look.
+    /// Clicks that the collector has acknowledged.
     acknowledged: Vec<String>,
+    /// How many of them were looked for in the document store.
+    looked_for: usize,
     slowest_start: Duration,
     slowest_verify: Duration,
     begun: Instant,
@@ -124,6 +147,7 @@ impl Trial {
             what: String::new(),
             reached: BTreeMap::new(),
             acknowledged: Vec::new(),
+            looked_for: 0,
             slowest_start: Duration::ZERO,
             slowest_verify: Duration::ZERO,
             begun: Instant::now(),
@@ -196,10 +220,11 @@ impl Trial {
         self.installation.start(None);
         let ready = self.installation.wait_ready().await;
         let verified = self.installation.verify().await;
-        for id in std::mem::take(&mut self.acknowledged) {
+        for id in &self.acknowledged[self.looked_for..] {
             let page = format!("/v1/documents/clickstream_events/{id}");
             self.installation.wait_page(&page, PATIENCE_FIRST, |status, _| status == 200).await;
         }
+        self.looked_for = self.acknowledged.len();
         eprintln!(
             "round {}: {}; ready after {} ms, verified in {} ms, {} changes, {} MB resident",
             self.round,
@@ -219,6 +244,7 @@ impl Trial {
         self.installation.start(None);
         self.installation.wait_ready().await;
         self.installation.verify().await;
+        clicks_are_staged_once(&self.installation, &self.acknowledged).await;
         eprintln!(
             "{} rounds in {:?}, {changes} changes; slowest start {:?}, slowest verify {:?}; failpoints {:?}",
             self.round,

@@ -98,7 +98,7 @@ async fn columns_come_widen_and_go_and_every_reader_follows() {
     table.append(batch, advance(Some(3), 4)).await.unwrap();
 
     let mut stream = table
-        .scan(Scan { columns: vec!["id".into(), "Currency".into(), "note".into()], snapshot: None })
+        .scan(Scan { columns: vec!["id".into(), "Currency".into(), "note".into()], ..Scan::default() })
         .await
         .unwrap();
     let mut rows = Vec::new();
@@ -110,7 +110,10 @@ async fn columns_come_widen_and_go_and_every_reader_follows() {
     assert_eq!(rows[3][1], Value::Text("CHF".into()));
     assert_eq!(rows[3][2], Value::Array(vec![Value::Text("x".into()), Value::Null]));
     // The old snapshot has no such column: null.
-    let mut old = table.scan(Scan { columns: vec!["note".into()], snapshot: Some(first) }).await.unwrap();
+    let mut old = table
+        .scan(Scan { columns: vec!["note".into()], snapshot: Some(first), ..Scan::default() })
+        .await
+        .unwrap();
     assert_eq!(old.next().await.unwrap().unwrap(), vec![vec![Value::Null]; 3]);
 
     let seen = python::ask(dir.path(), json!({"table": "raw.payments", "values": true}));

@@ -4,6 +4,7 @@
 
 mod append;
 mod crashes;
+mod lookup;
 mod python;
 mod races;
 mod tables;

@@ -55,7 +55,7 @@ pub(crate) async fn payments_table(lake: &Lake) -> LakeTable {
 /// Rows and sums by currency that the lake's own scan sees.
 pub(crate) async fn sums(table: &LakeTable, snapshot: Option<i64>) -> (usize, BTreeMap<String, String>) {
     let columns = vec!["currency".to_owned(), "amount".to_owned()];
-    let mut stream = table.scan(Scan { columns, snapshot }).await.unwrap();
+    let mut stream = table.scan(Scan { columns, snapshot, ..Scan::default() }).await.unwrap();
     let mut sums: BTreeMap<String, bigdecimal::BigDecimal> = BTreeMap::new();
     let mut count = 0;
     while let Some(rows) = stream.next().await {

@@ -72,7 +72,7 @@ async fn merging_expiring_and_cleaning_change_no_row_of_a_kept_snapshot() {
 
     // The newest three snapshots stay: the merge and the two appends before it.
     assert_eq!(table.expire().await.unwrap(), 18);
-    assert!(table.scan(Scan { columns: vec![], snapshot: Some(old) }).await.is_err());
+    assert!(table.scan(Scan { snapshot: Some(old), ..Scan::default() }).await.is_err());
     // Seen unreferenced once, deleted the second time: 20 small files are still in use by the two.
     assert!(table.clean().await.unwrap().waiting > 0);
     assert!(table.clean().await.unwrap().deleted > 0);
@@ -100,7 +100,7 @@ async fn upkeep_of_two_processes_runs_beside_appends_and_a_reader() {
     let lake = Lake::open(options.clone()).await.unwrap();
     let table = payments_table(&lake).await;
     append_to(&table, 1_000).await;
-    let mut reader = table.scan(Scan { columns: vec!["id".to_owned()], snapshot: None }).await.unwrap();
+    let mut reader = table.scan(Scan { columns: vec!["id".to_owned()], ..Scan::default() }).await.unwrap();
 
     let stop = CancellationToken::new();
     let mut upkeep = Vec::new();

@@ -100,7 +100,7 @@ impl Rig {
 async fn rows(lake: &Lake, namespace: &str, name: &str, columns: &[&str]) -> Vec<Row> {
     let table = lake.table(namespace, name).await.unwrap();
     let columns = columns.iter().map(|&column| column.to_owned()).collect();
-    let mut stream = table.scan(Scan { columns, snapshot: None }).await.unwrap();
+    let mut stream = table.scan(Scan { columns, ..Scan::default() }).await.unwrap();
     let mut rows = Vec::new();
     while let Some(batch) = stream.next().await {
         rows.extend(batch.unwrap());
