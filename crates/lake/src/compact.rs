@@ -7,6 +7,7 @@
 use crate::files::PartitionWriter;
 use crate::read::{Columns, FileBatches};
 use crate::snapshot::{self, Change};
+use crate::sort::{MERGE_WAYS, Order, SortedMerge};
 use crate::table::{LakeTable, discard, is_conflict, off_worker, pause};
 use crate::{LakeError, OFFSETS_PROPERTY};
 use affluent_telemetry::failpoint;
@@ -53,8 +54,14 @@ struct Candidate {
 }
 
 /// The merges that are due: of an open partition (`today` or later, or no partition) files of one
-/// tier once there are `files_min`; of a closed one everything below target size.
-fn plan(files: Vec<Candidate>, today: i32, files_min: usize, target_bytes: u64) -> Vec<Vec<Candidate>> {
+/// tier once there are `files_min`; of a closed one everything below target size. No merge is of more
+/// than `files_max`.
+fn plan(
+    files: Vec<Candidate>,
+    today: i32,
+    (files_min, files_max): (usize, usize),
+    target_bytes: u64,
+) -> Vec<Vec<Candidate>> {
     let small = target_bytes / 4 * 3;
     let mut partitions: BTreeMap<(i32, String), Vec<Candidate>> = BTreeMap::new();
     for file in files.into_iter().filter(|file| file.bytes < small) {
@@ -74,7 +81,7 @@ fn plan(files: Vec<Candidate>, today: i32, files_min: usize, target_bytes: u64) 
             }
             groups.extend(tiers.into_values().filter(|files| files.len() >= files_min));
         }
-        merges.extend(groups.into_iter().flat_map(|files| bins(files, target_bytes)));
+        merges.extend(groups.into_iter().flat_map(|files| bins(files, files_max, target_bytes)));
     }
     merges
 }
@@ -84,11 +91,12 @@ fn tier(bytes: u64) -> u32 {
 }
 
 /// Cuts files into runs of about the target size; runs of one file are no merges.
-fn bins(files: Vec<Candidate>, target_bytes: u64) -> Vec<Vec<Candidate>> {
+fn bins(files: Vec<Candidate>, files_max: usize, target_bytes: u64) -> Vec<Vec<Candidate>> {
     let mut bins: Vec<Vec<Candidate>> = Vec::new();
     let mut filled = u64::MAX;
     for file in files {
-        if filled.saturating_add(file.bytes) > target_bytes {
+        let full = bins.last().is_some_and(|bin| bin.len() == files_max);
+        if full || filled.saturating_add(file.bytes) > target_bytes {
             bins.push(Vec::new());
             filled = 0;
         }
@@ -116,10 +124,11 @@ impl LakeTable {
         let base = self.refreshed().await?;
         let today = i32::try_from(snapshot::now_ms().div_euclid(86_400_000)).unwrap_or(i32::MAX);
         let options = &self.0.options;
+        let files_max = if Order::of(&base).is_some() { MERGE_WAYS } else { usize::MAX };
         let merges = plan(
             live_files(&base).await?,
             today,
-            options.maintenance.compact_files_min,
+            (options.maintenance.compact_files_min, files_max),
             options.target_file_bytes,
         );
         let mut done = Compacted::default();
@@ -164,16 +173,34 @@ impl LakeTable {
         let columns = Columns::new(schema, ids)?;
         let target = self.0.options.target_file_bytes;
         let mut writer = PartitionWriter::new(&base, partition, target, LEVEL_SETTLED).await?;
-        for task in &tasks {
-            let mut batches = FileBatches::open(&base, task, &columns, BATCH_ROWS, None)?;
-            while let Some(batch) = batches.next().await {
-                writer.write(batch?).await?;
+        let order = Order::of(&base);
+        let mut is_sorted = false;
+        if let Some(order) = &order {
+            let rows = SortedMerge::rows_at_once(tasks.len());
+            let files = tasks.iter().map(|task| FileBatches::open(&base, task, &columns, rows, None));
+            let mut merged = SortedMerge::open(order, schema, files.collect::<Result<_, _>>()?).await?;
+            while let Some(batch) = merged.next().await? {
+                writer.write(batch).await?;
                 if shutdown.is_cancelled() {
                     return Ok(None);
                 }
             }
+            is_sorted = merged.is_sorted();
+        } else {
+            for task in &tasks {
+                let mut batches = FileBatches::open(&base, task, &columns, BATCH_ROWS, None)?;
+                while let Some(batch) = batches.next().await {
+                    writer.write(batch?).await?;
+                    if shutdown.is_cancelled() {
+                        return Ok(None);
+                    }
+                }
+            }
         }
-        let written = writer.close().await?;
+        let mut written = writer.close().await?;
+        if let Some(order) = order.filter(|_| is_sorted) {
+            written = written.iter().map(|file| order.mark(file, first.spec_id)).collect::<Result<_, _>>()?;
+        }
         let rows_in: u64 = merge.iter().map(|file| file.rows).sum();
         let rows_out: u64 = written.iter().map(DataFile::record_count).sum();
         if rows_in != rows_out {
@@ -288,7 +315,7 @@ mod tests {
     }
 
     fn sizes(files: Vec<Candidate>) -> Vec<usize> {
-        plan(files, TODAY, 4, 1_000_000).iter().map(Vec::len).collect()
+        plan(files, TODAY, (4, 100), 1_000_000).iter().map(Vec::len).collect()
     }
 
     fn files(day: i32, bytes: u64, count: usize) -> Vec<Candidate> {
@@ -305,6 +332,8 @@ mod tests {
         assert_eq!(sizes(closed), [6], "a closed day is merged whole");
         assert_eq!(sizes(files(TODAY - 1, 400_000, 7)), [2, 2, 2], "cut at the target");
         assert_eq!(sizes(files(TODAY - 1, 800_000, 9)), [] as [usize; 0], "large enough");
+        let few = |files| plan(files, TODAY, (4, 8), 1_000_000).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(few(files(TODAY, 1_000, 20)), [8, 8, 4], "cut at what is merged at once");
         let days = [files(TODAY - 1, 1_000, 1), files(TODAY - 2, 1_000, 1)].concat();
         assert_eq!(sizes(days), [] as [usize; 0], "partitions are not mixed");
     }

@@ -1,5 +1,6 @@
 //! Files on local disk, flushed before anything refers to them.
 
+use crate::sort::{self, Order};
 use crate::{LakeError, lookup};
 use arrow_array::RecordBatch;
 use iceberg::spec::{DataFile, DataFileFormat, PartitionKey};
@@ -37,13 +38,15 @@ pub(crate) struct PartitionWriter {
 }
 
 impl PartitionWriter {
-    /// A writer that closes its files near `target_bytes`. `level` is the zstd level.
+    /// A writer that closes its files near `target_bytes`. `level` is the zstd level. Smaller row
+    /// groups where the table is sorted: they are what a query skips.
     pub(crate) async fn new(
         table: &Table,
         partition: Option<PartitionKey>,
         target_bytes: u64,
         level: i32,
     ) -> Result<Self, LakeError> {
+        let rows = if Order::of(table).is_some() { sort::ROW_GROUP_ROWS } else { ROW_GROUP_ROWS };
         let metadata = table.metadata();
         let generator = DefaultLocationGenerator::new(metadata)?;
         let prefix = uuid::Uuid::now_v7().to_string();
@@ -53,7 +56,7 @@ impl PartitionWriter {
             ZstdLevel::try_new(level).map_err(|error| LakeError::Options(format!("zstd level: {error}")))?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+            .set_max_row_group_row_count(Some(rows));
         for column in lookup::columns(metadata.properties()) {
             let path = ColumnPath::from(column);
             properties = properties

@@ -2,7 +2,7 @@
 //!
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
-//! (`types`, `convert`, `encode`, `decode`), commits (`catalog`, `snapshot`, `partition`, `table`), upkeep (`compact`,
+//! (`types`, `convert`, `encode`, `decode`), commits (`catalog`, `snapshot`, `partition`, `sort`, `table`), upkeep (`compact`,
 //! `retain`, `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `read`) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
@@ -30,6 +30,7 @@ mod retain;
 mod scan;
 mod schema;
 mod snapshot;
+mod sort;
 mod table;
 mod types;
 

@@ -3,6 +3,7 @@
 use crate::files::{self, PartitionWriter};
 use crate::partition::{self, Partition, partitions};
 use crate::snapshot::{self, Change};
+use crate::sort::Order;
 use crate::{Advance, LakeCatalog, LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets, encode, schema, types};
 use affluent_model::{Column, Row};
 use affluent_telemetry::failpoint;
@@ -136,6 +137,23 @@ impl Lake {
         columns: &[Column],
         partition: &Partition,
     ) -> Result<LakeTable, LakeError> {
+        self.ensure_sorted_table(namespace, name, columns, partition, &[]).await
+    }
+
+    /// The same, with its rows sorted by the columns `sort_by` inside each file from now on, where the
+    /// table has no order yet: ascending, nulls first.
+    ///
+    /// # Errors
+    /// As [`Lake::ensure_table`]; [`LakeError::NoColumn`] and [`LakeError::Options`] for columns that
+    /// are not there or have no order (only booleans, whole numbers, texts, dates and times have).
+    pub async fn ensure_sorted_table(
+        &self,
+        namespace: &str,
+        name: &str,
+        columns: &[Column],
+        partition: &Partition,
+        sort_by: &[&str],
+    ) -> Result<LakeTable, LakeError> {
         let table = match self.table(namespace, name).await {
             Err(LakeError::NotFound(_)) => {
                 let creation = partition::creation(namespace, name, columns, partition)?;
@@ -145,6 +163,7 @@ impl Lake {
             other => other?,
         };
         table.evolve(columns).await?;
+        table.declare_order(sort_by).await?;
         Ok(table)
     }
 
@@ -365,7 +384,11 @@ impl LakeTable {
         let stored = metadata.current_schema();
         let arrow = Arc::new(schema_to_arrow_schema(stored)?);
         let mut written = Vec::new();
-        for (partition, rows) in partitions(table, batch)? {
+        let order = Order::of(table);
+        for (partition, mut rows) in partitions(table, batch)? {
+            if let Some(order) = &order {
+                order.sort(stored, &batch.columns, &mut rows);
+            }
             match self.write_partition(table, &arrow, partition, batch, &rows).await {
                 Ok(files) => written.extend(files),
                 Err(error) => {
@@ -392,7 +415,12 @@ impl LakeTable {
             let stored = table.metadata().current_schema();
             writer.write(encode::record_batch(&self.name(), stored, arrow, batch, rows)?).await?;
         }
-        writer.close().await
+        let spec_id = table.metadata().default_partition_spec_id();
+        let written = writer.close().await?;
+        match Order::of(table) {
+            Some(order) => written.iter().map(|file| order.mark(file, spec_id)).collect(),
+            None => Ok(written),
+        }
     }
 
     /// Adds and promotes columns until the table has `columns`.

@@ -18,6 +18,8 @@ pub const TOPIC_LOGS: &str = "logs.events";
 pub const COLLECTION_CLICKS: &str = "clickstream_events";
 /// Collection of log lines, by event id.
 pub const COLLECTION_LOGS: &str = "logs";
+/// Collection of error records, counted by service and fingerprint.
+pub const COLLECTION_ERROR_GROUPS: &str = "logs_error_groups";
 /// Schema registry state, compacted.
 pub const TOPIC_SCHEMAS: &str = "_schemas";
 /// Iceberg namespace of untouched records.

@@ -7,5 +7,6 @@ mod crashes;
 mod lookup;
 mod python;
 mod races;
+mod sorted;
 mod tables;
 mod upkeep;

@@ -27,13 +27,28 @@ if ask.get("sum"):
         if value is not None:
             sums[str(key)] = sums.get(str(key), Decimal(0)) + value
     answer["sums"] = {key: str(value) for key, value in sums.items()}
+if ask.get("groups"):
+    # Of each row group that the filter's files have: least and greatest value of the columns, rows.
+    import pyarrow.parquet
+    answer["sort_order"] = [table.schema().find_column_name(f.source_id) for f in table.sort_order().fields]
+    answer["sorted_files"] = [f["sort_order_id"] for f in table.inspect.files().to_pylist()]
+    answer["groups"] = []
+    for task in table.scan(**scan).plan_files():
+        footer = pyarrow.parquet.ParquetFile(task.file.file_path.removeprefix("file://")).metadata
+        groups = []
+        for g in range(footer.num_row_groups):
+            group = footer.row_group(g)
+            columns = {group.column(c).path_in_schema: group.column(c).statistics for c in range(group.num_columns)}
+            bounds = [[columns[c].min, columns[c].max] for c in ask["groups"]]
+            groups.append({"bounds": bounds, "rows": group.num_rows})
+        answer["groups"].append(groups)
 if ask.get("values"):
     answer["values"] = data.to_pylist()
 print(json.dumps(answer, default=str))
 "#;
 
 /// Asks pyiceberg about a table of the lake in `warehouse`. Keys of `ask`: `table`, `snapshot`,
-/// `filter`, `sum` (`[by, column]`), `values`.
+/// `filter`, `sum` (`[by, column]`), `values`, `groups` (columns whose statistics are asked for).
 pub(crate) fn ask(warehouse: &Path, mut ask: Value) -> Value {
     ask["catalog"] = warehouse.join("catalog.db").to_str().unwrap().into();
     ask["warehouse"] = warehouse.to_str().unwrap().into();

@@ -7,6 +7,7 @@ mod cdc;
 mod changes;
 mod collect;
 mod documents_sink;
+mod error_groups;
 mod lake_sink;
 
 use broker::broker;

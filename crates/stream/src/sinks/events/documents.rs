@@ -1,11 +1,12 @@
 //! The document of an event: pure.
 
+use super::groups::ORIGIN;
 use super::{EventKind, EventOptions};
 use affluent_documents::{CollectionSpec, Document, IndexSpec, Ttl};
 use affluent_model::{ClickEvent, LogEvent, Value};
 
 /// When a document's time is over.
-const EXPIRES: &str = "expires_at";
+pub(super) const EXPIRES: &str = "expires_at";
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// The collection of a kind: found by user or service and time, gone at `expires_at`.
@@ -43,11 +44,11 @@ pub fn click(click: ClickEvent, options: &EventOptions) -> Document {
     Document::new(click.event_id.to_string(), fields)
 }
 
-/// The document of a log line.
+/// The document of a log line; an error's carries where its record is (`origin`, see [`super::groups`]).
 #[must_use]
-pub fn log(log: LogEvent, options: &EventOptions) -> Document {
+pub fn log(log: LogEvent, origin: Option<String>, options: &EventOptions) -> Document {
     let expires = expiry(log.received_at, options.log_days(log.kind));
-    let fields = vec![
+    let mut fields = vec![
         field("service", Value::Text(log.service)),
         field("severity", Value::Int(log.severity.into())),
         field("kind", Value::Text(log.kind.name().to_owned())),
@@ -59,14 +60,15 @@ pub fn log(log: LogEvent, options: &EventOptions) -> Document {
         field("attributes", Value::Json(log.attributes)),
         field(EXPIRES, expires),
     ];
+    fields.extend(origin.map(|origin| field(ORIGIN, Value::Text(origin))));
     Document::new(log.event_id.to_string(), fields)
 }
 
-fn field(name: &str, value: Value) -> (String, Value) {
+pub(super) fn field(name: &str, value: Value) -> (String, Value) {
     (name.to_owned(), value)
 }
 
-fn optional(text: Option<String>) -> Value {
+pub(super) fn optional(text: Option<String>) -> Value {
     text.map_or(Value::Null, Value::Text)
 }
 
@@ -83,7 +85,7 @@ mod tests {
     fn each_kind_of_log_stays_for_its_time() {
         let options = EventOptions::default();
         let day = |kind| {
-            let document = log(LogEvent { kind, received_at: 0, ..LogEvent::default() }, &options);
+            let document = log(LogEvent { kind, received_at: 0, ..LogEvent::default() }, None, &options);
             let expires = document.field(EXPIRES).cloned();
             collection(EventKind::Logs).ttl.map(|ttl| ttl.expiry(&document.fields, 5)).zip(expires)
         };

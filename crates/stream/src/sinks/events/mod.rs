@@ -2,9 +2,12 @@
 //!
 //! An event that arrives again, however often and through whichever partition, is stored once: ids are
 //! inserted only where they are absent. So offsets are the group's alone. What an event becomes is
-//! decided in [`documents`]; which topics hold which events, in [`EventOptions`].
+//! decided in [`documents`]; which topics hold which events, in [`EventOptions`]. Errors among the log
+//! lines are counted besides, by service and [`fingerprint`].
 
 pub mod documents;
+pub mod fingerprint;
+mod groups;
 mod options;
 
 pub use options::{EventKind, EventOptions};
@@ -16,8 +19,9 @@ use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
 use affluent_documents::{Document, DocumentStore};
 use affluent_model::{Reason, time::now_micros};
-use affluent_telemetry::metrics_list;
+use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
+use groups::ErrorLine;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -39,6 +43,16 @@ struct Staged {
     documents: Vec<Document>,
     /// When the events occurred, microseconds UTC; late ones left out.
     occurred_us: Vec<i64>,
+    /// The errors among them, to be counted.
+    errors: Vec<ErrorLine>,
+}
+
+/// What one record became.
+struct Made {
+    document: Document,
+    /// When the event occurred, unless it is late.
+    occurred_us: Option<i64>,
+    error: Option<ErrorLine>,
 }
 
 impl EventsSink {
@@ -53,24 +67,27 @@ impl EventsSink {
         EventsSink { store, options, decoder, staged: BTreeMap::new(), ensured: HashSet::new() }
     }
 
-    /// The document of one record and when its event occurred, unless it is late.
-    async fn document(
+    /// What the record becomes, or why it never can.
+    async fn make(
         &mut self,
         record: &Incoming,
         kind: EventKind,
-    ) -> Result<Result<(Document, Option<i64>), (Reason, String)>, SinkError> {
+    ) -> Result<Result<Made, (Reason, String)>, SinkError> {
         let decoded = match kind {
             EventKind::Clicks => self.decoder.click(record).await.map(|click| {
-                let occurred = (!click.is_late).then_some(click.occurred_at);
-                (documents::click(click, &self.options), occurred)
+                let occurred_us = (!click.is_late).then_some(click.occurred_at);
+                Made { document: documents::click(click, &self.options), occurred_us, error: None }
             }),
             EventKind::Logs => self.decoder.log(record).await.map(|log| {
-                let occurred = log.occurred_at;
-                (documents::log(log, &self.options), Some(occurred))
+                let occurred_us = Some(log.occurred_at);
+                let error = ErrorLine::of(&log, record.offset);
+                let origin = || groups::origin(&record.topic_partition(), record.offset);
+                let document = documents::log(log, error.is_some().then(origin), &self.options);
+                Made { document, occurred_us, error }
             }),
         };
         match decoded {
-            Ok(document) => Ok(Ok(document)),
+            Ok(made) => Ok(Ok(made)),
             Err(error) => refused(&error).map(Err),
         }
     }
@@ -78,9 +95,24 @@ impl EventsSink {
     async fn ensure(&mut self, kind: EventKind) -> Result<(), SinkError> {
         if !self.ensured.contains(&kind) {
             self.store.ensure(&documents::collection(kind)).await?;
+            match kind {
+                EventKind::Clicks => {}
+                EventKind::Logs => self.store.ensure(&groups::collection()).await?,
+            }
             self.ensured.insert(kind);
         }
         Ok(())
+    }
+
+    /// Counts the errors among what is staged. Their documents are stored.
+    async fn count_errors(&self) -> Result<(), SinkError> {
+        let with_errors = self.staged.iter().filter(|(_, staged)| !staged.errors.is_empty());
+        let partitions: Vec<(&TopicPartition, &[ErrorLine])> =
+            with_errors.map(|(partition, staged)| (partition, staged.errors.as_slice())).collect();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        Ok(groups::count(self.store.as_ref(), &partitions, self.options.error_groups_days).await?)
     }
 }
 
@@ -117,12 +149,18 @@ impl Sink for EventsSink {
                 rejected.push(Rejected { index, reason: Reason::Undecodable, error });
                 continue;
             };
-            match self.document(record, kind).await? {
-                Ok((document, occurred_us)) => {
-                    let empty = || Staged { kind, documents: Vec::new(), occurred_us: Vec::new() };
+            match self.make(record, kind).await? {
+                Ok(made) => {
+                    let empty = || Staged {
+                        kind,
+                        documents: Vec::new(),
+                        occurred_us: Vec::new(),
+                        errors: Vec::new(),
+                    };
                     let staged = fresh.entry(record.topic_partition()).or_insert_with(empty);
-                    staged.documents.push(document);
-                    staged.occurred_us.extend(occurred_us);
+                    staged.documents.push(made.document);
+                    staged.occurred_us.extend(made.occurred_us);
+                    staged.errors.extend(made.error);
                 }
                 Err((reason, error)) => rejected.push(Rejected { index, reason, error }),
             }
@@ -132,6 +170,7 @@ impl Sink for EventsSink {
                 Some(staged) => {
                     staged.documents.append(&mut fresh.documents);
                     staged.occurred_us.append(&mut fresh.occurred_us);
+                    staged.errors.append(&mut fresh.errors);
                 }
                 None => {
                     self.staged.insert(partition, fresh);
@@ -151,6 +190,11 @@ impl Sink for EventsSink {
             }
             self.ensure(kind).await?;
             let inserted = self.store.insert_if_absent(kind.collection(), documents).await?;
+            failpoint("sink-events::after_documents");
+            match kind {
+                EventKind::Clicks => {}
+                EventKind::Logs => self.count_errors().await?,
+            }
             metrics_list::records(kind.pipeline(), "documents", "ok", inserted.inserted);
             metrics_list::records(kind.pipeline(), "documents", "duplicate", inserted.duplicates);
             let now = now_micros();

@@ -47,6 +47,8 @@ pub struct EventOptions {
     pub security_days: u32,
     pub auth_days: u32,
     pub audit_days: u32,
+    /// Days that a group of errors stays after the last of them arrived.
+    pub error_groups_days: u32,
 }
 
 impl Default for EventOptions {
@@ -60,6 +62,7 @@ impl Default for EventOptions {
             security_days: 180,
             auth_days: 180,
             audit_days: 730,
+            error_groups_days: 90,
         }
     }
 }

@@ -23,6 +23,16 @@ pub(super) enum TableKind {
     Quarantine,
 }
 
+impl TableKind {
+    /// The columns by which the rows of a file are sorted: what its queries name first.
+    pub(super) fn sort_by(self) -> &'static [&'static str] {
+        match self {
+            TableKind::Logs => &["service", "occurred_at"],
+            TableKind::Changes | TableKind::Clicks | TableKind::Records | TableKind::Quarantine => &[],
+        }
+    }
+}
+
 /// Where each column of a source goes, or why it cannot.
 pub(super) type Places = Arc<[Result<usize, String>]>;
 

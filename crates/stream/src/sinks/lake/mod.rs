@@ -169,12 +169,12 @@ impl LakeSink {
 
     /// What is staged of a topic, as one batch with its advances and the rows of each partition.
     fn batch(&mut self, topic: &Arc<str>) -> Batch {
-        let columns = match self.layouts.get(topic) {
-            Some(layout) => layout.columns().into(),
+        let (columns, sort_by) = match self.layouts.get(topic) {
+            Some(layout) => (layout.columns().into(), layout.kind().sort_by()),
             // Nothing but tombstones and refused records so far: a table that only counts.
-            None => rows::kafka_columns().into(),
+            None => (rows::kafka_columns().into(), [].as_slice()),
         };
-        let mut batch = Batch { topic: Arc::clone(topic), ..Batch::default() };
+        let mut batch = Batch { topic: Arc::clone(topic), sort_by, ..Batch::default() };
         let mut rows = Vec::new();
         for (partition, staged) in self.staged.iter_mut().filter(|(partition, _)| partition.topic == *topic) {
             batch.advance.push(Advance {
@@ -231,6 +231,8 @@ impl LakeSink {
 struct Batch {
     topic: Arc<str>,
     rows: Arc<RowBatch>,
+    /// Empty where nothing decides the table's kind yet.
+    sort_by: &'static [&'static str],
     advance: Vec<Advance>,
     /// How many of the rows are each partition's, in the order of `advance`.
     rows_of: Vec<(TopicPartition, usize)>,
@@ -238,7 +240,8 @@ struct Batch {
 
 impl Batch {
     async fn append(self, store: &Store) -> (Self, Result<(), LakeError>) {
-        let outcome = store.append(&self.topic, Arc::clone(&self.rows), self.advance.clone()).await;
+        let outcome =
+            store.append(&self.topic, Arc::clone(&self.rows), self.sort_by, self.advance.clone()).await;
         let outcome = match outcome {
             // An earlier attempt whose outcome was not known has stored this very batch.
             Err(LakeError::OffsetConflict(conflict)) => match store.offsets(&self.topic).await {

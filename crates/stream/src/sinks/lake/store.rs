@@ -72,18 +72,21 @@ impl Store {
         }
     }
 
-    /// Appends and advances, both or neither; the table is created where it is missing.
+    /// Appends and advances, both or neither; the table is created where it is missing, its files
+    /// sorted by `sort_by` (Iceberg alone: a line of NDJSON has no statistics to skip it by).
     pub(super) async fn append(
         &self,
         topic: &str,
         batch: Arc<RowBatch>,
+        sort_by: &[&str],
         advance: Vec<Advance>,
     ) -> Result<(), LakeError> {
         let (namespace, name) = table_of(topic);
         match self {
             Store::Iceberg(lake) => {
                 let partition = Partition::Day(ARRIVED.to_owned());
-                let table = lake.ensure_table(namespace, &name, &batch.columns, &partition).await?;
+                let columns = &batch.columns;
+                let table = lake.ensure_sorted_table(namespace, &name, columns, &partition, sort_by).await?;
                 table.append(batch, advance).await.map(drop)
             }
             Store::Json(lake) => lake.table(namespace, &name).append(batch, ARRIVED, advance).await,

@@ -1,0 +1,363 @@
+//! The order of rows inside data files.
+//!
+//! A table may declare columns to sort by: ascending, nulls first, the order of Iceberg's own metadata,
+//! so that other engines see it. Appends sort what they write; merging ([`SortedMerge`]) keeps the order.
+//! Files and row groups then hold narrow ranges, and a query for one value skips the rest by the
+//! statistics. Order is a matter of speed alone: a file that is not sorted (older than the declaration,
+//! or written by another engine) is read and merged like any other, and just not marked as sorted.
+
+use crate::read::FileBatches;
+use crate::table::LakeTable;
+use crate::{LakeError, decode, schema, snapshot};
+use affluent_model::{Column, Row, Value};
+use arrow_array::RecordBatch;
+use arrow_select::interleave::interleave_record_batch;
+use iceberg::TableUpdate;
+use iceberg::spec::{
+    DataFile, DataFileBuilder, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder,
+    Transform, Type,
+};
+use iceberg::table::Table;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+/// Files that are merged at once into a sorted one. Each is open with its pages in memory.
+pub(crate) const MERGE_WAYS: usize = 8;
+/// Rows of a row group in sorted tables: what a query for one value reads at least.
+pub(crate) const ROW_GROUP_ROWS: usize = 32 * 1024;
+/// Rows of a batch that merging returns.
+const BATCH_ROWS: usize = 4 * 1024;
+
+/// A table's order, as far as it can be kept here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order {
+    id: i32,
+    /// Field ids, the first counts first.
+    fields: Vec<i32>,
+}
+
+impl Order {
+    /// The order that the table declares; `None` where it declares none, or one of transforms,
+    /// directions or types that are not written here.
+    pub(crate) fn of(table: &Table) -> Option<Self> {
+        let metadata = table.metadata();
+        let order = metadata.default_sort_order();
+        let plain = |field: &SortField| {
+            field.transform == Transform::Identity
+                && field.direction == SortDirection::Ascending
+                && field.null_order == NullOrder::First
+                && metadata
+                    .current_schema()
+                    .field_by_id(field.source_id)
+                    .is_some_and(|f| sortable(&f.field_type))
+        };
+        let kept = !order.is_unsorted() && order.fields.iter().all(plain);
+        let id = i32::try_from(order.order_id).ok()?;
+        kept.then(|| Order { id, fields: order.fields.iter().map(|field| field.source_id).collect() })
+    }
+
+    /// Sorts rows that have `columns`; equal ones stay in the order in which they came.
+    pub(crate) fn sort(&self, stored: &Schema, columns: &[Column], rows: &mut [&Row]) {
+        let place = |id: &i32| {
+            let name = schema::source_name(stored.field_by_id(*id)?);
+            columns.iter().position(|column| column.name == name)
+        };
+        let places: Vec<usize> = self.fields.iter().filter_map(place).collect();
+        rows.sort_by(|a, b| {
+            let compared = places.iter().map(|&place| at(a, place).cmp(&at(b, place)));
+            compared.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        });
+    }
+
+    /// The file, marked as having this order.
+    pub(crate) fn mark(&self, file: &DataFile, partition_spec_id: i32) -> Result<DataFile, LakeError> {
+        let marked = DataFileBuilder::default()
+            .content(file.content_type())
+            .file_path(file.file_path().to_owned())
+            .file_format(file.file_format())
+            .partition(file.partition().clone())
+            .partition_spec_id(partition_spec_id)
+            .record_count(file.record_count())
+            .file_size_in_bytes(file.file_size_in_bytes())
+            .column_sizes(file.column_sizes().clone())
+            .value_counts(file.value_counts().clone())
+            .null_value_counts(file.null_value_counts().clone())
+            .nan_value_counts(file.nan_value_counts().clone())
+            .lower_bounds(file.lower_bounds().clone())
+            .upper_bounds(file.upper_bounds().clone())
+            .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+            .sort_order_id(self.id)
+            .build();
+        marked.map_err(|error| LakeError::Malformed {
+            what: format!("data file {}", file.file_path()),
+            error: error.to_string(),
+        })
+    }
+}
+
+impl LakeTable {
+    /// Declares the order where the table has none.
+    ///
+    /// # Errors
+    /// [`LakeError::NoColumn`], [`LakeError::Options`] for a type that has no order here.
+    pub(crate) async fn declare_order(&self, sort_by: &[&str]) -> Result<(), LakeError> {
+        let unsorted = |table: &Table| table.metadata().default_sort_order().is_unsorted();
+        if sort_by.is_empty() || !unsorted(&self.known()) {
+            return Ok(());
+        }
+        let _turn = self.committing().await;
+        for attempt in 1..=self.0.options.commit_attempts {
+            let base = self.refreshed().await?;
+            if !unsorted(&base) {
+                return Ok(());
+            }
+            let sort_order = declared(&self.name(), base.metadata().current_schema(), sort_by)?;
+            let updates = vec![
+                TableUpdate::AddSortOrder { sort_order },
+                TableUpdate::SetDefaultSortOrder { sort_order_id: -1 },
+            ];
+            match self.0.catalog.commit(&base, &snapshot::requirements(&base), updates).await {
+                Ok(table) => {
+                    self.know(table);
+                    return Ok(());
+                }
+                Err(error) if crate::table::is_commit_conflict(&error) => crate::table::pause(attempt).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(self.contention())
+    }
+}
+
+fn declared(table: &str, stored: &Schema, sort_by: &[&str]) -> Result<SortOrder, LakeError> {
+    let fields = stored.as_struct().fields();
+    let mut order = SortOrder::builder();
+    for &column in sort_by {
+        let field = schema::find(fields, column).map(|index| &fields[index]);
+        let field = field
+            .ok_or_else(|| LakeError::NoColumn { table: table.to_owned(), column: column.to_owned() })?;
+        if !sortable(&field.field_type) {
+            return Err(LakeError::Options(format!(
+                "{table}: rows are not sorted by {column}, a {}",
+                field.field_type
+            )));
+        }
+        order.with_sort_field(SortField {
+            source_id: field.id,
+            transform: Transform::Identity,
+            direction: SortDirection::Ascending,
+            null_order: NullOrder::First,
+        });
+    }
+    Ok(order.build(stored)?)
+}
+
+fn sortable(stored: &Type) -> bool {
+    match stored {
+        Type::Primitive(primitive) => matches!(
+            primitive,
+            PrimitiveType::Boolean
+                | PrimitiveType::Int
+                | PrimitiveType::Long
+                | PrimitiveType::Date
+                | PrimitiveType::Time
+                | PrimitiveType::Timestamp
+                | PrimitiveType::Timestamptz
+                | PrimitiveType::String
+        ),
+        Type::Struct(_) | Type::List(_) | Type::Map(_) => false,
+    }
+}
+
+/// A value of a sortable column, in Iceberg's order: null, then by number or by the text's bytes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key<'a> {
+    Null,
+    Number(i64),
+    Text(Cow<'a, str>),
+}
+
+fn key(value: &Value) -> Key<'_> {
+    match value {
+        Value::Null => Key::Null,
+        Value::Bool(value) => Key::Number((*value).into()),
+        Value::Date(days) => Key::Number((*days).into()),
+        Value::Int(number) | Value::Time(number) | Value::Timestamp(number) | Value::TimestampTz(number) => {
+            Key::Number(*number)
+        }
+        Value::Text(text) | Value::Json(text) => Key::Text(Cow::Borrowed(text)),
+        // As the lake stores it in a column of text.
+        Value::Float(_)
+        | Value::Decimal(_)
+        | Value::NumericSpecial(_)
+        | Value::Bytes(_)
+        | Value::Uuid(_)
+        | Value::Array(_) => Key::Text(Cow::Owned(value.to_text())),
+    }
+}
+
+/// Rows made before a column was added are shorter.
+fn at(row: &Row, place: usize) -> Key<'_> {
+    row.get(place).map_or(Key::Null, key)
+}
+
+fn compare(a: &Row, b: &Row) -> Ordering {
+    let keys = a.iter().zip(b).map(|(a, b)| key(a).cmp(&key(b)));
+    keys.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// Several sorted files as one sorted run of batches. What is not sorted comes out in some order.
+pub(crate) struct SortedMerge {
+    cursors: Vec<Cursor>,
+    /// Places of the columns of the order in the batches.
+    places: Vec<usize>,
+    /// Batches that `picked` refers to.
+    batches: Vec<RecordBatch>,
+    picked: Vec<(usize, usize)>,
+    last: Option<Row>,
+    is_sorted: bool,
+}
+
+/// Where one file is read.
+struct Cursor {
+    file: FileBatches,
+    /// Of the current batch, the columns of the order.
+    keys: Vec<Row>,
+    row: usize,
+    /// The current batch's index in [`SortedMerge::batches`].
+    batch: usize,
+}
+
+impl SortedMerge {
+    /// The rows a file should be read by, so that `files` of them stay small together.
+    pub(crate) fn rows_at_once(files: usize) -> usize {
+        (8 * BATCH_ROWS / files.max(1)).clamp(256, BATCH_ROWS)
+    }
+
+    /// A merge of files that are read in all `columns` of `stored`.
+    pub(crate) async fn open(
+        order: &Order,
+        stored: &Schema,
+        files: Vec<FileBatches>,
+    ) -> Result<Self, LakeError> {
+        let fields = stored.as_struct().fields();
+        let place = |id: &i32| fields.iter().position(|field| field.id == *id);
+        let places = order.fields.iter().filter_map(place).collect();
+        let mut merge = SortedMerge {
+            cursors: Vec::with_capacity(files.len()),
+            places,
+            batches: Vec::new(),
+            picked: Vec::with_capacity(BATCH_ROWS),
+            last: None,
+            is_sorted: true,
+        };
+        for file in files {
+            let mut cursor = Cursor { file, keys: Vec::new(), row: 0, batch: 0 };
+            if merge.load(&mut cursor).await? {
+                merge.cursors.push(cursor);
+            }
+        }
+        Ok(merge)
+    }
+
+    /// The next batch; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, LakeError> {
+        while self.picked.len() < BATCH_ROWS {
+            let least = |a: &&mut Cursor, b: &&mut Cursor| compare(&a.keys[a.row], &b.keys[b.row]);
+            let Some(cursor) = self.cursors.iter_mut().min_by(least) else { break };
+            self.picked.push((cursor.batch, cursor.row));
+            let key = std::mem::take(&mut cursor.keys[cursor.row]);
+            self.is_sorted &= self.last.as_ref().is_none_or(|last| compare(last, &key).is_le());
+            self.last = Some(key);
+            cursor.row += 1;
+            if cursor.row == cursor.keys.len() {
+                self.turn().await?;
+            }
+        }
+        if self.picked.is_empty() {
+            return Ok(None);
+        }
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let merged = interleave_record_batch(&batches, &self.picked)?;
+        self.picked.clear();
+        // Only the batches that are being read stay.
+        let mut kept = Vec::with_capacity(self.cursors.len());
+        for cursor in &mut self.cursors {
+            kept.push(self.batches[cursor.batch].clone());
+            cursor.batch = kept.len() - 1;
+        }
+        self.batches = kept;
+        Ok(Some(merged))
+    }
+
+    /// Whether everything returned so far was in order.
+    pub(crate) fn is_sorted(&self) -> bool {
+        self.is_sorted
+    }
+
+    /// Goes on in the file whose batch is used up.
+    async fn turn(&mut self) -> Result<(), LakeError> {
+        let Some(index) = self.cursors.iter().position(|cursor| cursor.row == cursor.keys.len()) else {
+            return Ok(());
+        };
+        let mut cursor = self.cursors.swap_remove(index);
+        if self.load(&mut cursor).await? {
+            self.cursors.push(cursor);
+        }
+        Ok(())
+    }
+
+    /// The file's next batch; false after the last.
+    async fn load(&mut self, cursor: &mut Cursor) -> Result<bool, LakeError> {
+        while let Some(batch) = cursor.file.next().await {
+            let batch = batch?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            cursor.keys = decode::rows(&batch.project(&self.places)?)?;
+            cursor.row = 0;
+            cursor.batch = self.batches.len();
+            self.batches.push(batch);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use affluent_model::ColumnType;
+
+    #[test]
+    fn nulls_come_first_and_texts_go_by_their_bytes() {
+        let mut values = [
+            Value::Text("b".into()),
+            Value::Null,
+            Value::Text("B".into()),
+            Value::Text("ä".into()),
+            Value::Text(String::new()),
+        ];
+        values.sort_by(|a, b| key(a).cmp(&key(b)));
+        let texts: Vec<String> = values.iter().map(Value::to_text).collect();
+        assert_eq!(texts[1..], ["", "B", "b", "ä"]);
+        assert_eq!(values[0], Value::Null);
+    }
+
+    #[test]
+    fn only_columns_with_a_plain_order_are_declared() {
+        let column = |name: &str, column_type| Column { name: name.to_owned(), column_type, nullable: true };
+        let columns = [
+            column("service", ColumnType::Text),
+            column("at", ColumnType::TimestampTz),
+            column("share", ColumnType::Float64),
+        ];
+        let stored = schema::create("t", &columns).unwrap();
+        let order = declared("t", &stored, &["service", "at"]).unwrap();
+        assert_eq!(order.fields.iter().map(|field| field.source_id).collect::<Vec<_>>(), [1, 2]);
+        for (sort_by, expected) in [("share", "not sorted by share"), ("none", "none")] {
+            let error = declared("t", &stored, &[sort_by]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
