@@ -1,9 +1,11 @@
-//! Real services for tests, benches and the demo: PostgreSQL, the broker, simulated payments.
+//! Real services for tests, benches and the demo: PostgreSQL, the broker, simulated payments, clicks
+//! and log lines.
 //!
 //! Nothing here is a mock. What is started here belongs to this process and goes with it, also when
 //! it is killed: see [`postgres`].
 
 pub mod broker;
+pub mod events;
 pub mod payments;
 pub mod postgres;
 

@@ -10,6 +10,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("apache-avro", &["bus"]),
     ("arrow-array", &["lake"]),
     ("arrow-schema", &["lake"]),
+    ("arrow-select", &["lake"]),
     ("clap", &["affluent"]),
     ("fail", &["telemetry"]),
     ("fjall", &["documents"]),

@@ -13,6 +13,7 @@ mod process;
 use crate::cli::Format;
 use crate::output;
 use anyhow::Context as _;
+use events::Input;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
@@ -56,6 +57,8 @@ pub(crate) struct Context {
     /// Events a second and seconds, where a benchmark has a rate and the user wants another.
     pub(crate) rate: Option<u64>,
     pub(crate) seconds: Option<u64>,
+    /// How events come in.
+    pub(crate) input: Input,
     /// Progress may be drawn on standard error.
     pub(crate) progress: bool,
 }
@@ -153,6 +156,7 @@ Examples:
   affluent bench cdc --json > cdc.json
   affluent bench broker --scale 0.1     a quick look; the goals are meant for 1
   affluent bench clickstream --rate 50000 --seconds 20
+  affluent bench clickstream --input kafka
 
 Exit code 1: a goal was missed.";
 
@@ -174,6 +178,9 @@ pub(crate) struct Args {
     /// Length of the load, of `clickstream` and `logs`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
+    /// How the events of `clickstream` and `logs` come in.
+    #[arg(long, value_enum, default_value_t = Input::Http)]
+    input: Input,
 }
 
 /// Runs one benchmark and prints its report; a goal that is missed is exit code 1.
@@ -195,6 +202,7 @@ pub(crate) async fn run(args: Args, format: Format) -> anyhow::Result<output::Ex
         scale: args.scale,
         rate: args.rate,
         seconds: args.seconds,
+        input: args.input,
         progress: !json && output::is_terminal(),
     };
     let report = (bench.run)(context).await.with_context(|| format!("bench {name}"))?;

@@ -1,5 +1,6 @@
 //! What the demo shows while it runs: a bar on a terminal, plain lines elsewhere; on standard error.
 
+use super::events::EventLoad;
 use crate::output;
 use affluent_telemetry::latency::{self, Latency};
 use affluent_testkit::payments::Progress;
@@ -41,11 +42,16 @@ impl Live {
     }
 
     /// How the load is doing.
-    pub(super) fn tick(&mut self, elapsed: Duration, progress: &Progress) {
+    pub(super) fn tick(&mut self, elapsed: Duration, progress: &Progress, events: &EventLoad) {
         let rate = progress.changes() as f64 / elapsed.as_secs_f64().max(1e-3);
         let wanted = if self.rate == 0 { String::new() } else { format!(" of {}", self.rate) };
         let p99: Vec<String> = latency::latencies().iter().map(stop).collect();
-        let text = format!("{} changes, {rate:.0}/s{wanted}  p99 {}", progress.changes(), p99.join(" "));
+        let (clicks, logs) = events.accepted();
+        let text = format!(
+            "{} changes, {rate:.0}/s{wanted}, {clicks} clicks, {logs} log lines  p99 {}",
+            progress.changes(),
+            p99.join(" ")
+        );
         match &self.bar {
             Some(bar) => {
                 bar.set_position(elapsed.as_secs());
@@ -63,7 +69,7 @@ impl Live {
 }
 
 fn stop(latency: &Latency) -> String {
-    format!("{} {:.3} s", latency.stop, latency.p99)
+    format!("{}.{} {:.3} s", latency.pipeline, latency.stop, latency.p99)
 }
 
 fn line(text: &str) {

@@ -1,9 +1,11 @@
-//! `affluent demo`: the whole platform at work on a private PostgreSQL under simulated payments, and
-//! the proof: how long every change took, and that every row arrived everywhere once.
+//! `affluent demo`: the whole platform at work on a private PostgreSQL under simulated payments, beside
+//! visitors who click and services that log, and the proof: how long everything took, and that every
+//! row and event arrived everywhere once.
 //!
 //! Everything runs in this process and in temporary directories, and is gone at the end. What the load
 //! does lives in the test kit, what is compared in `verify`; here both are put together and judged.
 
+mod events;
 mod live;
 mod report;
 
@@ -17,6 +19,7 @@ use affluent_telemetry::latency;
 use affluent_testkit::payments::{Payments, PaymentsOptions};
 use affluent_testkit::{Database, Postgres, PostgresOptions};
 use anyhow::{Context as _, bail};
+use events::EventLoad;
 use live::Live;
 use report::DemoReport;
 use std::path::{Path, PathBuf};
@@ -27,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 const EXAMPLES: &str = "\
 Examples:
-  affluent demo                                     one minute, 500 changes a second
+  affluent demo                                     one minute, 500 changes, 300 clicks, 200 log lines a second
   affluent demo --seconds 300 --rate 2000           longer and harder
   affluent demo --seconds 20 --report report.json   the figures for machines
   affluent demo --keep ./demo                       leave the data for a look
@@ -53,7 +56,13 @@ pub(crate) struct Args {
     /// Row changes a second; 0 is as fast as PostgreSQL takes them
     #[arg(long, default_value_t = 500, value_name = "N")]
     rate: u32,
-    /// The payments follow from it
+    /// Clicks a second
+    #[arg(long, default_value_t = 300, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    clicks: u32,
+    /// Log lines a second
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    logs: u32,
+    /// Payments, clicks and log lines follow from it
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
     /// Write the report as JSON into this file
@@ -211,10 +220,11 @@ async fn measure(
         let (payments, shutdown) = (Arc::clone(&payments), shutdown.clone());
         async move { payments.run(shutdown).await }
     });
+    let events = EventLoad::start(platform, args.clicks, args.logs, args.seed, &shutdown);
     let begun = Instant::now();
     let length = Duration::from_secs(args.seconds);
     while begun.elapsed() < length && !load.is_finished() && !interrupted.is_cancelled() {
-        live.tick(begun.elapsed(), &progress);
+        live.tick(begun.elapsed(), &progress, &events);
         let pause = live.pause().min(length.saturating_sub(begun.elapsed()));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -224,14 +234,18 @@ async fn measure(
     shutdown.cancel();
     load.await?.context("play the payments")?;
     let loaded = begun.elapsed();
+    let events = events.end().await?;
 
     live.say("the load is over; waits until everything has arrived, and compares every row");
     live.clear();
     let spinner = verify::Progress::new();
     let compared = verify::verify(platform, mirrors, &scope, &spinner).await;
     spinner.clear();
-    let compared = compared.context("compare the stores")?;
-    Ok(DemoReport::new(compared, &latency::latencies(), &progress, loaded))
+    let mut compared = compared.context("compare the stores")?;
+    events.compare(platform, DRAIN, &mut compared).await.context("compare clicks and log lines")?;
+    let mut report = DemoReport::new(compared, &latency::latencies(), &progress, loaded);
+    report.rate(&events);
+    Ok(report)
 }
 
 /// Cancelled by Ctrl-C or SIGTERM.

@@ -12,6 +12,7 @@
 mod canonical;
 mod compare;
 mod digest;
+pub(crate) mod events;
 mod fold;
 mod kafka;
 mod keyless;
@@ -22,7 +23,7 @@ mod source;
 mod tables;
 
 pub(crate) use mirrors::Mirrors;
-pub(crate) use report::{Reconciled, Report};
+pub(crate) use report::{Reconciled, Report, Store};
 
 use crate::cli::Format;
 use crate::config::Config;

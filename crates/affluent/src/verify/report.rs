@@ -18,6 +18,9 @@ pub(crate) enum Store {
     Kafka,
     Mirrors,
     Lake,
+    /// What the collector has acknowledged: the source of clicks and log lines.
+    Collector,
+    Documents,
 }
 
 impl Store {
@@ -27,6 +30,8 @@ impl Store {
             Store::Kafka => "kafka",
             Store::Mirrors => "mirrors",
             Store::Lake => "lake",
+            Store::Collector => "collector",
+            Store::Documents => "documents",
         }
     }
 }
@@ -107,6 +112,18 @@ impl Report {
     /// Everything is equal everywhere.
     pub(crate) fn is_exact(&self) -> bool {
         self.lost == 0 && self.duplicated == 0 && self.reconciliation.iter().all(|r| r.equal)
+    }
+
+    /// Adds the events of one kind in one store, counted elsewhere.
+    pub(crate) fn add_events(&mut self, table: &str, store: Store, rows: u64, lost: u64, duplicated: u64) {
+        let equal = lost == 0 && duplicated == 0;
+        self.reconciliation.push(Reconciled::new(table.to_owned(), store, rows, &Sums::new(), equal));
+        for (kind, count) in [(Kind::Missing, lost), (Kind::Duplicate, duplicated)] {
+            if count > 0 {
+                let key = format!("{count} events");
+                self.add_all(Difference { table: table.to_owned(), store, key, kind }, count);
+            }
+        }
     }
 
     pub(super) fn add(&mut self, difference: Difference) {

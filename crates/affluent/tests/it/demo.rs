@@ -27,15 +27,26 @@ async fn the_demo_loses_and_duplicates_nothing() {
     let report: Json = serde_json::from_slice(&std::fs::read(&file).expect(&shown)).unwrap();
     assert_eq!((report["lost"].as_u64(), report["duplicated"].as_u64()), (Some(0), Some(0)), "{shown}");
     let rows = report["reconciliation"].as_array().unwrap();
-    assert_eq!(rows.len(), 5 * 4, "five tables in four stores: {shown}");
+    assert_eq!(rows.len(), 5 * 4 + 2 * 3, "five tables in four stores, clicks and logs in three: {shown}");
     for row in rows {
         assert_eq!(row["equal"].as_bool(), Some(true), "{row}");
         assert!(row["rows"].as_u64() > Some(0), "{row}");
     }
     let slos = report["slos"].as_array().unwrap();
     let ids: Vec<&str> = slos.iter().filter_map(|slo| slo["id"].as_str()).collect();
-    assert_eq!(ids, ["cdc.bus.p99", "cdc.documents.p99", "cdc.lake_visible.p99"]);
-    assert!(slos.iter().all(|slo| slo["measured"].as_f64() > Some(0.0) && slo["unit"] == "s"), "{slos:?}");
+    let expected = [
+        "cdc.bus.p99",
+        "cdc.documents.p99",
+        "cdc.lake_visible.p99",
+        "clickstream.documents.p99",
+        "logs.documents.p99",
+        "logs.lake_visible.p99",
+        "clickstream.rate",
+    ];
+    assert_eq!(ids, expected);
+    let unit = |id: &Json| if id == "clickstream.rate" { "events/s" } else { "s" };
+    let is_measured = |slo: &&Json| slo["measured"].as_f64() > Some(0.0) && slo["unit"] == unit(&slo["id"]);
+    assert_eq!(slos.iter().filter(is_measured).count(), slos.len(), "{slos:?}");
     // A slow machine may miss a goal; the exit code says whether it did.
     let met = slos.iter().all(|slo| slo["met"].as_bool() == Some(true));
     assert_eq!(output.status.code(), Some(if met { 0 } else { 1 }), "{shown}");

@@ -48,7 +48,11 @@ pub(crate) enum Shell {
 
 pub(crate) struct Installation {
     directory: PathBuf,
+    /// What is left of it is removed with this one.
+    owns_directory: bool,
     http: u16,
+    broker: u16,
+    registry: u16,
     shell: Shell,
     child: Option<Child>,
     started: Instant,
@@ -66,22 +70,75 @@ impl Installation {
 
     /// The same with its data elsewhere.
     pub(crate) fn with_data_in(data: &Path, directory: PathBuf, database: &Database, cdc: &str) -> Self {
-        let [http, broker, registry] = free_ports();
         let slot = &database.name;
-        let config = format!(
-            "data_dir = {data:?}\n\
-             [cdc]\n{cdc}\nconnection = {url:?}\nslot = {slot:?}\npublication = {slot:?}\n\
+        let cdc = format!(
+            "[cdc]\n{cdc}\nconnection = {url:?}\nslot = {slot:?}\npublication = {slot:?}\n\
              discover_s = 1\nheartbeat_s = 1\ncheckpoint_ms = 200\n\
-             [cdc.snapshot]\nchunk_rows = 1500\n\
+             [cdc.snapshot]\nchunk_rows = 1500\n",
+            url = database.url,
+        );
+        Self::configured(data, directory, &cdc)
+    }
+
+    /// An installation that captures nothing: events come in, and that is all.
+    pub(crate) fn of_events() -> Self {
+        let directory = std::env::temp_dir().join(affluent_testkit::unique("affluent-system"));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self::configured(&directory.join("data"), directory.clone(), "")
+    }
+
+    fn configured(data: &Path, directory: PathBuf, sections: &str) -> Self {
+        let [http, broker, registry] = free_ports();
+        let config = format!(
+            "data_dir = {data:?}\n{sections}\
              [lake.maintenance]\ninterval_s = 2\ncompact_files_min = 4\nkeep_all_s = 5\n\
              [stage]\ninterval_ms = 500\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\n\
              [broker]\nlisten = \"127.0.0.1:{broker}\"\n\
              [registry_server]\nlisten = \"127.0.0.1:{registry}\"\n",
-            url = database.url,
         );
         std::fs::write(directory.join("affluent.toml"), config).unwrap();
-        Installation { directory, http, shell: Shell::None, child: None, started: Instant::now(), runs: 0 }
+        Installation {
+            directory,
+            owns_directory: true,
+            http,
+            broker,
+            registry,
+            shell: Shell::None,
+            child: None,
+            started: Instant::now(),
+            runs: 0,
+        }
+    }
+
+    /// Another process of the same installation.
+    pub(crate) fn beside(&self) -> Self {
+        Installation {
+            directory: self.directory.clone(),
+            owns_directory: false,
+            child: None,
+            started: Instant::now(),
+            runs: 0,
+            ..*self
+        }
+    }
+
+    /// Where its HTTP interface, its broker and its registry are.
+    pub(crate) fn http_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    pub(crate) fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.broker)
+    }
+
+    pub(crate) fn registry_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.registry)
+    }
+
+    /// The directory of its stores, unless it was put elsewhere.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.join("data")
     }
 
     /// The way to start it from now on.
@@ -132,10 +189,19 @@ impl Installation {
 
     /// Starts `affluent up`, with failpoints armed where given.
     pub(crate) fn start(&mut self, failpoints: Option<&str>) {
+        self.start_with(&["up"], failpoints);
+    }
+
+    /// Starts `affluent run` with these roles.
+    pub(crate) fn start_roles(&mut self, roles: &[&str]) {
+        self.start_with(&[&["run"], roles].concat(), None);
+    }
+
+    fn start_with(&mut self, arguments: &[&str], failpoints: Option<&str>) {
         assert!(self.child.is_none(), "it runs already");
         self.runs += 1;
         let mut command = self.command();
-        command.arg("up").stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
         if let Some(failpoints) = failpoints {
             command.env("FAILPOINTS", failpoints);
         }
@@ -290,7 +356,7 @@ impl Drop for Installation {
             let _ = child.start_kill();
         }
         // What a failed test leaves behind is what explains it.
-        if !std::thread::panicking() {
+        if self.owns_directory && !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.directory);
         }
     }

@@ -5,6 +5,8 @@
 
 mod cli;
 mod demo;
+mod events;
+mod evolution;
 mod foreign_schema;
 mod installation;
 mod kill;

@@ -48,7 +48,7 @@ fn eager(warehouse: &Path) -> LakeOptions {
 
 async fn read(table: &LakeTable) -> Vec<Row> {
     let columns = ["service", "at", "id"].map(str::to_owned).to_vec();
-    let mut stream = table.scan(Scan { columns, snapshot: None }).await.unwrap();
+    let mut stream = table.scan(Scan { columns, ..Scan::default() }).await.unwrap();
     let mut rows = Vec::new();
     while let Some(batch) = stream.next().await {
         rows.extend(batch.unwrap());

@@ -1,29 +1,28 @@
 //! `affluent bench clickstream` and `affluent bench logs`: the whole way of an event on this machine, from
-//! HTTP through the collector and the bus into the document store and the lake, every role and the
-//! generator in this process.
+//! HTTP through the collector (or straight from a producer) and the bus into the document store and the
+//! lake, every role and the generator in this process.
 //!
-//! The generator keeps its rate as long as the collector takes it: it has a bounded number of requests
-//! under way, and what is answered with 429 is sent again. At the end every event is counted in both
-//! stores.
+//! The generators ([`http`], [`kafka`]) keep the rate as long as it is taken. At the end every event is
+//! counted in both stores.
+
+mod http;
+mod kafka;
 
 use super::process::{processor_seconds, watch_memory};
 use super::{Context, Report};
 use crate::config::Config;
 use crate::platform::Platform;
 use crate::roles::{self, Running};
-use affluent_lake::Scan;
-use affluent_model::names::{COLLECTION_CLICKS, COLLECTION_LOGS, NAMESPACE_RAW, TABLE_LOGS};
-use affluent_model::time::now_micros;
+use crate::verify::events;
+use affluent_model::names::{COLLECTION_CLICKS, COLLECTION_LOGS, TABLE_LOGS};
+use affluent_stream::sinks::events::EventKind;
 use affluent_telemetry::latency::{self, Latency};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Events of one request.
@@ -45,7 +44,18 @@ struct Stream {
     /// Goals of the 99th percentile, seconds.
     documents_goal: f64,
     lake_goal: f64,
+    kind: EventKind,
+    input: Input,
     line: fn(&mut String, u64, i64),
+}
+
+/// How the events come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Input {
+    /// NDJSON to the collector.
+    Http,
+    /// Avro straight to the topic.
+    Kafka,
 }
 
 /// Clicks at 100,000 a second for a minute.
@@ -62,7 +72,9 @@ pub(crate) async fn clickstream(context: Context) -> anyhow::Result<Report> {
         seconds: context.seconds.unwrap_or(60),
         documents_goal: 2.0,
         lake_goal: 3.0,
-        line: click,
+        kind: EventKind::Clicks,
+        input: context.input,
+        line: http::click,
     };
     run(context, stream).await
 }
@@ -81,31 +93,11 @@ pub(crate) async fn logs(context: Context) -> anyhow::Result<Report> {
         seconds: context.seconds.unwrap_or(60),
         documents_goal: 0.5,
         lake_goal: 3.0,
-        line: log,
+        kind: EventKind::Logs,
+        input: context.input,
+        line: http::log,
     };
     run(context, stream).await
-}
-
-/// A click of about 300 bytes.
-fn click(body: &mut String, number: u64, now_us: i64) {
-    let id = uuid::Uuid::now_v7();
-    let (user, session, product) = (number % 50_000, number % 200_000, number % 9_973);
-    let _ = writeln!(
-        body,
-        r#"{{"event_id":"{id}","user_id":"user-{user}","session_id":"session-{session}","event_type":"page_view","occurred_at":{now_us},"url":"https://shop.example/products/{product}?utm_source=newsletter","referrer":"https://shop.example/","device":"mobile","properties":{{"product":{product},"position":{}}}}}"#,
-        number % 40
-    );
-}
-
-/// A log line of about 250 bytes.
-fn log(body: &mut String, number: u64, now_us: i64) {
-    let id = uuid::Uuid::now_v7();
-    let (service, severity) = (number % 12, if number.is_multiple_of(50) { 17 } else { 9 });
-    let _ = writeln!(
-        body,
-        r#"{{"event_id":"{id}","service":"service-{service}","severity":{severity},"occurred_at":{now_us},"message":"request {number} answered in {} ms","attributes":{{"path":"/v1/payments","status":200,"request":{number}}}}}"#,
-        number % 300
-    );
 }
 
 async fn run(context: Context, stream: Stream) -> anyhow::Result<Report> {
@@ -143,16 +135,24 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
     let total = (context.scaled(stream.rate * stream.seconds) / BATCH).max(1) * BATCH;
     let cpu = processor_seconds();
     let begun = Instant::now();
-    let generator = generate(platform, stream, total).await?;
+    let told_to_wait = match stream.input {
+        Input::Http => Some(http::generate(platform, stream, total).await?),
+        Input::Kafka => {
+            kafka::generate(platform, stream, total).await?;
+            None
+        }
+    };
     let sent = begun.elapsed().as_secs_f64();
     let documents = platform.documents().await?;
     let stored =
         until(|| async { documents.count(stream.collection).await.map_err(Into::into) }, total).await?;
     let in_documents = begun.elapsed().as_secs_f64();
-    let in_lake_rows = until(|| rows(platform, stream.table), total).await?;
+    let lake = platform.lake().await?;
+    let in_lake_rows = until(|| events::rows_in_lake(&lake, stream.table), total).await?;
     let in_lake = begun.elapsed().as_secs_f64();
     let cpu = processor_seconds() - cpu;
-    let distinct = distinct_ids(platform, stream.table).await?;
+    let distinct =
+        events::in_lake(&lake, stream.table).await?.into_iter().collect::<HashSet<_>>().len() as u64;
 
     let mut report = Report::new(stream.name);
     let rate = total as f64 / in_documents;
@@ -184,10 +184,14 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
     );
     let doubled = stored.saturating_sub(total) + in_lake_rows.saturating_sub(distinct);
     report.at_most(&format!("{}.duplicated", stream.name), 0.0, doubled as f64, "events");
+    let way = match told_to_wait {
+        Some(waited) => format!("in requests of {BATCH}, of which {waited} were told to wait"),
+        None => "straight through Kafka".to_owned(),
+    };
     report.note(format!(
-        "{total} events in requests of {BATCH}: all answered after {sent:.1} s, in the document store after \
-         {in_documents:.1} s, in the lake after {in_lake:.1} s; {} requests were told to wait",
-        generator.told_to_wait
+        "{total} events {way}: all acknowledged after {sent:.1} s ({:.0}/s), in the document store after \
+         {in_documents:.1} s, in the lake after {in_lake:.1} s",
+        total as f64 / sent
     ));
     report.note(format!(
         "{cpu:.1} s of processor time in this process, {:.1} µs an event: generator, collector, broker, both sinks, \
@@ -195,68 +199,6 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
         cpu / total as f64 * 1e6
     ));
     Ok(report)
-}
-
-struct Generated {
-    told_to_wait: u64,
-}
-
-/// Sends `total` events at the stream's rate, or as fast as they are taken.
-async fn generate(platform: &Platform, stream: &Stream, total: u64) -> anyhow::Result<Generated> {
-    let client = reqwest::Client::builder().pool_max_idle_per_host(REQUESTS).build()?;
-    let url = format!("{}{}", platform.http_url(), stream.path);
-    let permits = Arc::new(Semaphore::new(REQUESTS));
-    let told_to_wait = Arc::new(AtomicU64::new(0));
-    let mut requests: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let begun = Instant::now();
-    for first in (0..total).step_by(usize::try_from(BATCH)?) {
-        let due = Duration::from_secs_f64(first as f64 / stream.rate as f64);
-        tokio::time::sleep_until((begun + due).into()).await;
-        let permit = Arc::clone(&permits).acquire_owned().await?;
-        while let Some(ended) = requests.try_join_next() {
-            ended??;
-        }
-        let (client, url, line) = (client.clone(), url.clone(), stream.line);
-        let told_to_wait = Arc::clone(&told_to_wait);
-        requests.spawn(async move {
-            let _permit = permit;
-            let mut body = String::with_capacity(400 * BATCH as usize);
-            let now = now_micros();
-            (first..first + BATCH).for_each(|number| line(&mut body, number, now));
-            post(&client, &url, body, &told_to_wait).await
-        });
-    }
-    while let Some(ended) = requests.join_next().await {
-        ended??;
-    }
-    Ok(Generated { told_to_wait: told_to_wait.load(Ordering::Relaxed) })
-}
-
-/// Sends until it is taken.
-async fn post(
-    client: &reqwest::Client,
-    url: &str,
-    body: String,
-    told_to_wait: &AtomicU64,
-) -> anyhow::Result<()> {
-    loop {
-        let request = client.post(url).header("content-type", "application/x-ndjson").body(body.clone());
-        let answer = request.send().await.context("send events")?;
-        match answer.status().as_u16() {
-            202 => {
-                let answer: serde_json::Value = answer.json().await?;
-                if answer["accepted"].as_u64() == Some(BATCH) {
-                    return Ok(());
-                }
-                bail!("the collector refused events: {answer}");
-            }
-            429 | 503 => {
-                told_to_wait.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            status => bail!("the collector answered {status}: {}", answer.text().await.unwrap_or_default()),
-        }
-    }
 }
 
 /// Waits until `count` has reached `total`; the last count.
@@ -273,27 +215,4 @@ where
         }
         tokio::time::sleep(POLL).await;
     }
-}
-
-/// Rows of the newest snapshot of a raw table.
-async fn rows(platform: &Platform, table: &str) -> anyhow::Result<u64> {
-    let lake = platform.lake().await?;
-    let Ok(table) = lake.table(NAMESPACE_RAW, table).await else { return Ok(0) };
-    Ok(table.snapshots().await?.last().map_or(0, |snapshot| snapshot.rows))
-}
-
-/// Different event ids in a raw table.
-async fn distinct_ids(platform: &Platform, table: &str) -> anyhow::Result<u64> {
-    let lake = platform.lake().await?;
-    let table = lake.table(NAMESPACE_RAW, table).await?;
-    let mut stream = table.scan(Scan { columns: vec!["event_id".to_owned()], ..Scan::default() }).await?;
-    let mut ids = HashSet::new();
-    while let Some(rows) = stream.next().await {
-        for row in rows? {
-            if let Some(affluent_model::Value::Text(id)) = row.first() {
-                ids.insert(uuid::Uuid::parse_str(id).context("event id")?);
-            }
-        }
-    }
-    Ok(ids.len() as u64)
 }

@@ -1,0 +1,216 @@
+//! Clicks and log lines under a real load while things happen to the installation: what the collector
+//! acknowledged is in both stores once, whatever was killed or stopped meanwhile.
+
+use crate::installation::{Installation, turn};
+use affluent_documents::{DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
+use affluent_lake::{Lake, LakeOptions};
+use affluent_model::Value;
+use affluent_model::names::{
+    COLLECTION_CLICKS, COLLECTION_ERROR_GROUPS, COLLECTION_LOGS, NAMESPACE_RAW, TABLE_LOGS,
+};
+use affluent_testkit::events::{EventKind, Events, EventsError, EventsOptions, EventsProgress, Outcome};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// What is sent again this long, nobody has lost.
+const PATIENCE: Duration = Duration::from_secs(120);
+const TABLE_CLICKS: &str = "clickstream_events";
+
+/// Clicks and log lines that go on until told to stop.
+struct Load {
+    shutdown: CancellationToken,
+    clicks: JoinHandle<Result<Outcome, EventsError>>,
+    logs: JoinHandle<Result<Outcome, EventsError>>,
+    progress: Arc<EventsProgress>,
+}
+
+impl Load {
+    fn start(installation: &Installation, clicks: u32, logs: u32) -> Self {
+        let shutdown = CancellationToken::new();
+        let events = |kind, rate| {
+            let url = installation.http_url();
+            Events::new(EventsOptions { kind, url, token: None, rate, seed: 5, patience: PATIENCE })
+        };
+        let (clicks, logs) = (events(EventKind::Clicks, clicks), events(EventKind::Logs, logs));
+        let progress = clicks.progress();
+        let (clicks, logs) = (clicks.run(shutdown.clone()), logs.run(shutdown.clone()));
+        Load { shutdown, clicks: tokio::spawn(clicks), logs: tokio::spawn(logs), progress }
+    }
+
+    /// Waits until so many more clicks are acknowledged.
+    async fn grow(&self, clicks: u64, installation: &Installation) {
+        let (target, deadline) = (self.progress.accepted() + clicks, Instant::now() + PATIENCE);
+        while self.progress.accepted() < target {
+            assert!(Instant::now() < deadline, "nothing is acknowledged any more\n{}", installation.tail());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops it; what became of clicks and log lines.
+    async fn end(self) -> (Outcome, Outcome) {
+        self.shutdown.cancel();
+        (self.clicks.await.unwrap().unwrap(), self.logs.await.unwrap().unwrap())
+    }
+}
+
+/// Stops the installation once both sinks have read everything, and holds its stores against the load.
+async fn assert_exact(mut installation: Installation, clicks: &Outcome, logs: &Outcome) {
+    for (outcome, collection) in [(clicks, COLLECTION_CLICKS), (logs, COLLECTION_LOGS)] {
+        assert!(outcome.unanswered.is_empty(), "{collection}: {} never answered", outcome.unanswered.len());
+        for id in outcome.acknowledged.last() {
+            let page = format!("/v1/documents/{collection}/{id}");
+            installation.wait_page(&page, PATIENCE, |status, _| status == 200).await;
+        }
+    }
+    let data = installation.data();
+    let lake = lake(&data).await;
+    for (outcome, table) in [(clicks, TABLE_CLICKS), (logs, TABLE_LOGS)] {
+        let deadline = Instant::now() + PATIENCE;
+        while outcome.compare(in_lake(&lake, table).await).lost > 0 {
+            assert!(Instant::now() < deadline, "{table} does not have everything\n{}", installation.tail());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+    let (status, _) = installation.terminate(Duration::from_secs(15)).await;
+    assert_eq!(status.code(), Some(0), "{}", installation.tail());
+
+    let store = documents(&data).await;
+    for (outcome, collection, table) in
+        [(clicks, COLLECTION_CLICKS, TABLE_CLICKS), (logs, COLLECTION_LOGS, TABLE_LOGS)]
+    {
+        let documents = outcome.compare(in_documents(&store, collection).await);
+        let rows = outcome.compare(in_lake(&lake, table).await);
+        eprintln!(
+            "{collection}: {} acknowledged, {} sent again, answers {:?}; documents {documents:?}, lake {rows:?}",
+            outcome.acknowledged.len(),
+            outcome.repeated.len(),
+            outcome.answers,
+        );
+        let sent = outcome.acknowledged.len() as u64;
+        for verdict in [documents, rows] {
+            assert_eq!((verdict.stored, verdict.lost, verdict.duplicated), (sent, 0, 0), "{collection}");
+        }
+    }
+    assert_errors_are_counted(&store).await;
+}
+
+/// The groups count every error among the log lines once.
+async fn assert_errors_are_counted(store: &EmbeddedStore) {
+    let (mut errors, mut scan) = (0, Scan::all(5_000));
+    loop {
+        let page = store.scan(COLLECTION_LOGS, &scan).await.unwrap();
+        let is_error = |value: Option<&Value>| matches!(value, Some(Value::Int(17..)));
+        errors += page.documents.iter().filter(|document| is_error(document.field("severity"))).count();
+        scan.after = page.next;
+        if scan.after.is_none() {
+            break;
+        }
+    }
+    let groups = store.scan(COLLECTION_ERROR_GROUPS, &Scan::all(5_000)).await.unwrap().documents;
+    let count = |value: Option<&Value>| match value {
+        Some(Value::Int(count)) => usize::try_from(*count).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let counted: usize = groups.iter().map(|group| count(group.field("count"))).sum();
+    eprintln!("{errors} errors in {} groups", groups.len());
+    assert_eq!(counted, errors, "{groups:#?}");
+    // Two kinds of errors in each of eight services.
+    assert!(errors > 0 && groups.len() <= 16, "{groups:#?}");
+}
+
+async fn documents(data: &Path) -> EmbeddedStore {
+    let options = EmbeddedOptions { path: Some(data.join("documents")), ..EmbeddedOptions::default() };
+    EmbeddedStore::open(options, 3_600).await.unwrap()
+}
+
+async fn in_documents(store: &EmbeddedStore, collection: &str) -> Vec<Uuid> {
+    let (mut ids, mut scan) = (Vec::new(), Scan::all(5_000));
+    loop {
+        let page = store.scan(collection, &scan).await.unwrap();
+        ids.extend(page.documents.iter().map(|document| Uuid::parse_str(&document.id).unwrap()));
+        scan.after = page.next;
+        if scan.after.is_none() {
+            return ids;
+        }
+    }
+}
+
+async fn lake(data: &Path) -> Lake {
+    Lake::open(LakeOptions { warehouse: data.join("lake"), ..LakeOptions::default() }).await.unwrap()
+}
+
+async fn in_lake(lake: &Lake, table: &str) -> Vec<Uuid> {
+    let Ok(table) = lake.table(NAMESPACE_RAW, table).await else { return Vec::new() };
+    let columns = vec!["event_id".to_owned()];
+    let mut stream = table.scan(affluent_lake::Scan { columns, ..affluent_lake::Scan::default() }).await.unwrap();
+    let mut ids = Vec::new();
+    while let Some(rows) = stream.next().await {
+        for row in rows.unwrap() {
+            let Value::Text(id) = &row[0] else { panic!("{row:?}") };
+            ids.push(Uuid::parse_str(id).unwrap());
+        }
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kills_under_clicks() {
+    let _turn = turn().await;
+    let mut installation = Installation::of_events();
+    installation.start(None);
+    installation.wait_ready().await;
+    let load = Load::start(&installation, 3_000, 500);
+    for round in 1..=5_u64 {
+        load.grow(2_000 * round, &installation).await;
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..800))).await;
+        installation.kill().await;
+        installation.start(None);
+        let ready = installation.wait_ready().await;
+        eprintln!("round {round}: {} acknowledged, ready after {ready:?}", load.progress.accepted());
+    }
+    load.grow(3_000, &installation).await;
+    let (clicks, logs) = load.end().await;
+    assert!(
+        clicks.answers.get(&0).is_some_and(|&cut| cut > 0),
+        "no request was cut off: {:?}",
+        clicks.answers
+    );
+    assert_exact(installation, &clicks, &logs).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_stops_under_load_costs_patience_and_no_event() {
+    let _turn = turn().await;
+    let mut installation = Installation::of_events();
+    let mut broker = installation.beside();
+    broker.start_roles(&["broker"]);
+    installation.start_roles(&["registry", "collect", "api", "sink-events", "sink-lake"]);
+    installation.wait_ready().await;
+    let load = Load::start(&installation, 2_000, 300);
+    for kill in [false, true] {
+        load.grow(4_000, &installation).await;
+        if kill {
+            broker.kill().await;
+        } else {
+            broker.terminate(Duration::from_secs(15)).await;
+        }
+        // Until clients are told; everything that is asked meanwhile waits.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        let while_down = load.progress.accepted();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(load.progress.accepted(), while_down, "acknowledged without a broker");
+        broker.start_roles(&["broker"]);
+        load.grow(4_000, &installation).await;
+        eprintln!("killed: {kill}; {} acknowledged", load.progress.accepted());
+    }
+    let (clicks, logs) = load.end().await;
+    let told = |status| clicks.answers.get(&status).copied().unwrap_or(0);
+    assert!(told(429) + told(503) > 0, "nobody was told to wait: {:?}", clicks.answers);
+    let others = clicks.answers.keys().filter(|status| ![202, 429, 503].contains(*status)).count();
+    assert_eq!(others, 0, "the collector was there all the time: {:?}", clicks.answers);
+    assert_exact(installation, &clicks, &logs).await;
+}
