@@ -231,7 +231,7 @@ struct Cursor {
 impl SortedMerge {
     /// The rows a file should be read by, so that `files` of them stay small together.
     pub(crate) fn rows_at_once(files: usize) -> usize {
-        (8 * BATCH_ROWS / files.max(1)).clamp(256, BATCH_ROWS)
+        (2 * BATCH_ROWS / files.max(1)).clamp(256, BATCH_ROWS)
     }
 
     /// A merge of files that are read in all `columns` of `stored`.

@@ -45,7 +45,8 @@ impl Live {
     pub(super) fn tick(&mut self, elapsed: Duration, progress: &Progress, events: &EventLoad) {
         let rate = progress.changes() as f64 / elapsed.as_secs_f64().max(1e-3);
         let wanted = if self.rate == 0 { String::new() } else { format!(" of {}", self.rate) };
-        let p99: Vec<String> = latency::latencies().iter().map(stop).collect();
+        let shown = |latency: &&Latency| latency.stop != "bus";
+        let p99: Vec<String> = latency::latencies().iter().filter(shown).map(stop).collect();
         let (clicks, logs) = events.accepted();
         let text = format!(
             "{} changes, {rate:.0}/s{wanted}, {clicks} clicks, {logs} log lines  p99 {}",

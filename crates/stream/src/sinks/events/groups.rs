@@ -74,14 +74,16 @@ pub(super) fn origin(partition: &TopicPartition, offset: i64) -> String {
     format!("{partition}/{offset}")
 }
 
-/// Counts the lines of each partition. Their documents are in the store already. Repeating it, also
+/// Counts the lines of each partition. Their documents are in the store already; with `all_new`, each
+/// was made just now from the line's record, so that nothing has to be looked up. Repeating it, also
 /// with other cuts, counts nothing twice; groups are kept for `days` after their last error arrived.
 pub(super) async fn count(
     store: &dyn DocumentStore,
     partitions: &[(&TopicPartition, &[ErrorLine])],
+    all_new: bool,
     days: u32,
 ) -> Result<(), DocumentError> {
-    let origins = origins(store, partitions).await?;
+    let origins = if all_new { HashMap::new() } else { origins(store, partitions).await? };
     let mut groups: BTreeMap<String, (&TopicPartition, Vec<&ErrorLine>)> = BTreeMap::new();
     for (partition, lines) in partitions {
         for line in lines.iter().filter(|line| is_first(&origins, partition, line)) {

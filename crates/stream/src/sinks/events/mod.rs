@@ -104,15 +104,15 @@ impl EventsSink {
         Ok(())
     }
 
-    /// Counts the errors among what is staged. Their documents are stored.
-    async fn count_errors(&self) -> Result<(), SinkError> {
+    /// Counts the errors among what is staged. Their documents are stored, `all_new` just now.
+    async fn count_errors(&self, all_new: bool) -> Result<(), SinkError> {
         let with_errors = self.staged.iter().filter(|(_, staged)| !staged.errors.is_empty());
         let partitions: Vec<(&TopicPartition, &[ErrorLine])> =
             with_errors.map(|(partition, staged)| (partition, staged.errors.as_slice())).collect();
         if partitions.is_empty() {
             return Ok(());
         }
-        Ok(groups::count(self.store.as_ref(), &partitions, self.options.error_groups_days).await?)
+        Ok(groups::count(self.store.as_ref(), &partitions, all_new, self.options.error_groups_days).await?)
     }
 }
 
@@ -193,7 +193,7 @@ impl Sink for EventsSink {
             failpoint("sink-events::after_documents");
             match kind {
                 EventKind::Clicks => {}
-                EventKind::Logs => self.count_errors().await?,
+                EventKind::Logs => self.count_errors(inserted.duplicates == 0).await?,
             }
             metrics_list::records(kind.pipeline(), "documents", "ok", inserted.inserted);
             metrics_list::records(kind.pipeline(), "documents", "duplicate", inserted.duplicates);
