@@ -1,5 +1,5 @@
 //! Clicks and log lines under a real load while things happen to the installation: what the collector
-//! acknowledged is in both stores once, whatever was killed or stopped meanwhile.
+//! acknowledged is in both stores once, and staged once, whatever was killed or stopped meanwhile.
 
 use crate::installation::{Installation, turn};
 use affluent_documents::{DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
@@ -19,6 +19,7 @@ use uuid::Uuid;
 /// What is sent again this long, nobody has lost.
 const PATIENCE: Duration = Duration::from_secs(120);
 const TABLE_CLICKS: &str = "clickstream_events";
+const STAGED: &str = "staged";
 
 /// Clicks and log lines that go on until told to stop.
 struct Load {
@@ -70,9 +71,12 @@ async fn assert_exact(mut installation: Installation, clicks: &Outcome, logs: &O
     let lake = lake(&data).await;
     for (outcome, table) in [(clicks, TABLE_CLICKS), (logs, TABLE_LOGS)] {
         let deadline = Instant::now() + PATIENCE;
-        while outcome.compare(in_lake(&lake, table).await).lost > 0 {
-            assert!(Instant::now() < deadline, "{table} does not have everything\n{}", installation.tail());
-            tokio::time::sleep(Duration::from_millis(500)).await;
+        for zone in [NAMESPACE_RAW, STAGED] {
+            while outcome.compare(in_lake(&lake, zone, table).await).lost > 0 {
+                let tail = installation.tail();
+                assert!(Instant::now() < deadline, "{zone}.{table} does not have everything\n{tail}");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
         }
     }
     let (status, _) = installation.terminate(Duration::from_secs(15)).await;
@@ -83,7 +87,8 @@ async fn assert_exact(mut installation: Installation, clicks: &Outcome, logs: &O
         [(clicks, COLLECTION_CLICKS, TABLE_CLICKS), (logs, COLLECTION_LOGS, TABLE_LOGS)]
     {
         let documents = outcome.compare(in_documents(&store, collection).await);
-        let rows = outcome.compare(in_lake(&lake, table).await);
+        let rows = outcome.compare(in_lake(&lake, NAMESPACE_RAW, table).await);
+        let mut staged = in_lake(&lake, STAGED, table).await;
         eprintln!(
             "{collection}: {} acknowledged, {} sent again, answers {:?}; documents {documents:?}, lake {rows:?}",
             outcome.acknowledged.len(),
@@ -94,6 +99,11 @@ async fn assert_exact(mut installation: Installation, clicks: &Outcome, logs: &O
         for verdict in [documents, rows] {
             assert_eq!((verdict.stored, verdict.lost, verdict.duplicated), (sent, 0, 0), "{collection}");
         }
+        // Also what was sent again is staged once.
+        let rows = staged.len() as u64;
+        staged.sort_unstable();
+        staged.dedup();
+        assert_eq!((rows, staged.len() as u64), (sent, sent), "{STAGED}.{table}");
     }
     assert_errors_are_counted(&store).await;
 }
@@ -143,10 +153,11 @@ async fn lake(data: &Path) -> Lake {
     Lake::open(LakeOptions { warehouse: data.join("lake"), ..LakeOptions::default() }).await.unwrap()
 }
 
-async fn in_lake(lake: &Lake, table: &str) -> Vec<Uuid> {
-    let Ok(table) = lake.table(NAMESPACE_RAW, table).await else { return Vec::new() };
+async fn in_lake(lake: &Lake, zone: &str, table: &str) -> Vec<Uuid> {
+    let Ok(table) = lake.table(zone, table).await else { return Vec::new() };
     let columns = vec!["event_id".to_owned()];
-    let mut stream = table.scan(affluent_lake::Scan { columns, ..affluent_lake::Scan::default() }).await.unwrap();
+    let mut stream =
+        table.scan(affluent_lake::Scan { columns, ..affluent_lake::Scan::default() }).await.unwrap();
     let mut ids = Vec::new();
     while let Some(rows) = stream.next().await {
         for row in rows.unwrap() {
@@ -188,7 +199,7 @@ async fn a_broker_that_stops_under_load_costs_patience_and_no_event() {
     let mut installation = Installation::of_events();
     let mut broker = installation.beside();
     broker.start_roles(&["broker"]);
-    installation.start_roles(&["registry", "collect", "api", "sink-events", "sink-lake"]);
+    installation.start_roles(&["registry", "collect", "api", "sink-events", "sink-lake", "stage"]);
     installation.wait_ready().await;
     let load = Load::start(&installation, 2_000, 300);
     for kill in [false, true] {
