@@ -14,7 +14,7 @@ use affluent_bus::codec::CodecError;
 use affluent_bus::codec::EventDecoder;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
-use affluent_documents::{Document, DocumentStore};
+use affluent_documents::{DocumentStore, Inserts};
 use affluent_model::{Reason, time::now_micros};
 use affluent_telemetry::metrics_list;
 use async_trait::async_trait;
@@ -36,9 +36,28 @@ pub struct EventsSink {
 /// What is staged of one partition.
 struct Staged {
     kind: EventKind,
-    documents: Vec<Document>,
+    /// Shared with the store while it writes them.
+    documents: Arc<Inserts>,
     /// When the events occurred, microseconds UTC; late ones left out.
     occurred_us: Vec<i64>,
+}
+
+/// What one call of `prepare` stages of one partition.
+struct Fresh {
+    partition: TopicPartition,
+    kind: EventKind,
+    documents: Inserts,
+    occurred_us: Vec<i64>,
+}
+
+impl Fresh {
+    fn new(partition: TopicPartition, kind: EventKind) -> Self {
+        Fresh { partition, kind, documents: Inserts::default(), occurred_us: Vec::new() }
+    }
+
+    fn is_of(&self, record: &Incoming) -> bool {
+        self.partition.partition == record.partition && self.partition.topic == record.topic
+    }
 }
 
 impl EventsSink {
@@ -53,24 +72,25 @@ impl EventsSink {
         EventsSink { store, options, decoder, staged: BTreeMap::new(), ensured: HashSet::new() }
     }
 
-    /// The document of one record and when its event occurred, unless it is late.
-    async fn document(
+    /// Adds the document of one record to `fresh`, and when its event occurred, unless it is late.
+    async fn stage(
         &mut self,
         record: &Incoming,
         kind: EventKind,
-    ) -> Result<Result<(Document, Option<i64>), (Reason, String)>, SinkError> {
+        fresh: &mut Fresh,
+    ) -> Result<Result<(), (Reason, String)>, SinkError> {
         let decoded = match kind {
             EventKind::Clicks => self.decoder.click(record).await.map(|click| {
-                let occurred = (!click.is_late).then_some(click.occurred_at);
-                (documents::click(click, &self.options), occurred)
+                fresh.occurred_us.extend((!click.is_late).then_some(click.occurred_at));
+                documents::push_click(&mut fresh.documents, &click, &self.options);
             }),
             EventKind::Logs => self.decoder.log(record).await.map(|log| {
-                let occurred = log.occurred_at;
-                (documents::log(log, &self.options), Some(occurred))
+                fresh.occurred_us.push(log.occurred_at);
+                documents::push_log(&mut fresh.documents, &log, &self.options);
             }),
         };
         match decoded {
-            Ok(document) => Ok(Ok(document)),
+            Ok(()) => Ok(Ok(())),
             Err(error) => refused(&error).map(Err),
         }
     }
@@ -106,35 +126,40 @@ impl Sink for EventsSink {
     }
 
     async fn prepare(&mut self, records: &[Incoming]) -> Result<Vec<Rejected>, SinkError> {
-        let mut fresh: BTreeMap<TopicPartition, Staged> = BTreeMap::new();
+        let mut fresh: Vec<Fresh> = Vec::new();
         let mut rejected = Vec::new();
         for (index, record) in records.iter().enumerate() {
             if record.value.is_none() {
                 continue;
             }
-            let Some(kind) = self.options.kind(&record.topic) else {
-                let error = "neither a topic of clicks nor of logs: mend `topics`".to_owned();
-                rejected.push(Rejected { index, reason: Reason::Undecodable, error });
-                continue;
-            };
-            match self.document(record, kind).await? {
-                Ok((document, occurred_us)) => {
-                    let empty = || Staged { kind, documents: Vec::new(), occurred_us: Vec::new() };
-                    let staged = fresh.entry(record.topic_partition()).or_insert_with(empty);
-                    staged.documents.push(document);
-                    staged.occurred_us.extend(occurred_us);
+            // Records of a partition come in runs.
+            let place = match fresh.iter().rposition(|fresh| fresh.is_of(record)) {
+                Some(place) => place,
+                None => {
+                    let Some(kind) = self.options.kind(&record.topic) else {
+                        let error = "neither a topic of clicks nor of logs: mend `topics`".to_owned();
+                        rejected.push(Rejected { index, reason: Reason::Undecodable, error });
+                        continue;
+                    };
+                    fresh.push(Fresh::new(record.topic_partition(), kind));
+                    fresh.len() - 1
                 }
-                Err((reason, error)) => rejected.push(Rejected { index, reason, error }),
+            };
+            let Some(of_partition) = fresh.get_mut(place) else { continue };
+            let kind = of_partition.kind;
+            if let Err((reason, error)) = self.stage(record, kind, of_partition).await? {
+                rejected.push(Rejected { index, reason, error });
             }
         }
-        for (partition, mut fresh) in fresh {
+        for Fresh { partition, kind, documents, mut occurred_us } in fresh {
             match self.staged.get_mut(&partition) {
                 Some(staged) => {
-                    staged.documents.append(&mut fresh.documents);
-                    staged.occurred_us.append(&mut fresh.occurred_us);
+                    Arc::make_mut(&mut staged.documents).append(&documents);
+                    staged.occurred_us.append(&mut occurred_us);
                 }
                 None => {
-                    self.staged.insert(partition, fresh);
+                    let documents = Arc::new(documents);
+                    self.staged.insert(partition, Staged { kind, documents, occurred_us });
                 }
             }
         }
@@ -143,21 +168,17 @@ impl Sink for EventsSink {
 
     async fn commit(&mut self) -> Result<(), SinkError> {
         for kind in [EventKind::Clicks, EventKind::Logs] {
-            let of_kind = || self.staged.values().filter(|staged| staged.kind == kind);
-            // Copied, so that a failed attempt can be repeated.
-            let documents: Vec<Document> = of_kind().flat_map(|staged| staged.documents.clone()).collect();
-            if documents.is_empty() {
+            let of_kind = self.staged.values().filter(|staged| staged.kind == kind);
+            let documents: Vec<Arc<Inserts>> = of_kind.map(|staged| Arc::clone(&staged.documents)).collect();
+            if documents.iter().all(|documents| documents.is_empty()) {
                 continue;
             }
             self.ensure(kind).await?;
-            let inserted = self.store.insert_if_absent(kind.collection(), documents).await?;
+            let inserted = self.store.insert_if_absent(kind.collection(), &documents).await?;
             metrics_list::records(kind.pipeline(), "documents", "ok", inserted.inserted);
             metrics_list::records(kind.pipeline(), "documents", "duplicate", inserted.duplicates);
-            let now = now_micros();
-            for occurred_us in self.staged.values().filter(|s| s.kind == kind).flat_map(|s| &s.occurred_us) {
-                let seconds = (now - occurred_us) as f64 / 1e6;
-                metrics_list::pipeline_latency(kind.pipeline(), "documents", seconds, 1);
-            }
+            let occurred = self.staged.values().filter(|s| s.kind == kind).flat_map(|s| &s.occurred_us);
+            metrics_list::pipeline_latencies(kind.pipeline(), "documents", now_micros(), occurred);
             self.staged.retain(|_, staged| staged.kind != kind);
         }
         Ok(())
