@@ -42,6 +42,32 @@ impl<S: AsRef<str>> ClickEvent<S> {
     }
 }
 
+impl<S: AsRef<str>> ClickEvent<S> {
+    /// The same event, its texts lent.
+    pub fn lent(&self) -> ClickEvent<&str> {
+        fn text<S: AsRef<str>>(text: &Option<S>) -> Option<&str> {
+            text.as_ref().map(AsRef::as_ref)
+        }
+        ClickEvent {
+            event_id: self.event_id,
+            user_id: text(&self.user_id),
+            anonymous_id: text(&self.anonymous_id),
+            session_id: text(&self.session_id),
+            event_type: self.event_type.as_ref(),
+            occurred_at: self.occurred_at,
+            received_at: self.received_at,
+            url: text(&self.url),
+            referrer: text(&self.referrer),
+            device: text(&self.device),
+            ip: text(&self.ip),
+            user_agent: text(&self.user_agent),
+            is_bot: self.is_bot,
+            is_late: self.is_late,
+            properties: self.properties.as_ref(),
+        }
+    }
+}
+
 impl<S> ClickEvent<S> {
     /// The event with its texts in another form.
     pub fn map<T>(self, text: impl Fn(S) -> T) -> ClickEvent<T> {

@@ -8,6 +8,7 @@ use crate::convergence::{Fill, State};
 use crate::encoding::{self, Head};
 use crate::{Action, ApplyOutcome, CollectionSpec, DocumentError, EmbeddedOptions, Ttl, VersionedWrite};
 use affluent_model::{Position, time::now_micros};
+use fjall::compaction::Leveled;
 use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 /// Journals kept on disk before write buffers are forced out, bytes.
 const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
+/// Flushed files of index entries that are merged together.
+const INDEX_FILES_MERGED: u8 = 8;
 
 pub(super) struct Engine {
     pub(super) database: Database,
@@ -101,8 +104,12 @@ impl Engine {
     fn attach(&self, name: &str, definition: Definition) -> Result<Arc<Collection>, DocumentError> {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
         let documents = self.database.keyspace(&format!("d.{name}"), options)?;
-        // Entries are read in ranges, for which filters are of no use.
-        let entries = || options().filter_policy(FilterPolicy::disabled());
+        // Entries are read in ranges, for which filters are of no use. They come in no order, so merging
+        // them is dear: more at a time, and less often.
+        let entries = || {
+            let merged = Leveled::default().with_l0_threshold(INDEX_FILES_MERGED);
+            options().filter_policy(FilterPolicy::disabled()).compaction_strategy(Arc::new(merged))
+        };
         let entries = self.database.keyspace(&format!("i.{name}"), entries)?;
         let count = self.meta.get(count_key(definition.number))?;
         let count = count.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);

@@ -9,22 +9,22 @@ use uuid::Uuid;
 
 type Outcome<T> = Result<T, Malformed>;
 
-pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent) {
+pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent<&str>) {
     put_uuid(to, event.event_id);
-    put_optional(to, event.user_id.as_deref());
-    put_optional(to, event.anonymous_id.as_deref());
-    put_optional(to, event.session_id.as_deref());
-    to.put_text(&event.event_type);
+    put_optional(to, event.user_id);
+    put_optional(to, event.anonymous_id);
+    put_optional(to, event.session_id);
+    to.put_text(event.event_type);
     to.put_long(event.occurred_at);
     to.put_long(event.received_at);
-    put_optional(to, event.url.as_deref());
-    put_optional(to, event.referrer.as_deref());
-    put_optional(to, event.device.as_deref());
-    put_optional(to, event.ip.as_deref());
-    put_optional(to, event.user_agent.as_deref());
+    put_optional(to, event.url);
+    put_optional(to, event.referrer);
+    put_optional(to, event.device);
+    put_optional(to, event.ip);
+    put_optional(to, event.user_agent);
     to.put_bool(event.is_bot);
     to.put_bool(event.is_late);
-    to.put_text(&event.properties);
+    to.put_text(event.properties);
 }
 
 /// Reads a click, whose texts are lent; bytes after it are an error. `None` for an id that is no UUID.

@@ -58,12 +58,12 @@ fn decode_log(schema_type: SchemaType, body: &[u8]) -> Result<LogEvent, String> 
 fn click_bytes(schema_type: SchemaType, event: &ClickEvent) -> BytesMut {
     let mut bytes = BytesMut::new();
     match schema_type {
-        SchemaType::Avro => own_avro::put_click(&mut bytes, event),
+        SchemaType::Avro => own_avro::put_click(&mut bytes, &event.lent()),
         SchemaType::Protobuf => {
             bytes.extend_from_slice(&[0]);
-            own_protobuf::put_click(&mut bytes, event);
+            own_protobuf::put_click(&mut bytes, &event.lent());
         }
-        SchemaType::Json => json::put_click(&mut bytes, event),
+        SchemaType::Json => json::put_click(&mut bytes, &event.lent()),
     }
     bytes
 }
@@ -425,9 +425,9 @@ fn events_are_fast() {
         for _ in 0..ROUNDS {
             buffer.clear();
             match schema_type {
-                SchemaType::Avro => own_avro::put_click(&mut buffer, black_box(&event)),
-                SchemaType::Protobuf => own_protobuf::put_click(&mut buffer, black_box(&event)),
-                SchemaType::Json => json::put_click(&mut buffer, black_box(&event)),
+                SchemaType::Avro => own_avro::put_click(&mut buffer, &black_box(&event).lent()),
+                SchemaType::Protobuf => own_protobuf::put_click(&mut buffer, &black_box(&event).lent()),
+                SchemaType::Json => json::put_click(&mut buffer, &black_box(&event).lent()),
             }
         }
         let encoded = started.elapsed() / ROUNDS;

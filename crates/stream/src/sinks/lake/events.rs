@@ -5,6 +5,7 @@ use super::rows::kafka;
 use affluent_bus::Incoming;
 use affluent_model::{ClickEvent, ColumnType, LogEvent, Row, Value};
 use std::borrow::Cow;
+use uuid::Uuid;
 
 /// A click, one column a field.
 pub(super) const CLICK_COLUMNS: &[(&str, ColumnType)] = &[
@@ -42,7 +43,7 @@ pub(super) const LOG_COLUMNS: &[(&str, ColumnType)] = &[
 /// The row of a click.
 pub(super) fn click(record: &Incoming, click: ClickEvent<Cow<'_, str>>, layout: &Layout) -> Row {
     let own = [
-        Value::Text(click.event_id.to_string()),
+        id(click.event_id),
         optional(click.user_id),
         optional(click.anonymous_id),
         optional(click.session_id),
@@ -64,7 +65,7 @@ pub(super) fn click(record: &Incoming, click: ClickEvent<Cow<'_, str>>, layout: 
 /// The row of a log line.
 pub(super) fn log(record: &Incoming, log: LogEvent<Cow<'_, str>>, layout: &Layout) -> Row {
     let own = [
-        Value::Text(log.event_id.to_string()),
+        id(log.event_id),
         Value::Text(log.service.into_owned()),
         Value::Int(log.severity.into()),
         Value::Text(log.kind.name().to_owned()),
@@ -84,6 +85,11 @@ fn row(record: &Incoming, own: impl IntoIterator<Item = Value>, layout: &Layout)
     row.extend(own.into_iter().chain(kafka(record)));
     row.resize(width, Value::Null);
     row
+}
+
+fn id(id: Uuid) -> Value {
+    let mut text = Uuid::encode_buffer();
+    Value::Text(id.hyphenated().encode_lower(&mut text).to_owned())
 }
 
 fn optional(text: Option<Cow<'_, str>>) -> Value {
