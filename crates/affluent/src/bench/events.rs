@@ -158,6 +158,8 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
     let in_lake_rows = until(|| rows(platform, stream.table), total).await?;
     let in_lake = begun.elapsed().as_secs_f64();
     let cpu = processor_seconds() - cpu;
+    // Counting below keeps every id in memory, which is the benchmark's.
+    let resident = memory.load(Ordering::Relaxed);
     let distinct = distinct_ids(platform, stream.table).await?;
 
     let mut report = Report::new(stream.name);
@@ -176,12 +178,7 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
             ));
         }
     }
-    report.at_most(
-        &format!("{}.memory.max", stream.name),
-        600.0,
-        memory.load(Ordering::Relaxed) as f64 / 1e6,
-        "MB",
-    );
+    report.at_most(&format!("{}.memory.max", stream.name), 600.0, resident as f64 / 1e6, "MB");
     report.at_most(
         &format!("{}.lost", stream.name),
         0.0,

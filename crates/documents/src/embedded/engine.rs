@@ -108,7 +108,10 @@ impl Engine {
         // them is dear: more at a time, and less often.
         let entries = || {
             let merged = Leveled::default().with_l0_threshold(INDEX_FILES_MERGED);
-            options().filter_policy(FilterPolicy::disabled()).compaction_strategy(Arc::new(merged))
+            options()
+                .max_memtable_size(self.memtable_bytes / 2)
+                .filter_policy(FilterPolicy::disabled())
+                .compaction_strategy(Arc::new(merged))
         };
         let entries = self.database.keyspace(&format!("i.{name}"), entries)?;
         let count = self.meta.get(count_key(definition.number))?;

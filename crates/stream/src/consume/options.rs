@@ -42,7 +42,7 @@ impl Default for ConsumeOptions {
             topics: Vec::new(),
             poll_records: 8_192,
             poll_bytes: 8 << 20,
-            prefetch_bytes: 16 << 20,
+            prefetch_bytes: 8 << 20,
             linger_ms: 20,
             commit_interval_ms: 0,
             commit_records: 100_000,
