@@ -11,7 +11,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, TopicPartitionList};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -278,13 +278,13 @@ fn lacks_leader(error: &KafkaError) -> bool {
 fn read(config: &ClientConfig, start: &TopicPartitionList, to: i64) -> Result<Vec<Incoming>, KafkaError> {
     let reader: BaseConsumer<LogContext> = BaseConsumer::from_config_and_context(config, LogContext)?;
     reader.assign(start)?;
-    let (mut records, mut names) = (Vec::new(), HashSet::new());
+    let (mut records, mut intake) = (Vec::new(), thread::Intake::default());
     let mut deadline = Instant::now() + READ_TIMEOUT;
     loop {
         match reader.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 if message.offset() < to {
-                    records.push(thread::incoming(&message, &mut names));
+                    records.push(intake.incoming(&message));
                     deadline = Instant::now() + READ_TIMEOUT;
                 }
                 if message.offset() + 1 >= to {

@@ -49,23 +49,27 @@ impl Ttl {
     /// When a document written at `now` (microseconds UTC) expires, microseconds UTC.
     #[must_use]
     pub fn expiry(&self, fields: &Fields, now: i64) -> i64 {
-        let stamp = self.field.as_ref().and_then(|name| {
-            fields.iter().find(|(field, _)| field == name).and_then(|(_, value)| match value {
-                Value::TimestampTz(micros) | Value::Timestamp(micros) => Some(*micros),
-                Value::Null
-                | Value::Bool(_)
-                | Value::Int(_)
-                | Value::Float(_)
-                | Value::Decimal(_)
-                | Value::NumericSpecial(_)
-                | Value::Text(_)
-                | Value::Bytes(_)
-                | Value::Date(_)
-                | Value::Time(_)
-                | Value::Uuid(_)
-                | Value::Json(_)
-                | Value::Array(_) => None,
-            })
+        let stamp = self.field.as_ref().and_then(|name| fields.iter().find(|(field, _)| field == name));
+        self.expiry_after(stamp.map(|(_, value)| value), now)
+    }
+
+    /// The same, of the value of its field.
+    pub(crate) fn expiry_after(&self, stamp: Option<&Value>, now: i64) -> i64 {
+        let stamp = stamp.and_then(|value| match value {
+            Value::TimestampTz(micros) | Value::Timestamp(micros) => Some(*micros),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Decimal(_)
+            | Value::NumericSpecial(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+            | Value::Date(_)
+            | Value::Time(_)
+            | Value::Uuid(_)
+            | Value::Json(_)
+            | Value::Array(_) => None,
         });
         let lifetime = i64::try_from(self.seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         stamp.unwrap_or(now).saturating_add(lifetime)

@@ -6,25 +6,26 @@
 //!
 //! Invariant: what is encoded decodes to the same; anything else is an error, never a guess.
 
-use crate::Fields;
-use crate::convergence::{Carried, Departed, Stamp, State};
+use crate::convergence::{Stamp, State};
+use crate::encoding_reader::Reader;
+use crate::inserts::Insert;
 use affluent_model::value::NumericSpecial;
 use affluent_model::{Position, Value};
-use bigdecimal::BigDecimal;
-use bigdecimal::num_bigint::BigInt;
 
-const FORMAT: u8 = 1;
-const LIVE: u8 = 1;
-const EXPIRES: u8 = 2;
-const STAMPS: u8 = 4;
-const DEPARTED: u8 = 8;
+pub(crate) const FORMAT: u8 = 1;
+pub(crate) const LIVE: u8 = 1;
+pub(crate) const EXPIRES: u8 = 2;
+pub(crate) const STAMPS: u8 = 4;
+pub(crate) const DEPARTED: u8 = 8;
+/// The time at which it expires is noted in a list of many, not in an entry of its own.
+pub(crate) const LISTED: u8 = 16;
 /// Arrays in arrays, as deep as PostgreSQL's (6 dimensions) with room.
-const DEPTH_MAX: u32 = 16;
+pub(crate) const DEPTH_MAX: u32 = 16;
 
 /// The bytes are not a stored document of a known format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Malformed(&'static str);
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// What is known of a stored document without its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) struct Head {
     pub(crate) live: bool,
     /// Nothing but a version and fields: no stamps, no departures.
     pub(crate) plain: bool,
+    /// Its expiry is noted in a list.
+    pub(crate) listed: bool,
     /// Microseconds UTC.
     pub(crate) expires_at: Option<i64>,
 }
@@ -79,6 +82,18 @@ pub(crate) fn encode(state: &State, expires_at: Option<i64>, out: &mut Vec<u8>) 
     }
 }
 
+/// Appends an inserted document, whose fields are encoded already; its expiry is noted in a list.
+pub(crate) fn encode_insert(insert: Insert<'_>, expires_at: Option<i64>, out: &mut Vec<u8>) {
+    let flags = if expires_at.is_some() { LIVE | EXPIRES | LISTED } else { LIVE };
+    out.extend([FORMAT, flags]);
+    put_position(out, Position::default());
+    if let Some(at) = expires_at {
+        put_signed(out, at);
+    }
+    put_unsigned(out, insert.count as u64);
+    out.extend_from_slice(insert.fields);
+}
+
 /// Reads the head alone.
 ///
 /// # Errors
@@ -103,7 +118,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(State, Option<i64>), Malformed> {
     Ok((State { version: head.version, live: head.live, fields, stamps, departed }, head.expires_at))
 }
 
-fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8) | 0x80);
         value >>= 7;
@@ -111,11 +126,11 @@ fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_unsigned(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -132,7 +147,7 @@ fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
     }
 }
 
-fn put_value(out: &mut Vec<u8>, value: &Value) {
+pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => out.push(0),
         Value::Bool(v) => out.push(if *v { 2 } else { 1 }),
@@ -200,147 +215,17 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn head(&mut self) -> Result<(Head, u8), Malformed> {
-        if self.byte()? != FORMAT {
-            return Err(Malformed("unknown format of a stored document"));
-        }
-        let flags = self.byte()?;
-        let version = self.position()?;
-        let expires_at = if flags & EXPIRES == 0 { None } else { Some(self.signed()?) };
-        let (live, plain) = (flags & LIVE != 0, flags & (STAMPS | DEPARTED) == 0);
-        Ok((Head { version, live, plain, expires_at }, flags))
-    }
-
-    fn fields(&mut self) -> Result<Fields, Malformed> {
-        let count = self.count()?;
-        let mut fields = Fields::with_capacity(count);
-        for _ in 0..count {
-            fields.push((self.text()?, self.value(0)?));
-        }
-        Ok(fields)
-    }
-
-    fn stamps(&mut self) -> Result<Vec<(String, Stamp)>, Malformed> {
-        (0..self.count()?).map(|_| Ok((self.text()?, self.stamp()?))).collect()
-    }
-
-    fn departed(&mut self) -> Result<Vec<Departed>, Malformed> {
-        (0..self.count()?)
-            .map(|_| {
-                let (to, at) = (self.text()?, self.position()?);
-                let columns = (0..self.count()?)
-                    .map(|_| {
-                        let (column, stamp) = (self.text()?, self.stamp()?);
-                        let value = if self.byte()? == 0 { None } else { Some(self.value(0)?) };
-                        Ok(Carried { column, stamp, value })
-                    })
-                    .collect::<Result<_, Malformed>>()?;
-                Ok(Departed { to, at, columns })
-            })
-            .collect()
-    }
-
-    fn stamp(&mut self) -> Result<Stamp, Malformed> {
-        (0..self.count()?).map(|_| self.position()).collect()
-    }
-
-    fn position(&mut self) -> Result<Position, Malformed> {
-        let lsn = u64::from_be_bytes(self.array()?);
-        Ok(Position::new(lsn, self.unsigned()?))
-    }
-
-    fn value(&mut self, depth: u32) -> Result<Value, Malformed> {
-        Ok(match self.byte()? {
-            0 => Value::Null,
-            1 => Value::Bool(false),
-            2 => Value::Bool(true),
-            3 => Value::Int(self.signed()?),
-            4 => Value::Float(f64::from_bits(u64::from_le_bytes(self.array()?))),
-            5 => {
-                let scale = self.signed()?;
-                Value::Decimal(BigDecimal::new(BigInt::from_signed_bytes_le(self.slice()?), scale))
-            }
-            6 => Value::NumericSpecial(match self.byte()? {
-                0 => NumericSpecial::NaN,
-                1 => NumericSpecial::Infinity,
-                2 => NumericSpecial::NegativeInfinity,
-                _ => return Err(Malformed("unknown special number")),
-            }),
-            7 => Value::Text(self.text()?),
-            8 => Value::Bytes(self.slice()?.to_vec()),
-            9 => Value::Date(i32::try_from(self.signed()?).map_err(|_| Malformed("date out of range"))?),
-            10 => Value::Time(self.signed()?),
-            11 => Value::Timestamp(self.signed()?),
-            12 => Value::TimestampTz(self.signed()?),
-            13 => Value::Uuid(uuid::Uuid::from_bytes(self.array()?)),
-            14 => Value::Json(self.text()?),
-            15 if depth < DEPTH_MAX => {
-                let count = self.count()?;
-                let items: Result<_, Malformed> = (0..count).map(|_| self.value(depth + 1)).collect();
-                Value::Array(items?)
-            }
-            _ => return Err(Malformed("unknown kind of value")),
-        })
-    }
-
-    fn byte(&mut self) -> Result<u8, Malformed> {
-        let (&first, rest) = self.bytes.split_first().ok_or(Malformed("cut off"))?;
-        self.bytes = rest;
-        Ok(first)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (first, rest) = self.bytes.split_first_chunk().ok_or(Malformed("cut off"))?;
-        self.bytes = rest;
-        Ok(*first)
-    }
-
-    fn unsigned(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Malformed("integer too long"))
-    }
-
-    fn signed(&mut self) -> Result<i64, Malformed> {
-        let value = self.unsigned()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-
-    /// A count of things that take at least a byte each.
-    fn count(&mut self) -> Result<usize, Malformed> {
-        let count = self.unsigned()?;
-        usize::try_from(count).ok().filter(|&count| count <= self.bytes.len()).ok_or(Malformed("cut off"))
-    }
-
-    fn slice(&mut self) -> Result<&'a [u8], Malformed> {
-        let length = self.count()?;
-        let (first, rest) = self.bytes.split_at(length);
-        self.bytes = rest;
-        Ok(first)
-    }
-
-    fn text(&mut self) -> Result<String, Malformed> {
-        let bytes = self.slice()?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| Malformed("text is not UTF-8"))
-    }
-}
-
 /// The bytes of one value.
 pub(crate) fn encode_value(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     put_value(&mut out, value);
     out
+}
+
+/// The bytes of a text value (not of JSON), where the value is one.
+pub(crate) fn text_of(value: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader { bytes: value.strip_prefix(&[7])? };
+    reader.slice().ok()
 }
 
 /// The value of its bytes.
@@ -377,6 +262,8 @@ pub(crate) fn is_encodable(value: &Value, depth: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convergence::{Carried, Departed};
+    use bigdecimal::BigDecimal;
     use proptest::collection::vec;
     use proptest::prelude::*;
 

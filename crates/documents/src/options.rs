@@ -47,7 +47,8 @@ pub struct EmbeddedOptions {
     pub path: Option<PathBuf>,
     /// Blocks and files kept in memory, bytes.
     pub cache_bytes: u64,
-    /// Write buffer of each collection before it goes to a sorted file, bytes.
+    /// Write buffer of each collection before it goes to a sorted file, bytes; half as much for its
+    /// indexes.
     pub memtable_bytes: u64,
     /// Writes in one atomic, durable batch.
     pub batch_writes: usize,
@@ -57,8 +58,8 @@ impl Default for EmbeddedOptions {
     fn default() -> Self {
         EmbeddedOptions {
             path: None,
-            cache_bytes: 32 * 1024 * 1024,
-            memtable_bytes: 16 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
+            memtable_bytes: 12 * 1024 * 1024,
             batch_writes: 8_192,
         }
     }

@@ -4,6 +4,7 @@
 //! Invariant: for two values of one kind, `a < b` exactly where their keys are, and no key is a prefix
 //! of another; so keys can be put one behind the other. (Long text is cut; see [`TEXT_MAX`].)
 
+use crate::encoding;
 use affluent_model::Value;
 use affluent_model::value::NumericSpecial;
 use bigdecimal::BigDecimal;
@@ -51,6 +52,18 @@ pub(crate) fn put_key(out: &mut Vec<u8>, value: &Value) {
             out.push(0);
         }
     }
+}
+
+/// Appends the key of a value as [`crate::encoding`] wrote it.
+///
+/// # Errors
+/// Where it never wrote that.
+pub(crate) fn put_encoded_key(out: &mut Vec<u8>, value: &[u8]) -> Result<(), encoding::Malformed> {
+    match encoding::text_of(value) {
+        Some(text) => put_text(out, 6, text),
+        None => put_key(out, &encoding::decode_value(value)?),
+    }
+    Ok(())
 }
 
 /// Whether a part of the value was cut from its key.

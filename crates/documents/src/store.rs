@@ -1,8 +1,9 @@
 //! The contract of a document store.
 
-use crate::{CollectionSpec, Document, DocumentError, Page, Scan, VersionedWrite};
+use crate::{CollectionSpec, Document, DocumentError, Inserts, Page, Scan, VersionedWrite};
 use affluent_model::Position;
 use async_trait::async_trait;
+use std::sync::Arc;
 
 /// What became of an insertion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,11 +47,12 @@ pub trait DocumentStore: Send + Sync {
     /// [`DocumentError::Refused`] where it never can.
     fn admit(&self, write: &VersionedWrite) -> Result<(), DocumentError>;
 
-    /// Inserts the documents whose id is not there yet; their versions are ignored.
+    /// Inserts the documents whose id is not there yet. They are shared, so that a caller can repeat
+    /// the call without a copy.
     async fn insert_if_absent(
         &self,
         collection: &str,
-        documents: Vec<Document>,
+        documents: &[Arc<Inserts>],
     ) -> Result<InsertOutcome, DocumentError>;
 
     /// Applies versioned writes.

@@ -17,6 +17,9 @@ use arrow_schema::{DataType, Field, FieldRef, SchemaRef};
 use iceberg::spec::{PrimitiveType, Schema, Type};
 use std::sync::Arc;
 
+/// Rows that are turned into columns together.
+const BLOCK_ROWS: usize = 256;
+
 /// Whether `value` goes exactly into a lake column of `column_type`.
 ///
 /// # Errors
@@ -65,21 +68,26 @@ pub(crate) fn record_batch(
             .ok_or_else(|| LakeError::NoColumn { table: table.to_owned(), column: column.name.clone() })?;
         sources[target] = Some(index);
     }
-    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(fields.len());
-    for (field_index, field) in fields.iter().enumerate() {
-        let mut builder = Column::new(arrow.field(field_index), &field.field_type, rows.len())?;
-        for (row_index, row) in rows.iter().enumerate() {
-            let value = sources[field_index].and_then(|source| row.get(source)).unwrap_or(&Value::Null);
-            let appended =
-                if value.is_null() && field.required { Err(Misfit::Null) } else { builder.append(value) };
-            appended.map_err(|misfit| LakeError::Value {
-                row: row_index,
-                column: field.name.clone(),
-                misfit,
-            })?;
-        }
-        arrays.push(builder.finish());
+    let mut columns = Vec::with_capacity(fields.len());
+    for (index, field) in fields.iter().enumerate() {
+        columns.push(Column::new(arrow.field(index), &field.field_type, rows.len())?);
     }
+    // Column by column, but of few rows at a time: they stay in the processor's cache meanwhile.
+    for (block_index, block) in rows.chunks(BLOCK_ROWS).enumerate() {
+        for ((column, field), source) in columns.iter_mut().zip(fields).zip(&sources) {
+            for (row_index, row) in block.iter().enumerate() {
+                let value = source.and_then(|source| row.get(source)).unwrap_or(&Value::Null);
+                let appended =
+                    if value.is_null() && field.required { Err(Misfit::Null) } else { column.append(value) };
+                appended.map_err(|misfit| LakeError::Value {
+                    row: block_index * BLOCK_ROWS + row_index,
+                    column: field.name.clone(),
+                    misfit,
+                })?;
+            }
+        }
+    }
+    let arrays: Vec<ArrayRef> = columns.into_iter().map(Column::finish).collect();
     Ok(RecordBatch::try_new(Arc::clone(arrow), arrays)?)
 }
 

@@ -7,6 +7,7 @@
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// One hour in microseconds; more is recorded as one hour.
 const LATENCY_MAX_US: u64 = 3_600_000_000;
@@ -27,13 +28,29 @@ pub struct Latency {
 }
 
 pub(crate) fn record(pipeline: &'static str, stop: &'static str, seconds: f64, count: u64) {
-    let micros = ((seconds.max(0.0) * 1e6) as u64).clamp(1, LATENCY_MAX_US);
+    record_each(pipeline, stop, std::iter::once((seconds, count)));
+}
+
+/// Many at once: seconds, and how many records took them.
+pub(crate) fn record_each(
+    pipeline: &'static str,
+    stop: &'static str,
+    measured: impl Iterator<Item = (f64, u64)>,
+) {
     let mut latencies = LATENCIES.lock();
-    if let Some(histogram) = latencies.get_mut(&(pipeline, stop)) {
+    let histogram = match latencies.entry((pipeline, stop)) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            match Histogram::new_with_bounds(1, LATENCY_MAX_US, SIGNIFICANT_DIGITS) {
+                Ok(histogram) => entry.insert(histogram),
+                // The bounds are constant; the test below holds that they are possible.
+                Err(_) => return,
+            }
+        }
+    };
+    for (seconds, count) in measured {
+        let micros = ((seconds.max(0.0) * 1e6) as u64).clamp(1, LATENCY_MAX_US);
         histogram.saturating_record_n(micros, count);
-    } else if let Ok(mut histogram) = Histogram::new_with_bounds(1, LATENCY_MAX_US, SIGNIFICANT_DIGITS) {
-        histogram.saturating_record_n(micros, count);
-        latencies.insert((pipeline, stop), histogram);
     }
 }
 

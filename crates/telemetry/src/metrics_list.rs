@@ -63,6 +63,22 @@ pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64
     crate::latency::record(pipeline, stop, seconds, count);
 }
 
+/// As [`pipeline_latency`], of records that began at these times and reached `stop` now (microseconds UTC).
+pub fn pipeline_latencies<'a>(
+    pipeline: &'static str,
+    stop: &'static str,
+    now_us: i64,
+    begun_us: impl Iterator<Item = &'a i64>,
+) {
+    let histogram = histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop);
+    let measured = begun_us.map(|begun_us| {
+        let seconds = now_us.saturating_sub(*begun_us) as f64 / 1e6;
+        histogram.record(seconds.max(0.0));
+        (seconds, 1)
+    });
+    crate::latency::record_each(pipeline, stop, measured);
+}
+
 /// `count` records passed `stage` with `outcome` (`ok`, `duplicate`, `stale`, `dead_letter`).
 pub fn records(pipeline: &'static str, stage: &'static str, outcome: &'static str, count: u64) {
     counter!(RECORDS, "pipeline" => pipeline, "stage" => stage, "outcome" => outcome).increment(count);

@@ -28,6 +28,8 @@ const CHUNK_RECORDS: usize = 1_000;
 const STALL: Duration = Duration::from_secs(3);
 /// How long a revocation waits for the caller before the partitions are given up regardless.
 const REVOKE_WAIT: Duration = Duration::from_secs(60);
+/// Records share allocations of this size; larger ones have their own.
+const BUFFER_BYTES: usize = 64 << 10;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Receives librdkafka's callbacks; all of them run on the polling thread.
@@ -145,7 +147,7 @@ impl Context {
 
 /// Runs until the consumer is stopped or fails for good.
 pub(super) fn run(consumer: Arc<BaseConsumer<Context>>, shared: &Shared) {
-    let mut names = HashSet::new();
+    let mut intake = Intake::default();
     let mut paused = false;
     loop {
         let commands = {
@@ -158,7 +160,7 @@ pub(super) fn run(consumer: Arc<BaseConsumer<Context>>, shared: &Shared) {
         for command in commands {
             execute(&consumer, shared, command);
         }
-        match collect(&consumer, shared, &mut names) {
+        match collect(&consumer, shared, &mut intake) {
             Ok(0) => {}
             Ok(_) => shared.ready.notify_one(),
             Err(error) => {
@@ -243,7 +245,7 @@ fn execute(consumer: &BaseConsumer<Context>, shared: &Shared, command: Command) 
 fn collect(
     consumer: &BaseConsumer<Context>,
     shared: &Shared,
-    names: &mut HashSet<Arc<str>>,
+    intake: &mut Intake,
 ) -> Result<usize, BusError> {
     let mut count = 0;
     let mut timeout = POLL;
@@ -251,7 +253,8 @@ fn collect(
         match consumer.poll(timeout) {
             None => break,
             Some(Ok(message)) => {
-                shared.state.lock().push(incoming(&message, names));
+                let record = intake.incoming(&message);
+                shared.state.lock().push(record);
                 count += 1;
                 timeout = Duration::ZERO;
             }
@@ -287,36 +290,50 @@ fn is_final(error: &KafkaError) -> bool {
         )
 }
 
-pub(crate) fn incoming(message: &BorrowedMessage<'_>, names: &mut HashSet<Arc<str>>) -> Incoming {
-    let topic = match names.get(message.topic()) {
-        Some(name) => Arc::clone(name),
-        None => {
-            let name: Arc<str> = message.topic().into();
-            names.insert(Arc::clone(&name));
-            name
+/// Makes records of librdkafka's messages.
+#[derive(Default)]
+pub(crate) struct Intake {
+    names: HashSet<Arc<str>>,
+    /// Records share allocations: one each costs more than copying it.
+    buffer: BytesMut,
+}
+
+impl Intake {
+    pub(crate) fn incoming(&mut self, message: &BorrowedMessage<'_>) -> Incoming {
+        let topic = match self.names.get(message.topic()) {
+            Some(name) => Arc::clone(name),
+            None => {
+                let name: Arc<str> = message.topic().into();
+                self.names.insert(Arc::clone(&name));
+                name
+            }
+        };
+        let (key, value) = (message.key(), message.payload());
+        let length = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if length > self.buffer.capacity() {
+            // What is left of the old one is freed with its last record.
+            self.buffer = BytesMut::with_capacity(length.max(BUFFER_BYTES));
         }
-    };
-    let (key, value) = (message.key(), message.payload());
-    // One allocation for both.
-    let mut buffer = BytesMut::with_capacity(key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len));
-    let mut copy = |part: &[u8]| {
-        buffer.extend_from_slice(part);
-        buffer.split().freeze()
-    };
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|h| (h.key.to_owned(), h.value.map_or_else(Bytes::new, Bytes::copy_from_slice)))
-            .collect()
-    });
-    Incoming {
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-        key: key.map(&mut copy),
-        value: value.map(&mut copy),
-        headers,
-        topic,
+        let buffer = &mut self.buffer;
+        let mut copy = |part: &[u8]| {
+            buffer.extend_from_slice(part);
+            buffer.split().freeze()
+        };
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            headers
+                .iter()
+                .map(|h| (h.key.to_owned(), h.value.map_or_else(Bytes::new, Bytes::copy_from_slice)))
+                .collect()
+        });
+        Incoming {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: key.map(&mut copy),
+            value: value.map(&mut copy),
+            headers,
+            topic,
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! The collections of the embedded store: their definitions, and the keys of their entries.
 //!
 //! Keyspaces: `meta` (definitions as JSON under `c/<name>`, counts under `n/<number>`), `expiry`
-//! (time, collection number, id), and for each collection `d.<name>` (documents by id) and `i.<name>`
-//! (index number, value keys, id -> id).
+//! (time, collection number, id -> nothing, or a list), and for each collection `d.<name>` (documents by
+//! id) and `i.<name>` (index number, value keys, id -> length of the id).
 
+use super::recent::{LOAD_MAX, Recent};
 use crate::order::put_key;
 use crate::{CollectionSpec, DocumentError, Fields, IndexSpec, Ttl};
 use affluent_model::{Position, Value};
 use fjall::Keyspace;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +37,7 @@ pub(super) struct Collection {
     pub(super) entries: Keyspace,
     definition: RwLock<Definition>,
     count: AtomicU64,
+    recent: Mutex<Recent>,
 }
 
 impl Definition {
@@ -109,7 +111,7 @@ impl Collection {
         count: u64,
     ) -> Self {
         let (definition, count) = (RwLock::new(definition), AtomicU64::new(count));
-        Collection { name, documents, entries, definition, count }
+        Collection { name, documents, entries, definition, count, recent: Mutex::default() }
     }
 
     pub(super) fn definition(&self) -> Definition {
@@ -132,6 +134,27 @@ impl Collection {
         self.count.store(count, Ordering::Release);
     }
 
+    /// True where nothing is stored under `id`, not even a tombstone. Asks the disk only where memory
+    /// does not tell.
+    pub(super) fn is_absent(&self, id: &str) -> Result<bool, DocumentError> {
+        let known = self.recent.lock().is_absent(id, |prefix| self.ids(prefix))?;
+        Ok(known || !self.documents.contains_key(id)?)
+    }
+
+    /// Notes that `id` is about to be stored.
+    pub(super) fn note(&self, id: &str) {
+        self.recent.lock().note(id);
+    }
+
+    /// The stored ids that begin with `prefix`; `None` where there are many.
+    fn ids(&self, prefix: &str) -> Result<Option<Vec<String>>, DocumentError> {
+        let mut ids = Vec::new();
+        for entry in self.documents.prefix(prefix).take(LOAD_MAX + 1) {
+            ids.push(String::from_utf8_lossy(&entry.key()?).into_owned());
+        }
+        Ok((ids.len() <= LOAD_MAX).then_some(ids))
+    }
+
     /// The index of this name.
     pub(super) fn index(&self, name: &str) -> Result<Index, DocumentError> {
         let definition = self.definition.read();
@@ -146,6 +169,24 @@ impl Collection {
             id: String::from_utf8_lossy(id).into_owned(),
             error: error.to_string(),
         }
+    }
+}
+
+/// The value of an index entry: how long the id at the end of its key is. (UTF-8 never begins with this
+/// byte: older entries have the id itself.)
+pub(super) fn entry_value(id: &str) -> [u8; 3] {
+    let length = u16::try_from(id.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [0xFF, length[0], length[1]]
+}
+
+/// The id of an index entry.
+pub(super) fn entry_id<'a>(key: &'a [u8], value: &'a [u8]) -> &'a [u8] {
+    match value {
+        [0xFF, high, low] => {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            &key[key.len().saturating_sub(length)..]
+        }
+        id => id,
     }
 }
 

@@ -3,52 +3,49 @@
 //! One writer at a time. Each batch is staged in memory (one [`Slot`] an id, so that several writes of
 //! one id become one), then committed with everything that follows from it.
 
-use super::collections::{
-    Collection, Definition, Index, count_key, definition_key, expiry_key, parse_expiry_key,
-};
+use super::collections::{Collection, Definition, Index, count_key, definition_key, entry_value, expiry_key};
 use crate::convergence::{Fill, State};
 use crate::encoding::{self, Head};
-use crate::{
-    Action, ApplyOutcome, CollectionSpec, Document, DocumentError, EmbeddedOptions, InsertOutcome, Ttl,
-    VersionedWrite,
-};
+use crate::{Action, ApplyOutcome, CollectionSpec, DocumentError, EmbeddedOptions, Ttl, VersionedWrite};
 use affluent_model::{Position, time::now_micros};
+use fjall::compaction::Leveled;
+use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Documents and tombstones removed by one call of [`Engine::expire`].
-const EXPIRE_MAX: usize = 20_000;
 /// Journals kept on disk before write buffers are forced out, bytes.
 const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
+/// Flushed files of index entries that are merged together.
+const INDEX_FILES_MERGED: u8 = 8;
 
 pub(super) struct Engine {
     pub(super) database: Database,
-    meta: Keyspace,
-    expiry: Keyspace,
-    collections: RwLock<BTreeMap<String, Arc<Collection>>>,
-    writer: Mutex<()>,
+    pub(super) meta: Keyspace,
+    pub(super) expiry: Keyspace,
+    pub(super) collections: RwLock<BTreeMap<String, Arc<Collection>>>,
+    pub(super) writer: Mutex<()>,
     memtable_bytes: u64,
-    batch_writes: usize,
+    pub(super) batch_writes: usize,
     tombstone_ttl_us: i64,
 }
 
 /// One id inside a batch.
 #[derive(Default)]
-struct Slot {
+pub(super) struct Slot {
     /// As it is on disk.
-    before: Option<(Head, Slice)>,
-    state: State,
+    pub(super) before: Option<(Head, Slice)>,
+    pub(super) state: State,
     /// `state` has the fields, not only the head.
     decoded: bool,
-    changed: bool,
+    pub(super) changed: bool,
     /// Index entries on disk; known once decoded.
     entries: Vec<Vec<u8>>,
 }
 
 /// A batch that is being put together.
-struct Staging<'a> {
+pub(super) struct Staging<'a> {
     engine: &'a Engine,
     collection: &'a Collection,
     definition: Definition,
@@ -107,7 +104,16 @@ impl Engine {
     fn attach(&self, name: &str, definition: Definition) -> Result<Arc<Collection>, DocumentError> {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
         let documents = self.database.keyspace(&format!("d.{name}"), options)?;
-        let entries = self.database.keyspace(&format!("i.{name}"), options)?;
+        // Entries are read in ranges, for which filters are of no use. They come in no order, so merging
+        // them is dear: more at a time, and less often.
+        let entries = || {
+            let merged = Leveled::default().with_l0_threshold(INDEX_FILES_MERGED);
+            options()
+                .max_memtable_size(self.memtable_bytes / 2)
+                .filter_policy(FilterPolicy::disabled())
+                .compaction_strategy(Arc::new(merged))
+        };
+        let entries = self.database.keyspace(&format!("i.{name}"), entries)?;
         let count = self.meta.get(count_key(definition.number))?;
         let count = count.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
         let collection = Arc::new(Collection::new(name.to_owned(), documents, entries, definition, count));
@@ -161,7 +167,7 @@ impl Engine {
             let id = std::str::from_utf8(&key).map_err(|error| collection.corrupt(&key, error))?;
             if state.live {
                 for index in indexes {
-                    batch.insert(&collection.entries, index.entry(id, &state.fields), key.clone());
+                    batch.insert(&collection.entries, index.entry(id, &state.fields), entry_value(id));
                 }
             }
             if batch.len() >= self.batch_writes {
@@ -169,32 +175,6 @@ impl Engine {
             }
         }
         Ok(batch.commit()?)
-    }
-
-    pub(super) fn insert_if_absent(
-        &self,
-        collection: &str,
-        documents: Vec<Document>,
-    ) -> Result<InsertOutcome, DocumentError> {
-        let collection = self.collection(collection)?;
-        let _writer = self.writer.lock();
-        let mut outcome = InsertOutcome::default();
-        let mut documents = documents.into_iter().peekable();
-        while documents.peek().is_some() {
-            let mut staging = self.stage(&collection);
-            for document in documents.by_ref().take(self.batch_writes) {
-                let slot = staging.slot(&document.id)?;
-                if slot.before.is_some() || slot.changed {
-                    outcome.duplicates += 1;
-                    continue;
-                }
-                slot.state = State { live: true, fields: document.fields, ..State::default() };
-                slot.changed = true;
-                outcome.inserted += 1;
-            }
-            staging.commit(documents.peek().is_none())?;
-        }
-        Ok(outcome)
     }
 
     pub(super) fn apply(
@@ -262,38 +242,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn expire(&self, now: i64) -> Result<u64, DocumentError> {
-        let _writer = self.writer.lock();
-        let end = expiry_key(now.saturating_add(1), 0, "");
-        let mut due: BTreeMap<u32, Vec<(i64, String)>> = BTreeMap::new();
-        for entry in self.expiry.range(..end).take(EXPIRE_MAX) {
-            let key = entry.key()?;
-            if let Some((at, number, id)) = parse_expiry_key(&key) {
-                due.entry(number).or_default().push((at, id.to_owned()));
-            }
-        }
-        let collections: Vec<Arc<Collection>> = self.collections.read().values().cloned().collect();
-        let mut expired = 0;
-        for collection in collections {
-            let mut ids =
-                due.remove(&collection.definition().number).unwrap_or_default().into_iter().peekable();
-            while ids.peek().is_some() {
-                let mut staging = self.stage(&collection);
-                for (at, id) in ids.by_ref().take(self.batch_writes) {
-                    let slot = staging.decoded(&id)?;
-                    if slot.before.as_ref().is_some_and(|(head, _)| head.expires_at == Some(at)) {
-                        slot.state = State::default();
-                        slot.changed = true;
-                        expired += 1;
-                    }
-                }
-                staging.commit(true)?;
-            }
-        }
-        Ok(expired)
-    }
-
-    fn stage<'a>(&'a self, collection: &'a Collection) -> Staging<'a> {
+    pub(super) fn stage<'a>(&'a self, collection: &'a Collection) -> Staging<'a> {
         let definition = collection.definition();
         Staging { engine: self, collection, definition, now: now_micros(), slots: HashMap::new() }
     }
@@ -348,7 +297,7 @@ impl Staging<'_> {
     }
 
     /// The slot with its fields.
-    fn decoded(&mut self, id: &str) -> Result<&mut Slot, DocumentError> {
+    pub(super) fn decoded(&mut self, id: &str) -> Result<&mut Slot, DocumentError> {
         self.slot(id)?;
         let Some(slot) = self.slots.get_mut(id) else {
             return Err(DocumentError::Unavailable("slot vanished".into()));
@@ -366,7 +315,7 @@ impl Staging<'_> {
     }
 
     /// Commits everything in one atomic batch; with `sync`, durably.
-    fn commit(self, sync: bool) -> Result<(), DocumentError> {
+    pub(super) fn commit(self, sync: bool) -> Result<(), DocumentError> {
         let mut batch =
             OwnedWriteBatch::with_capacity(self.engine.database.clone(), self.slots.len() * 2 + 1);
         let number = self.definition.number;
@@ -383,7 +332,9 @@ impl Staging<'_> {
                 encoding::encode(&slot.state, expires_at, &mut bytes);
                 batch.insert(&self.collection.documents, id.as_str(), bytes);
             }
-            let before = was.and_then(|head| head.expires_at);
+            self.collection.note(id);
+            // What is in a list stays there: the document's own expiry decides.
+            let before = was.filter(|head| !head.listed).and_then(|head| head.expires_at);
             if before != expires_at {
                 if let Some(at) = before {
                     batch.remove(&self.engine.expiry, expiry_key(at, number, id));
@@ -416,7 +367,7 @@ impl Staging<'_> {
             batch.remove(&self.collection.entries, old.as_slice());
         }
         for new in entries.into_iter().filter(|new| !slot.entries.contains(new)) {
-            batch.insert(&self.collection.entries, new, id.as_bytes());
+            batch.insert(&self.collection.entries, new, entry_value(id));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The embedded store: `fjall` on local disk, for one process.
 //!
-//! This file is the asynchronous face; the work is blocking ([`engine`] writes, [`read`] reads) and runs
-//! on the blocking pool. After an I/O error the database refuses further writes by design; the store
+//! This file is the asynchronous face; the work is blocking ([`engine`] and [`insert`] write, [`read`] reads)
+//! and runs on the blocking pool. After an I/O error the database refuses further writes by design; the store
 //! then opens it again at the next call, so that a full disk heals without a restart.
 //!
 //! Invariant: documents, index entries, expiry entries and counts change in one atomic batch, and a
@@ -9,12 +9,15 @@
 
 mod collections;
 mod engine;
+mod expiry;
+mod insert;
 mod read;
+mod recent;
 
 use crate::encoding;
 use crate::{
     ApplyOutcome, CollectionSpec, Document, DocumentError, DocumentStore, EmbeddedOptions, InsertOutcome,
-    Page, Scan, VersionedWrite,
+    Inserts, Page, Scan, VersionedWrite,
 };
 use affluent_model::{Position, Reason};
 use async_trait::async_trait;
@@ -119,10 +122,10 @@ impl DocumentStore for EmbeddedStore {
     async fn insert_if_absent(
         &self,
         collection: &str,
-        documents: Vec<Document>,
+        documents: &[Arc<Inserts>],
     ) -> Result<InsertOutcome, DocumentError> {
-        let collection = collection.to_owned();
-        self.run(move |engine| engine.insert_if_absent(&collection, documents)).await
+        let (collection, documents) = (collection.to_owned(), documents.to_vec());
+        self.run(move |engine| engine.insert_if_absent(&collection, &documents)).await
     }
 
     async fn apply(

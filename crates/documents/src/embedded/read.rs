@@ -1,6 +1,6 @@
 //! The blocking read side of the embedded store. Every call reads one snapshot of the database.
 
-use super::collections::{Collection, Index};
+use super::collections::{Collection, Index, entry_id};
 use super::engine::Engine;
 use crate::encoding;
 use crate::order::{is_cut, put_key};
@@ -107,8 +107,9 @@ impl Engine {
         let mut documents = Vec::new();
         let mut last = None;
         for entry in snapshot.range(&collection.entries, (start, Bound::Excluded(end))) {
-            let (key, id) = entry.into_inner()?;
-            let id = std::str::from_utf8(&id).map_err(|error| collection.corrupt(&id, error))?;
+            let (key, value) = entry.into_inner()?;
+            let id = entry_id(&key, &value);
+            let id = std::str::from_utf8(id).map_err(|error| collection.corrupt(id, error))?;
             let Some(document) = self.document(&snapshot, collection, id)? else { continue };
             let names = index.spec.fields.iter().zip(equal);
             if cut && names.into_iter().any(|(name, value)| document.field(name) != Some(value)) {

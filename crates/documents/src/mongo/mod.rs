@@ -14,7 +14,7 @@ mod write;
 
 use crate::encoding::is_encodable;
 use crate::{
-    ApplyOutcome, CollectionSpec, Decimals, Document, DocumentError, DocumentStore, InsertOutcome,
+    ApplyOutcome, CollectionSpec, Decimals, Document, DocumentError, DocumentStore, InsertOutcome, Inserts,
     MongoOptions, Page, Scan, VersionedWrite,
 };
 use affluent_model::{Position, Reason};
@@ -25,6 +25,7 @@ use mongodb::options::{ClientOptions, IndexOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, Database, IndexModel};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use values::{Dialect, encode_name};
 
@@ -198,7 +199,7 @@ impl DocumentStore for MongoStore {
     async fn insert_if_absent(
         &self,
         collection: &str,
-        documents: Vec<Document>,
+        documents: &[Arc<Inserts>],
     ) -> Result<InsertOutcome, DocumentError> {
         self.insert(collection, documents).await
     }

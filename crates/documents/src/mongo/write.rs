@@ -7,11 +7,12 @@
 
 use super::{MongoStore, corrupt, passing, states};
 use crate::convergence::{Fill, State};
-use crate::{Action, ApplyOutcome, Document, DocumentError, InsertOutcome, Ttl, VersionedWrite};
+use crate::{Action, ApplyOutcome, DocumentError, InsertOutcome, Inserts, Ttl, VersionedWrite};
 use affluent_model::{Position, Reason, time::now_micros};
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document as Bdoc, doc};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Rounds in which concurrent writers may win over a read-decide-write.
 const ROUNDS_MAX: usize = 20;
@@ -34,14 +35,15 @@ impl MongoStore {
     pub(super) async fn insert(
         &self,
         collection: &str,
-        documents: Vec<Document>,
+        documents: &[Arc<Inserts>],
     ) -> Result<InsertOutcome, DocumentError> {
         let ttl = self.spec(collection).await?.ttl;
         let now = now_micros();
         let mut outcome = InsertOutcome::default();
         let mut seen = HashSet::new();
         let mut updates = Vec::new();
-        for document in documents {
+        for document in documents.iter().flat_map(|documents| documents.documents()) {
+            let document = document?;
             if !seen.insert(document.id.clone()) {
                 outcome.duplicates += 1;
                 continue;

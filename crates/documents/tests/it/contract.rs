@@ -3,7 +3,7 @@
 use crate::history::{Event, Visible, arrival};
 use affluent_documents::{
     Action, ApplyOutcome, CollectionSpec, Document, DocumentError, DocumentStore, Fields, IndexSpec,
-    InsertOutcome, Range, Scan, Ttl, VersionedWrite,
+    InsertOutcome, Inserts, Range, Scan, Ttl, VersionedWrite,
 };
 use affluent_model::value::NumericSpecial;
 use affluent_model::{Position, Value, time::now_micros};
@@ -18,6 +18,7 @@ type Store = Arc<dyn DocumentStore>;
 pub(crate) async fn check(store: Store, run: &str, histories: u32) {
     values_come_back_as_written(&store, &format!("{run}.values")).await;
     insertion_keeps_what_is_there(&store, &format!("{run}.insert")).await;
+    time_ordered_ids_are_inserted_once(&store, &format!("{run}.events")).await;
     only_newer_versions_apply(&store, &format!("{run}.versions")).await;
     unchanged_columns_are_filled_by_older_rows(&store, &format!("{run}.unchanged")).await;
     a_moved_row_takes_its_unchanged_columns_along(&store, &format!("{run}.moved")).await;
@@ -38,6 +39,13 @@ fn text(value: &str) -> Value {
 
 fn write(id: &str, version: u64, action: Action) -> VersionedWrite {
     VersionedWrite { id: id.to_owned(), version: Position::new(version, 1), action }
+}
+
+async fn insert(store: &Store, collection: &str, documents: Vec<Document>) -> InsertOutcome {
+    // Each in a batch of its own: how they are grouped means nothing.
+    let documents: Vec<Arc<Inserts>> =
+        documents.into_iter().map(|d| Arc::new([d].into_iter().collect())).collect();
+    store.insert_if_absent(collection, &documents).await.unwrap()
 }
 
 async fn one(store: &Store, collection: &str, id: &str) -> Option<Document> {
@@ -113,15 +121,48 @@ async fn values_come_back_as_written(store: &Store, collection: &str) {
 async fn insertion_keeps_what_is_there(store: &Store, collection: &str) {
     store.ensure(&CollectionSpec::new(collection)).await.unwrap();
     let document = |id: &str, n| Document::new(id, fields(&[("n", Value::Int(n))]));
-    let insert = |documents| store.insert_if_absent(collection, documents);
-    let outcome = insert(vec![document("a", 1), document("b", 1), document("a", 2)]).await.unwrap();
+    let outcome = insert(store, collection, vec![document("a", 1), document("b", 1), document("a", 2)]).await;
     assert_eq!(outcome, InsertOutcome { inserted: 2, duplicates: 1 });
-    let outcome = insert(vec![document("b", 3), document("c", 3)]).await.unwrap();
+    let outcome = insert(store, collection, vec![document("b", 3), document("c", 3)]).await;
     assert_eq!(outcome, InsertOutcome { inserted: 1, duplicates: 1 });
     for (id, n) in [("a", 1), ("b", 1), ("c", 3)] {
         assert_eq!(one(store, collection, id).await.unwrap().field("n"), Some(&Value::Int(n)), "{id}");
     }
     assert_eq!(store.count(collection).await.unwrap(), 3);
+}
+
+/// Ids that begin with the time, as events have them: in several batches, again, deleted, and found by
+/// index, after whatever the store remembers of them.
+async fn time_ordered_ids_are_inserted_once(store: &Store, collection: &str) {
+    let spec =
+        CollectionSpec { indexes: vec![IndexSpec::on(&["user", "n"])], ..CollectionSpec::new(collection) };
+    store.ensure(&spec).await.unwrap();
+    let id = |n: u64| {
+        let millis = 1_700_000_000_000 + n * 700;
+        uuid::Uuid::from_u64_pair(millis << 16 | 0x7000, n | 1 << 63).to_string()
+    };
+    let document = |n: u64| {
+        let user = if n.is_multiple_of(2) { text("even") } else { Value::Null };
+        Document::new(id(n), fields(&[("n", Value::Int(n as i64)), ("user", user)]))
+    };
+    let batch = |range: std::ops::Range<u64>| range.map(document).collect::<Vec<_>>();
+    assert_eq!(insert(store, collection, batch(10..30)).await.inserted, 20);
+    let outcome = insert(store, collection, batch(0..40)).await;
+    assert_eq!(outcome, InsertOutcome { inserted: 20, duplicates: 20 });
+    let deleted = vec![write(&id(7), 9, Action::Delete), write(&id(99), 9, Action::Put(Vec::new()))];
+    store.apply(collection, deleted).await.unwrap();
+    let outcome = insert(store, collection, vec![document(7), document(99), document(100)]).await;
+    assert_eq!(outcome, InsertOutcome { inserted: 1, duplicates: 2 }, "a tombstone is there too");
+    assert_eq!(store.count(collection).await.unwrap(), 41);
+    let range = Range::Index {
+        index: "user_n".to_owned(),
+        equal: vec![text("even")],
+        from: Some(Value::Int(4)),
+        to: Some(Value::Int(100)),
+    };
+    let found = store.scan(collection, &Scan { range, limit: 100, after: None }).await.unwrap();
+    let expected: Vec<String> = (2..20).map(|n| id(2 * n)).collect();
+    assert_eq!(found.documents.into_iter().map(|d| d.id).collect::<Vec<_>>(), expected);
 }
 
 async fn only_newer_versions_apply(store: &Store, collection: &str) {
@@ -307,7 +348,7 @@ pub(crate) async fn check_expiry(store: Store, collection: &str, tombstone_ttl_s
     let now = now_micros();
     let document = |id: &str, at| Document::new(id, fields(&[("at", Value::TimestampTz(at))]));
     let documents = vec![document("old", now - 120_000_000), document("new", now)];
-    store.insert_if_absent(collection, documents).await.unwrap();
+    insert(&store, collection, documents).await;
     assert_eq!(store.expire(now).await.unwrap(), 1);
     assert_eq!(visible(&store, collection).await.into_keys().collect::<Vec<_>>(), ["new"]);
     assert_eq!(store.count(collection).await.unwrap(), 1);
@@ -319,4 +360,18 @@ pub(crate) async fn check_expiry(store: Store, collection: &str, tombstone_ttl_s
     assert_eq!(store.count(collection).await.unwrap(), 0);
     assert_eq!(store.apply(collection, put()).await.unwrap().applied, 1, "the tombstone's time is over");
     assert_eq!(store.expire(later).await.unwrap(), 0);
+
+    // Inserted together, over at different times, one of them changed since.
+    let documents = (0..1_000).map(|n| document(&format!("{n:03}"), now + n * 1_000_000)).collect();
+    insert(&store, collection, documents).await;
+    let moved = fields(&[("at", Value::TimestampTz(now + 5_000_000_000))]);
+    store.apply(collection, vec![write("005", 5, Action::Put(moved))]).await.unwrap();
+    store.apply(collection, vec![write("006", 5, Action::Delete)]).await.unwrap();
+    for (seconds, expired) in [(59, 0), (69, 8), (69, 0), (70, 1), (2_000, 989)] {
+        assert_eq!(store.expire(now + seconds * 1_000_000).await.unwrap(), expired, "{seconds}");
+    }
+    assert_eq!(visible(&store, collection).await.into_keys().collect::<Vec<_>>(), ["005", "gone"]);
+    assert_eq!(store.expire(later).await.unwrap(), 1, "the tombstone");
+    assert_eq!(store.expire(now + 5_060_000_000).await.unwrap(), 1);
+    assert_eq!(store.count(collection).await.unwrap(), 1);
 }

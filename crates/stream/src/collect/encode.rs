@@ -36,7 +36,7 @@ impl Encoders {
 }
 
 /// The key of a click.
-pub(crate) fn click_key(event: &ClickEvent, by: PartitionBy) -> Bytes {
+pub(crate) fn click_key(event: &ClickEvent<impl AsRef<str>>, by: PartitionBy) -> Bytes {
     match by {
         PartitionBy::User => event.visitor().map_or_else(
             || Bytes::from(event.event_id.to_string()),

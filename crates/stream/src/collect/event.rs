@@ -46,6 +46,9 @@ impl Content {
     }
 }
 
+/// A click whose texts are those of the request.
+pub(crate) type Click<'a> = ClickEvent<Cow<'a, str>>;
+
 /// What is known of all items of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
@@ -88,7 +91,7 @@ impl EventParser {
         content: Content,
         body: &'a [u8],
         arrival: &'a Arrival<'a>,
-    ) -> Box<dyn Iterator<Item = Result<ClickEvent, Reject>> + Send + 'a> {
+    ) -> Box<dyn Iterator<Item = Result<Click<'a>, Reject>> + Send + 'a> {
         let lines = |framing| {
             Box::new(Items::new(body, framing).map(|item| {
                 let draft = self.read_json(item)?;
@@ -114,7 +117,7 @@ impl EventParser {
         Ok(())
     }
 
-    fn read_json(&self, item: &[u8]) -> Result<Draft, Reject> {
+    fn read_json<'a>(&self, item: &'a [u8]) -> Result<Draft<'a>, Reject> {
         let mut draft = Draft::default();
         let mut failure = None;
         let text = item_text(item, self.item_bytes_max)?;
@@ -128,13 +131,14 @@ impl EventParser {
     }
 
     /// Fills in what the sender left out, and judges what it said.
-    fn finish(&self, draft: Draft, arrival: &Arrival<'_>) -> Result<ClickEvent, Reject> {
+    fn finish<'a>(&self, draft: Draft<'a>, arrival: &'a Arrival<'a>) -> Result<Click<'a>, Reject> {
         let event_type = draft.event_type.filter(|name| !name.is_empty()).ok_or_else(|| {
             Reject::new(RejectReason::MissingEventType, "event_type is missing: name what happened")
         })?;
         let occurred_at = draft.occurred_at.unwrap_or(arrival.received_at);
         let is_late = self.clock.judge(occurred_at, arrival.received_at)?;
-        let user_agent = draft.user_agent.or_else(|| arrival.user_agent.map(|agent| clip(agent, URL_MAX)));
+        let user_agent =
+            draft.user_agent.or_else(|| arrival.user_agent.map(|agent| clipped(agent, URL_MAX).into()));
         let is_bot = user_agent.as_deref().is_some_and(|agent| self.visitors.is_bot(agent));
         Ok(ClickEvent {
             event_id: draft.event_id.unwrap_or_else(Uuid::now_v7),
@@ -147,11 +151,11 @@ impl EventParser {
             url: draft.url,
             referrer: draft.referrer,
             device: draft.device,
-            ip: draft.ip.or(arrival.ip).and_then(|ip| self.visitors.ip(ip)),
+            ip: draft.ip.or(arrival.ip).and_then(|ip| self.visitors.ip(ip)).map(Cow::Owned),
             user_agent,
             is_bot,
             is_late,
-            properties: format!("{{{}}}", draft.properties),
+            properties: draft.properties.into_object().into(),
         })
     }
 }
@@ -184,59 +188,49 @@ pub(crate) fn reject_fault(fault: Fault, text: &str) -> Reject {
 
 /// What the sender said of an event.
 #[derive(Default)]
-struct Draft {
+struct Draft<'a> {
     event_id: Option<Uuid>,
-    user_id: Option<String>,
-    anonymous_id: Option<String>,
-    session_id: Option<String>,
-    event_type: Option<String>,
+    user_id: Option<Cow<'a, str>>,
+    anonymous_id: Option<Cow<'a, str>>,
+    session_id: Option<Cow<'a, str>>,
+    event_type: Option<Cow<'a, str>>,
     occurred_at: Option<i64>,
-    url: Option<String>,
-    referrer: Option<String>,
-    device: Option<String>,
+    url: Option<Cow<'a, str>>,
+    referrer: Option<Cow<'a, str>>,
+    device: Option<Cow<'a, str>>,
     ip: Option<IpAddr>,
-    user_agent: Option<String>,
-    /// Members without the braces around them.
-    properties: String,
+    user_agent: Option<Cow<'a, str>>,
+    properties: Properties,
 }
 
-impl Draft {
+impl<'a> Draft<'a> {
     /// One member of the sender's object.
-    fn take(&mut self, name: &str, value: Raw<'_>) -> Result<(), Reject> {
+    fn take(&mut self, name: &str, value: Raw<'a>) -> Result<(), Reject> {
         match name {
             "event_id" => self.event_id = event_id(text(value, "event_id", NAME_MAX)?)?,
             "user_id" => self.user_id = identifier(value, "user_id")?,
             "anonymous_id" => self.anonymous_id = identifier(value, "anonymous_id")?,
             "session_id" => self.session_id = identifier(value, "session_id")?,
-            "event_type" => self.event_type = owned(value, "event_type", NAME_MAX)?,
+            "event_type" => self.event_type = text(value, "event_type", NAME_MAX)?,
             "occurred_at" => self.occurred_at = time(value, "occurred_at")?,
-            "url" => self.url = owned(value, "url", URL_MAX)?,
-            "referrer" => self.referrer = owned(value, "referrer", URL_MAX)?,
-            "device" => self.device = owned(value, "device", NAME_MAX)?,
+            "url" => self.url = text(value, "url", URL_MAX)?,
+            "referrer" => self.referrer = text(value, "referrer", URL_MAX)?,
+            "device" => self.device = text(value, "device", NAME_MAX)?,
             "ip" => self.ip = address(text(value, "ip", NAME_MAX)?)?,
-            "user_agent" => self.user_agent = owned(value, "user_agent", URL_MAX)?,
+            "user_agent" => self.user_agent = text(value, "user_agent", URL_MAX)?,
             "properties" => match value.kind() {
-                Kind::Object => self.splice(value.inner()),
+                Kind::Object => self.properties.splice(value.inner()),
                 Kind::Null => {}
                 _ => return Err(wrong_type("properties", "an object")),
             },
-            other => json::write_member(&mut self.properties, other, value.text()),
+            other => json::write_member(&mut self.properties.members, other, value.text()),
         }
         Ok(())
     }
 
-    /// Appends the members of an object.
-    fn splice(&mut self, inner: &str) {
-        if !inner.is_empty() {
-            if !self.properties.is_empty() {
-                self.properties.push(',');
-            }
-            self.properties.push_str(inner);
-        }
-    }
-
     fn from_proto(event: proto::Event, depth_max: usize) -> Result<Self, Reject> {
-        let given = |text: String, name, max| bounded(Cow::Owned(text), name, max).map(present);
+        let given =
+            |text: String, name, max| bounded(text, name, max).map(|text| present(text).map(Cow::Owned));
         let mut draft = Draft {
             event_id: event_id(present(event.event_id).map(Cow::Owned))?,
             user_id: given(event.user_id, "user_id", NAME_MAX)?,
@@ -249,7 +243,7 @@ impl Draft {
             device: given(event.device, "device", NAME_MAX)?,
             ip: address(present(event.ip).map(Cow::Owned))?,
             user_agent: given(event.user_agent, "user_agent", URL_MAX)?,
-            properties: String::new(),
+            properties: Properties::default(),
         };
         if draft.occurred_at.is_some_and(|at| at < 0) {
             return Err(bad_time("occurred_at_us"));
@@ -260,9 +254,35 @@ impl Draft {
             if raw.kind() != Kind::Object {
                 return Err(wrong_type("properties", "a JSON object as text"));
             }
-            draft.splice(raw.inner());
+            draft.properties.splice(raw.inner());
         }
         Ok(draft)
+    }
+}
+
+/// Members of the sender's object that have no field of their own, without the braces around them.
+#[derive(Default)]
+struct Properties {
+    members: String,
+}
+
+impl Properties {
+    /// Appends the members of an object.
+    fn splice(&mut self, inner: &str) {
+        if !inner.is_empty() {
+            if !self.members.is_empty() {
+                self.members.push(',');
+            }
+            self.members.push_str(inner);
+        }
+    }
+
+    fn into_object(self) -> String {
+        let mut members = self.members;
+        members.reserve_exact(2);
+        members.insert(0, '{');
+        members.push('}');
+        members
     }
 }
 
@@ -279,11 +299,11 @@ fn bad_time(name: &str) -> Reject {
     Reject::new(RejectReason::BadTime, error)
 }
 
-fn bounded(text: Cow<'_, str>, name: &str, max: usize) -> Result<String, Reject> {
+fn bounded(text: String, name: &str, max: usize) -> Result<String, Reject> {
     if text.len() > max {
         return Err(Reject::new(RejectReason::TooLong, format!("{name} is longer than {max} bytes")));
     }
-    Ok(text.into_owned())
+    Ok(text)
 }
 
 fn text<'a>(value: Raw<'a>, name: &str, max: usize) -> Result<Option<Cow<'a, str>>, Reject> {
@@ -300,22 +320,18 @@ fn text<'a>(value: Raw<'a>, name: &str, max: usize) -> Result<Option<Cow<'a, str
     }
 }
 
-fn owned(value: Raw<'_>, name: &str, max: usize) -> Result<Option<String>, Reject> {
-    Ok(text(value, name, max)?.map(Cow::into_owned))
-}
-
 /// A name; whole numbers are taken as their digits, for databases number their users. Empty is none.
-fn identifier(value: Raw<'_>, name: &str) -> Result<Option<String>, Reject> {
+fn identifier<'a>(value: Raw<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Reject> {
     let digits = value.text();
     if value.kind() == Kind::Number {
         let whole = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         return if whole && digits.len() <= NAME_MAX {
-            Ok(Some(digits.to_owned()))
+            Ok(Some(Cow::Borrowed(digits)))
         } else {
             Err(wrong_type(name, "a string or a whole number"))
         };
     }
-    Ok(owned(value, name, NAME_MAX)?.filter(|text| !text.is_empty()))
+    Ok(text(value, name, NAME_MAX)?.filter(|text| !text.is_empty()))
 }
 
 pub(crate) fn event_id(text: Option<Cow<'_, str>>) -> Result<Option<Uuid>, Reject> {
@@ -348,9 +364,9 @@ pub(crate) fn time(value: Raw<'_>, name: &str) -> Result<Option<i64>, Reject> {
 
 /// The beginning of a text, at most `max` bytes.
 pub(crate) fn clip(text: &str, max: usize) -> String {
-    let mut end = max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    clipped(text, max).to_owned()
+}
+
+fn clipped(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
 }

@@ -6,7 +6,7 @@
 use super::access::{Bearer, Origins, Tokens};
 use super::body::{self, BodyLimits, Budget, Decoded};
 use super::encode::{self, Encoders};
-use super::event::EventParser;
+use super::event::{Click, EventParser};
 use super::log::LogParser;
 use super::options::CollectOptions;
 use super::outbox::{self, Outbox, Sent};
@@ -16,7 +16,7 @@ use super::visitor;
 use affluent_bus::Outgoing;
 use affluent_bus::codec::CodecError;
 use affluent_bus::registry::RegistryClient;
-use affluent_model::{ClickEvent, LogEvent, time::now_micros};
+use affluent_model::{LogEvent, time::now_micros};
 use affluent_telemetry::{failpoint, metrics_list};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -49,8 +49,8 @@ pub(crate) struct Shared {
 }
 
 /// One item on its way to the bus.
-pub(crate) enum Item {
-    Click(ClickEvent),
+pub(crate) enum Item<'a> {
+    Click(Click<'a>),
     Log(LogEvent),
 }
 
@@ -163,7 +163,7 @@ impl Shared {
         &self,
         pipeline: Pipeline,
         taken: &Taken,
-        items: impl Iterator<Item = Result<Item, Reject>> + Send,
+        items: impl Iterator<Item = Result<Item<'_>, Reject>> + Send,
     ) -> Result<Report, Refusal> {
         let producer = self.outbox.producer()?;
         let mut encoder = self.encoders.take();

@@ -1,5 +1,6 @@
 //! What the parsers promise for any bytes, and a corpus of malformed input.
 
+use super::event::Click;
 use super::{
     Arrival, CollectOptions, Content, EventParser, LogArrival, LogParser, Reject, RejectReason, otlp,
 };
@@ -15,7 +16,9 @@ fn arrival() -> Arrival<'static> {
 }
 
 fn parse(content: Content, body: &[u8]) -> Vec<Result<ClickEvent, Reject>> {
-    EventParser::new(&CollectOptions::default()).parse(content, body, &arrival()).collect()
+    let parser = EventParser::new(&CollectOptions::default());
+    let arrival = arrival();
+    parser.parse(content, body, &arrival).map(|event| event.map(Click::into_owned)).collect()
 }
 
 fn one(item: &str) -> Result<ClickEvent, Reject> {

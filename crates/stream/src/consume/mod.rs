@@ -96,7 +96,8 @@ impl<S: Sink> ConsumeService<S> {
         let role = self.sink.name();
         let bus_error = |source| ConsumeError::Bus { role, source };
         let instance_id = Some(self.options.instance_id.clone()).filter(|id| !id.is_empty());
-        let membership = ConsumerOptions { instance_id, ..ConsumerOptions::default() };
+        let prefetch_bytes = self.options.prefetch_bytes;
+        let membership = ConsumerOptions { instance_id, prefetch_bytes, ..ConsumerOptions::default() };
         let consumer = self.bus.consumer(Some(&self.options.group), membership).map_err(bus_error)?;
         consumer.subscribe(&self.options.topics).map_err(bus_error)?;
         let mut work = Loop {

@@ -17,6 +17,8 @@ pub struct ConsumeOptions {
     pub poll_records: usize,
     /// Bytes of one poll.
     pub poll_bytes: usize,
+    /// What is fetched ahead of the polls, bytes.
+    pub prefetch_bytes: usize,
     /// How long a poll waits for more records, milliseconds.
     pub linger_ms: u64,
     /// Staged records are committed when the oldest has waited this long, milliseconds; 0: after
@@ -40,6 +42,7 @@ impl Default for ConsumeOptions {
             topics: Vec::new(),
             poll_records: 8_192,
             poll_bytes: 8 << 20,
+            prefetch_bytes: 8 << 20,
             linger_ms: 20,
             commit_interval_ms: 0,
             commit_records: 100_000,
@@ -60,8 +63,8 @@ impl ConsumeOptions {
             "group is empty: name a consumer group"
         } else if self.topics.is_empty() {
             "topics is empty: name at least one topic"
-        } else if self.poll_records == 0 || self.poll_bytes == 0 {
-            "poll_records and poll_bytes must be at least 1"
+        } else if self.poll_records == 0 || self.poll_bytes == 0 || self.prefetch_bytes == 0 {
+            "poll_records, poll_bytes and prefetch_bytes must be at least 1"
         } else if self.commit_records == 0 || self.commit_bytes == 0 {
             "commit_records and commit_bytes must be at least 1"
         } else if self.retry_first_ms == 0 || self.retry_max_ms < self.retry_first_ms {

@@ -23,10 +23,12 @@ impl Staged {
     /// Takes note of records that the sink has staged or rejected.
     pub(super) fn add(&mut self, records: &[Incoming], rejected: &[Rejected], stage: &str) {
         self.starts_at(records);
-        for record in records {
-            self.next.insert(record.topic_partition(), record.offset + 1);
-            self.bytes += record.size();
+        for run in runs(records) {
+            if let Some(last) = run.last() {
+                self.next.insert(last.topic_partition(), last.offset + 1);
+            }
         }
+        self.bytes += records.iter().map(Incoming::size).sum::<usize>();
         self.records += records.len();
         self.since.get_or_insert_with(Instant::now);
         let refused = rejected.iter().filter_map(|refused| Some((records.get(refused.index)?, refused)));
@@ -35,14 +37,19 @@ impl Staged {
 
     /// Notes where reading starts again if it comes to that.
     pub(super) fn starts_at(&mut self, records: &[Incoming]) {
-        for record in records {
-            self.first.entry(record.topic_partition()).or_insert(record.offset);
+        for first in runs(records).filter_map(<[Incoming]>::first) {
+            self.first.entry(first.topic_partition()).or_insert(first.offset);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.records == 0
     }
+}
+
+/// Records that follow each other in one partition.
+fn runs(records: &[Incoming]) -> impl Iterator<Item = &[Incoming]> {
+    records.chunk_by(|a, b| a.partition == b.partition && a.topic == b.topic)
 }
 
 fn letter(record: &Incoming, refused: &Rejected, stage: &str) -> DeadLetter {

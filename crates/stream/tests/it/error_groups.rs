@@ -3,7 +3,7 @@
 use affluent_bus::Incoming;
 use affluent_documents::{
     ApplyOutcome, CollectionSpec, Document, DocumentError, DocumentStore, EmbeddedOptions, EmbeddedStore,
-    InsertOutcome, Page, Range, Scan, VersionedWrite,
+    InsertOutcome, Inserts, Page, Range, Scan, VersionedWrite,
 };
 use affluent_model::names::{COLLECTION_ERROR_GROUPS, COLLECTION_LOGS, TOPIC_LOGS};
 use affluent_model::{Position, Value, time::format_micros};
@@ -36,7 +36,7 @@ impl DocumentStore for Crashing {
     async fn insert_if_absent(
         &self,
         c: &str,
-        documents: Vec<Document>,
+        documents: &[Arc<Inserts>],
     ) -> Result<InsertOutcome, DocumentError> {
         self.store.insert_if_absent(c, documents).await
     }

@@ -151,6 +151,8 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
     let in_lake_rows = until(|| events::rows_in_lake(&lake, stream.table), total).await?;
     let in_lake = begun.elapsed().as_secs_f64();
     let cpu = processor_seconds() - cpu;
+    // Counting below keeps every id in memory, which is the benchmark's.
+    let resident = memory.load(Ordering::Relaxed);
     let distinct =
         events::in_lake(&lake, stream.table).await?.into_iter().collect::<HashSet<_>>().len() as u64;
 
@@ -170,12 +172,7 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
             ));
         }
     }
-    report.at_most(
-        &format!("{}.memory.max", stream.name),
-        600.0,
-        memory.load(Ordering::Relaxed) as f64 / 1e6,
-        "MB",
-    );
+    report.at_most(&format!("{}.memory.max", stream.name), 600.0, resident as f64 / 1e6, "MB");
     report.at_most(
         &format!("{}.lost", stream.name),
         0.0,

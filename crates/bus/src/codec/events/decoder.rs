@@ -11,6 +11,7 @@ use crate::codec::{CodecError, undecodable};
 use crate::registry::{Named, RegistryClient, RegistryError, Schema, SchemaType, compile_protobuf};
 use affluent_model::{ClickEvent, LogEvent};
 use serde_json::Value as Json;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -47,12 +48,13 @@ impl EventDecoder {
 
     /// The click that a record holds. Fields are found by name; what has no field of its own is in
     /// `properties`. A missing id is derived from the record's position, a missing time is the
-    /// record's. Waits only for a schema that it has not met.
+    /// record's. Its texts are lent from the record where they can be. Waits only for a schema that it has
+    /// not met.
     ///
     /// # Errors
     /// [`CodecError`]; one without a [`CodecError::reason`] passes, the record may be good. A record
     /// without a value, or without `event_type`, is undecodable.
-    pub async fn click(&mut self, record: &Incoming) -> Result<ClickEvent, CodecError> {
+    pub async fn click<'a>(&mut self, record: &'a Incoming) -> Result<ClickEvent<Cow<'a, str>>, CodecError> {
         let (writer, body) = self.writer_of(record).await?;
         click(&writer, body, Origin::new(record))
     }
@@ -61,7 +63,7 @@ impl EventDecoder {
     ///
     /// # Errors
     /// As [`EventDecoder::click`]; what cannot be missing is `service`.
-    pub async fn log(&mut self, record: &Incoming) -> Result<LogEvent, CodecError> {
+    pub async fn log<'a>(&mut self, record: &'a Incoming) -> Result<LogEvent<Cow<'a, str>>, CodecError> {
         let (writer, body) = self.writer_of(record).await?;
         log(&writer, body, Origin::new(record))
     }
@@ -163,7 +165,11 @@ impl Writer {
     }
 }
 
-pub(super) fn click(writer: &Writer, body: &[u8], origin: Origin<'_>) -> Result<ClickEvent, CodecError> {
+pub(super) fn click<'a>(
+    writer: &Writer,
+    body: &'a [u8],
+    origin: Origin<'_>,
+) -> Result<ClickEvent<Cow<'a, str>>, CodecError> {
     match (writer, body) {
         (Writer::OwnAvro(EventKind::Click, _), body) => {
             if let Some(event) = own_avro::take_click(body).map_err(malformed)? {
@@ -180,15 +186,20 @@ pub(super) fn click(writer: &Writer, body: &[u8], origin: Origin<'_>) -> Result<
                     occurred_at: read.occurred_at.unwrap_or(origin.time()),
                     received_at: read.received_at.unwrap_or(origin.time()),
                     ..read.event
-                });
+                }
+                .map(Cow::Owned));
             }
         }
         _ => {}
     }
-    fields::click(writer.tree(body)?, origin)
+    Ok(fields::click(writer.tree(body)?, origin)?.map(Cow::Owned))
 }
 
-pub(super) fn log(writer: &Writer, body: &[u8], origin: Origin<'_>) -> Result<LogEvent, CodecError> {
+pub(super) fn log<'a>(
+    writer: &Writer,
+    body: &'a [u8],
+    origin: Origin<'_>,
+) -> Result<LogEvent<Cow<'a, str>>, CodecError> {
     match (writer, body) {
         (Writer::OwnAvro(EventKind::Log, _), body) => {
             if let Some(event) = own_avro::take_log(body).map_err(malformed)? {
@@ -205,12 +216,13 @@ pub(super) fn log(writer: &Writer, body: &[u8], origin: Origin<'_>) -> Result<Lo
                     occurred_at: read.occurred_at.unwrap_or(origin.time()),
                     received_at: read.received_at.unwrap_or(origin.time()),
                     ..read.event
-                });
+                }
+                .map(Cow::Owned));
             }
         }
         _ => {}
     }
-    fields::log(writer.tree(body)?, origin)
+    Ok(fields::log(writer.tree(body)?, origin)?.map(Cow::Owned))
 }
 
 fn malformed(problem: Malformed) -> CodecError {
@@ -232,5 +244,5 @@ pub fn decode_event_with_schema(schema: &Schema, body: &[u8]) -> Result<(ClickEv
     };
     let (writer, origin) = (Writer::new(schema, &[]), Origin::new(&record));
     let outcome = click(&writer, body, origin);
-    Ok((outcome?, log(&writer, body, origin)?))
+    Ok((outcome?.into_owned(), log(&writer, body, origin)?.into_owned()))
 }

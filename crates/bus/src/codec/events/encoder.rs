@@ -51,8 +51,13 @@ impl EventEncoder {
     ///
     /// # Errors
     /// [`CodecError::Registry`]; a passing one (no [`CodecError::reason`]) leaves nothing behind.
-    pub async fn click(&mut self, topic: &str, event: &ClickEvent) -> Result<Bytes, CodecError> {
+    pub async fn click<S: AsRef<str>>(
+        &mut self,
+        topic: &str,
+        event: &ClickEvent<S>,
+    ) -> Result<Bytes, CodecError> {
         self.header(EventKind::Click, topic).await?;
+        let event = &event.lent();
         match self.format {
             EventFormat::Avro => own_avro::put_click(&mut self.buffer, event),
             EventFormat::Protobuf => own_protobuf::put_click(&mut self.buffer, event),

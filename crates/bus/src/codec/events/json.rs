@@ -6,23 +6,23 @@ use affluent_model::time::format_micros;
 use affluent_model::{ClickEvent, LogEvent};
 use serde_json::{Map, Value as Json};
 
-pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent) {
+pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent<&str>) {
     let mut object = Object::default();
     object.put("event_id", event.event_id.to_string());
-    object.put_optional("user_id", event.user_id.as_deref());
-    object.put_optional("anonymous_id", event.anonymous_id.as_deref());
-    object.put_optional("session_id", event.session_id.as_deref());
-    object.put("event_type", event.event_type.as_str());
+    object.put_optional("user_id", event.user_id);
+    object.put_optional("anonymous_id", event.anonymous_id);
+    object.put_optional("session_id", event.session_id);
+    object.put("event_type", event.event_type);
     object.put("occurred_at", format_micros(event.occurred_at, true));
     object.put("received_at", format_micros(event.received_at, true));
-    object.put_optional("url", event.url.as_deref());
-    object.put_optional("referrer", event.referrer.as_deref());
-    object.put_optional("device", event.device.as_deref());
-    object.put_optional("ip", event.ip.as_deref());
-    object.put_optional("user_agent", event.user_agent.as_deref());
+    object.put_optional("url", event.url);
+    object.put_optional("referrer", event.referrer);
+    object.put_optional("device", event.device);
+    object.put_optional("ip", event.ip);
+    object.put_optional("user_agent", event.user_agent);
     object.put("is_bot", event.is_bot);
     object.put("is_late", event.is_late);
-    object.put_members("properties", &event.properties);
+    object.put_members("properties", event.properties);
     to.put_raw(object.text().as_bytes());
 }
 

@@ -4,30 +4,31 @@
 
 use crate::codec::avro::binary::{Malformed, Put, Take};
 use affluent_model::{ClickEvent, LogEvent, LogKind};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 type Outcome<T> = Result<T, Malformed>;
 
-pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent) {
+pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent<&str>) {
     put_uuid(to, event.event_id);
-    put_optional(to, event.user_id.as_deref());
-    put_optional(to, event.anonymous_id.as_deref());
-    put_optional(to, event.session_id.as_deref());
-    to.put_text(&event.event_type);
+    put_optional(to, event.user_id);
+    put_optional(to, event.anonymous_id);
+    put_optional(to, event.session_id);
+    to.put_text(event.event_type);
     to.put_long(event.occurred_at);
     to.put_long(event.received_at);
-    put_optional(to, event.url.as_deref());
-    put_optional(to, event.referrer.as_deref());
-    put_optional(to, event.device.as_deref());
-    put_optional(to, event.ip.as_deref());
-    put_optional(to, event.user_agent.as_deref());
+    put_optional(to, event.url);
+    put_optional(to, event.referrer);
+    put_optional(to, event.device);
+    put_optional(to, event.ip);
+    put_optional(to, event.user_agent);
     to.put_bool(event.is_bot);
     to.put_bool(event.is_late);
-    to.put_text(&event.properties);
+    to.put_text(event.properties);
 }
 
-/// Reads a click; bytes after it are an error. `None` for an id that is no UUID.
-pub(super) fn take_click(body: &[u8]) -> Outcome<Option<ClickEvent>> {
+/// Reads a click, whose texts are lent; bytes after it are an error. `None` for an id that is no UUID.
+pub(super) fn take_click(body: &[u8]) -> Outcome<Option<ClickEvent<Cow<'_, str>>>> {
     let mut from = Take(body);
     let Some(event_id) = take_uuid(&mut from)? else { return Ok(None) };
     let event = ClickEvent {
@@ -35,7 +36,7 @@ pub(super) fn take_click(body: &[u8]) -> Outcome<Option<ClickEvent>> {
         user_id: take_optional(&mut from)?,
         anonymous_id: take_optional(&mut from)?,
         session_id: take_optional(&mut from)?,
-        event_type: from.text()?.to_owned(),
+        event_type: Cow::Borrowed(from.text()?),
         occurred_at: from.long()?,
         received_at: from.long()?,
         url: take_optional(&mut from)?,
@@ -45,7 +46,7 @@ pub(super) fn take_click(body: &[u8]) -> Outcome<Option<ClickEvent>> {
         user_agent: take_optional(&mut from)?,
         is_bot: from.bool()?,
         is_late: from.bool()?,
-        properties: from.text()?.to_owned(),
+        properties: Cow::Borrowed(from.text()?),
     };
     end(&from)?;
     Ok(Some(event))
@@ -64,13 +65,13 @@ pub(super) fn put_log(to: &mut impl Put, event: &LogEvent) {
     to.put_text(&event.attributes);
 }
 
-/// Reads a log line; bytes after it are an error. `None` for an id that is no UUID, a kind or a
+/// Reads a log line, whose texts are lent; bytes after it are an error. `None` for an id that is no UUID, a kind or a
 /// severity that we do not have.
-pub(super) fn take_log(body: &[u8]) -> Outcome<Option<LogEvent>> {
+pub(super) fn take_log(body: &[u8]) -> Outcome<Option<LogEvent<Cow<'_, str>>>> {
     let mut from = Take(body);
     let Some(event_id) = take_uuid(&mut from)? else { return Ok(None) };
     let (occurred_at, received_at) = (from.long()?, from.long()?);
-    let service = from.text()?.to_owned();
+    let service = Cow::Borrowed(from.text()?);
     let Ok(severity) = u8::try_from(from.int()?) else { return Ok(None) };
     let Some(kind) = LogKind::from_name(from.text()?) else { return Ok(None) };
     let event = LogEvent {
@@ -82,8 +83,8 @@ pub(super) fn take_log(body: &[u8]) -> Outcome<Option<LogEvent>> {
         kind,
         trace_id: take_optional(&mut from)?,
         span_id: take_optional(&mut from)?,
-        message: from.text()?.to_owned(),
-        attributes: from.text()?.to_owned(),
+        message: Cow::Borrowed(from.text()?),
+        attributes: Cow::Borrowed(from.text()?),
     };
     end(&from)?;
     Ok(Some(event))
@@ -108,10 +109,10 @@ fn put_optional(to: &mut impl Put, text: Option<&str>) {
     }
 }
 
-fn take_optional(from: &mut Take<'_>) -> Outcome<Option<String>> {
+fn take_optional<'a>(from: &mut Take<'a>) -> Outcome<Option<Cow<'a, str>>> {
     match from.long()? {
         0 => Ok(None),
-        1 => Ok(Some(from.text()?.to_owned())),
+        1 => Ok(Some(Cow::Borrowed(from.text()?))),
         _ => Err(Malformed("union has no such branch")),
     }
 }

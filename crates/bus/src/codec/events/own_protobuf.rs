@@ -14,22 +14,22 @@ type Outcome<T> = Result<T, Malformed>;
 const VARINT: u8 = 0;
 const BYTES: u8 = 2;
 
-pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent) {
+pub(super) fn put_click(to: &mut impl Put, event: &ClickEvent<&str>) {
     put_uuid(to, 1, event.event_id);
-    put_optional(to, 2, event.user_id.as_deref());
-    put_optional(to, 3, event.anonymous_id.as_deref());
-    put_optional(to, 4, event.session_id.as_deref());
-    put_text(to, 5, &event.event_type);
+    put_optional(to, 2, event.user_id);
+    put_optional(to, 3, event.anonymous_id);
+    put_optional(to, 4, event.session_id);
+    put_text(to, 5, event.event_type);
     put_number(to, 6, event.occurred_at);
     put_number(to, 7, event.received_at);
-    put_optional(to, 8, event.url.as_deref());
-    put_optional(to, 9, event.referrer.as_deref());
-    put_optional(to, 10, event.device.as_deref());
-    put_optional(to, 11, event.ip.as_deref());
-    put_optional(to, 12, event.user_agent.as_deref());
+    put_optional(to, 8, event.url);
+    put_optional(to, 9, event.referrer);
+    put_optional(to, 10, event.device);
+    put_optional(to, 11, event.ip);
+    put_optional(to, 12, event.user_agent);
     put_number(to, 13, i64::from(event.is_bot));
     put_number(to, 14, i64::from(event.is_late));
-    put_text(to, 15, &event.properties);
+    put_text(to, 15, event.properties);
 }
 
 /// A click; what the message must have and has not is for the caller to make up or to refuse.

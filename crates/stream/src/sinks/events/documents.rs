@@ -2,8 +2,10 @@
 
 use super::groups::ORIGIN;
 use super::{EventKind, EventOptions};
-use affluent_documents::{CollectionSpec, Document, IndexSpec, Ttl};
+use affluent_documents::{CollectionSpec, FieldsWriter, IndexSpec, Inserts, Ttl};
 use affluent_model::{ClickEvent, LogEvent, Value};
+use std::borrow::Cow;
+use uuid::Uuid;
 
 /// When a document's time is over.
 pub(super) const EXPIRES: &str = "expires_at";
@@ -20,72 +22,80 @@ pub fn collection(kind: EventKind) -> CollectionSpec {
     CollectionSpec { name: kind.collection().to_owned(), indexes: vec![index], ttl: Some(ttl) }
 }
 
-/// The document of a click.
-#[must_use]
-pub fn click(click: ClickEvent, options: &EventOptions) -> Document {
+/// Adds the document of a click.
+pub fn push_click(to: &mut Inserts, click: &ClickEvent<Cow<'_, str>>, options: &EventOptions) {
     let expires = expiry(click.received_at, options.clicks_days);
-    let fields = vec![
-        field("user_id", optional(click.user_id)),
-        field("anonymous_id", optional(click.anonymous_id)),
-        field("session_id", optional(click.session_id)),
-        field("event_type", Value::Text(click.event_type)),
-        field("occurred_at", Value::TimestampTz(click.occurred_at)),
-        field("received_at", Value::TimestampTz(click.received_at)),
-        field("url", optional(click.url)),
-        field("referrer", optional(click.referrer)),
-        field("device", optional(click.device)),
-        field("ip", optional(click.ip)),
-        field("user_agent", optional(click.user_agent)),
-        field("is_bot", Value::Bool(click.is_bot)),
-        field("is_late", Value::Bool(click.is_late)),
-        field("properties", Value::Json(click.properties)),
-        field(EXPIRES, expires),
-    ];
-    Document::new(click.event_id.to_string(), fields)
+    push(to, click.event_id, |to| {
+        to.optional("user_id", click.user_id.as_deref());
+        to.optional("anonymous_id", click.anonymous_id.as_deref());
+        to.optional("session_id", click.session_id.as_deref());
+        to.text("event_type", &click.event_type);
+        to.instant("occurred_at", click.occurred_at);
+        to.instant("received_at", click.received_at);
+        to.optional("url", click.url.as_deref());
+        to.optional("referrer", click.referrer.as_deref());
+        to.optional("device", click.device.as_deref());
+        to.optional("ip", click.ip.as_deref());
+        to.optional("user_agent", click.user_agent.as_deref());
+        to.value("is_bot", &Value::Bool(click.is_bot));
+        to.value("is_late", &Value::Bool(click.is_late));
+        to.json("properties", &click.properties);
+        to.instant(EXPIRES, expires);
+    });
 }
 
-/// The document of a log line; an error's carries where its record is (`origin`, see [`super::groups`]).
-#[must_use]
-pub fn log(log: LogEvent, origin: Option<String>, options: &EventOptions) -> Document {
+/// Adds the document of a log line; an error's carries where its record is (`origin`, see [`super::groups`]).
+pub fn push_log(
+    to: &mut Inserts,
+    log: &LogEvent<Cow<'_, str>>,
+    origin: Option<&str>,
+    options: &EventOptions,
+) {
     let expires = expiry(log.received_at, options.log_days(log.kind));
-    let mut fields = vec![
-        field("service", Value::Text(log.service)),
-        field("severity", Value::Int(log.severity.into())),
-        field("kind", Value::Text(log.kind.name().to_owned())),
-        field("occurred_at", Value::TimestampTz(log.occurred_at)),
-        field("received_at", Value::TimestampTz(log.received_at)),
-        field("trace_id", optional(log.trace_id)),
-        field("span_id", optional(log.span_id)),
-        field("message", Value::Text(log.message)),
-        field("attributes", Value::Json(log.attributes)),
-        field(EXPIRES, expires),
-    ];
-    fields.extend(origin.map(|origin| field(ORIGIN, Value::Text(origin))));
-    Document::new(log.event_id.to_string(), fields)
+    push(to, log.event_id, |to| {
+        to.text("service", &log.service);
+        to.value("severity", &Value::Int(log.severity.into()));
+        to.text("kind", log.kind.name());
+        to.instant("occurred_at", log.occurred_at);
+        to.instant("received_at", log.received_at);
+        to.optional("trace_id", log.trace_id.as_deref());
+        to.optional("span_id", log.span_id.as_deref());
+        to.text("message", &log.message);
+        to.json("attributes", &log.attributes);
+        to.instant(EXPIRES, expires);
+        if let Some(origin) = origin {
+            to.text(ORIGIN, origin);
+        }
+    });
 }
 
-pub(super) fn field(name: &str, value: Value) -> (String, Value) {
-    (name.to_owned(), value)
+fn push(to: &mut Inserts, id: Uuid, write: impl FnOnce(&mut FieldsWriter<'_>)) {
+    let mut text = Uuid::encode_buffer();
+    to.push(id.hyphenated().encode_lower(&mut text), write);
 }
 
-pub(super) fn optional(text: Option<String>) -> Value {
-    text.map_or(Value::Null, Value::Text)
-}
-
-fn expiry(received_at: i64, days: u32) -> Value {
-    Value::TimestampTz(received_at.saturating_add(i64::from(days).saturating_mul(DAY_MICROS)))
+fn expiry(received_at: i64, days: u32) -> i64 {
+    received_at.saturating_add(i64::from(days).saturating_mul(DAY_MICROS))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use affluent_documents::Document;
     use affluent_model::LogKind;
+
+    fn only(inserts: &Inserts) -> Document {
+        inserts.documents().next().unwrap().unwrap()
+    }
 
     #[test]
     fn each_kind_of_log_stays_for_its_time() {
         let options = EventOptions::default();
         let day = |kind| {
-            let document = log(LogEvent { kind, received_at: 0, ..LogEvent::default() }, None, &options);
+            let mut inserts = Inserts::default();
+            let log = LogEvent { kind, received_at: 0, ..LogEvent::default() };
+            push_log(&mut inserts, &log, None, &options);
+            let document = only(&inserts);
             let expires = document.field(EXPIRES).cloned();
             collection(EventKind::Logs).ttl.map(|ttl| ttl.expiry(&document.fields, 5)).zip(expires)
         };
@@ -98,10 +108,10 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_null_and_the_id_is_the_events() {
-        let document = click(
-            ClickEvent { event_type: "page_view".into(), ..ClickEvent::default() },
-            &EventOptions::default(),
-        );
+        let event = ClickEvent { event_type: "page_view".into(), ..ClickEvent::default() };
+        let mut inserts = Inserts::default();
+        push_click(&mut inserts, &event, &EventOptions::default());
+        let document = only(&inserts);
         assert_eq!(document.id, "00000000-0000-0000-0000-000000000000");
         assert_eq!(document.field("user_id"), Some(&Value::Null));
         assert_eq!(document.field("event_type"), Some(&Value::Text("page_view".into())));

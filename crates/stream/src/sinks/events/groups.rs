@@ -10,7 +10,7 @@
 //! one counts whose document the store kept: the document carries its record's place
 //! ([`ORIGIN`]), and is durable before anything is counted.
 
-use super::documents::{EXPIRES, field, optional};
+use super::documents::EXPIRES;
 use super::fingerprint::{Fingerprint, cut, fingerprint};
 use affluent_bus::TopicPartition;
 use affluent_documents::{
@@ -45,16 +45,16 @@ pub(super) struct ErrorLine {
 
 impl ErrorLine {
     /// The record at `offset`, where it is an error: by its severity or by its kind.
-    pub(super) fn of(log: &LogEvent, offset: i64) -> Option<Self> {
-        let is_error = log.severity >= LogEvent::SEVERITY_ERROR || log.kind == LogKind::Error;
+    pub(super) fn of<S: AsRef<str>>(log: &LogEvent<S>, offset: i64) -> Option<Self> {
+        let is_error = log.severity >= <LogEvent>::SEVERITY_ERROR || log.kind == LogKind::Error;
         is_error.then(|| ErrorLine {
             event_id: log.event_id.to_string(),
-            service: log.service.clone(),
+            service: log.service.as_ref().to_owned(),
             offset,
             occurred_at: log.occurred_at,
             received_at: log.received_at,
-            fingerprint: fingerprint(&log.message, &log.attributes),
-            message: cut(&log.message, MESSAGE_BYTES).to_owned(),
+            fingerprint: fingerprint(log.message.as_ref(), log.attributes.as_ref()),
+            message: cut(log.message.as_ref(), MESSAGE_BYTES).to_owned(),
         })
     }
 }
@@ -183,7 +183,7 @@ fn counted(
     let fields = vec![
         field("service", Value::Text(first.service.clone())),
         field("fingerprint", Value::Text(first.fingerprint.hash.clone())),
-        field("exception", optional(first.fingerprint.exception.clone())),
+        field("exception", first.fingerprint.exception.clone().map_or(Value::Null, Value::Text)),
         field("first_seen", Value::TimestampTz(first_seen)),
         field("last_seen", Value::TimestampTz(last_seen)),
         field("count", Value::Int(count)),
@@ -201,6 +201,10 @@ fn counted(
         field(EXPIRES, Value::TimestampTz(expires)),
     ];
     Some(VersionedWrite { id, version: counted, action: Action::Put(fields) })
+}
+
+fn field(name: &str, value: Value) -> (String, Value) {
+    (name.to_owned(), value)
 }
 
 fn pattern(line: &ErrorLine) -> Value {
@@ -225,7 +229,7 @@ mod tests {
             (0, LogKind::Error, true),
             (0, LogKind::Security, false),
         ] {
-            let log = LogEvent { severity, kind, ..LogEvent::default() };
+            let log = LogEvent { severity, kind, ..<LogEvent>::default() };
             assert_eq!(ErrorLine::of(&log, 0).is_some(), expected, "{severity} {kind:?}");
         }
     }
@@ -234,7 +238,7 @@ mod tests {
     fn long_names_of_services_stay_apart_and_short() {
         let partition = TopicPartition::new("logs.events", 3);
         let id = |service: String| {
-            let log = LogEvent { service, severity: 17, ..LogEvent::default() };
+            let log = LogEvent { service, severity: 17, ..<LogEvent>::default() };
             group_id(&ErrorLine::of(&log, 0).unwrap(), &partition)
         };
         let short = id("checkout".to_owned());

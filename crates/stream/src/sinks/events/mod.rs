@@ -17,7 +17,7 @@ use affluent_bus::codec::CodecError;
 use affluent_bus::codec::EventDecoder;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
-use affluent_documents::{Document, DocumentStore};
+use affluent_documents::{DocumentStore, Inserts};
 use affluent_model::{Reason, time::now_micros};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
@@ -40,19 +40,31 @@ pub struct EventsSink {
 /// What is staged of one partition.
 struct Staged {
     kind: EventKind,
-    documents: Vec<Document>,
+    /// Shared with the store while it writes them.
+    documents: Arc<Inserts>,
     /// When the events occurred, microseconds UTC; late ones left out.
     occurred_us: Vec<i64>,
     /// The errors among them, to be counted.
     errors: Vec<ErrorLine>,
 }
 
-/// What one record became.
-struct Made {
-    document: Document,
-    /// When the event occurred, unless it is late.
-    occurred_us: Option<i64>,
-    error: Option<ErrorLine>,
+/// What one call of `prepare` stages of one partition.
+struct Fresh {
+    partition: TopicPartition,
+    kind: EventKind,
+    documents: Inserts,
+    occurred_us: Vec<i64>,
+    errors: Vec<ErrorLine>,
+}
+
+impl Fresh {
+    fn new(partition: TopicPartition, kind: EventKind) -> Self {
+        Fresh { partition, kind, documents: Inserts::default(), occurred_us: Vec::new(), errors: Vec::new() }
+    }
+
+    fn is_of(&self, record: &Incoming) -> bool {
+        self.partition.partition == record.partition && self.partition.topic == record.topic
+    }
 }
 
 impl EventsSink {
@@ -67,27 +79,28 @@ impl EventsSink {
         EventsSink { store, options, decoder, staged: BTreeMap::new(), ensured: HashSet::new() }
     }
 
-    /// What the record becomes, or why it never can.
-    async fn make(
+    /// Adds the document of one record to `fresh`, and when its event occurred, unless it is late.
+    async fn stage(
         &mut self,
         record: &Incoming,
         kind: EventKind,
-    ) -> Result<Result<Made, (Reason, String)>, SinkError> {
+        fresh: &mut Fresh,
+    ) -> Result<Result<(), (Reason, String)>, SinkError> {
         let decoded = match kind {
             EventKind::Clicks => self.decoder.click(record).await.map(|click| {
-                let occurred_us = (!click.is_late).then_some(click.occurred_at);
-                Made { document: documents::click(click, &self.options), occurred_us, error: None }
+                fresh.occurred_us.extend((!click.is_late).then_some(click.occurred_at));
+                documents::push_click(&mut fresh.documents, &click, &self.options);
             }),
             EventKind::Logs => self.decoder.log(record).await.map(|log| {
-                let occurred_us = Some(log.occurred_at);
+                fresh.occurred_us.push(log.occurred_at);
                 let error = ErrorLine::of(&log, record.offset);
-                let origin = || groups::origin(&record.topic_partition(), record.offset);
-                let document = documents::log(log, error.is_some().then(origin), &self.options);
-                Made { document, occurred_us, error }
+                let origin = error.is_some().then(|| groups::origin(&fresh.partition, record.offset));
+                documents::push_log(&mut fresh.documents, &log, origin.as_deref(), &self.options);
+                fresh.errors.extend(error);
             }),
         };
         match decoded {
-            Ok(made) => Ok(Ok(made)),
+            Ok(()) => Ok(Ok(())),
             Err(error) => refused(&error).map(Err),
         }
     }
@@ -138,42 +151,41 @@ impl Sink for EventsSink {
     }
 
     async fn prepare(&mut self, records: &[Incoming]) -> Result<Vec<Rejected>, SinkError> {
-        let mut fresh: BTreeMap<TopicPartition, Staged> = BTreeMap::new();
+        let mut fresh: Vec<Fresh> = Vec::new();
         let mut rejected = Vec::new();
         for (index, record) in records.iter().enumerate() {
             if record.value.is_none() {
                 continue;
             }
-            let Some(kind) = self.options.kind(&record.topic) else {
-                let error = "neither a topic of clicks nor of logs: mend `topics`".to_owned();
-                rejected.push(Rejected { index, reason: Reason::Undecodable, error });
-                continue;
-            };
-            match self.make(record, kind).await? {
-                Ok(made) => {
-                    let empty = || Staged {
-                        kind,
-                        documents: Vec::new(),
-                        occurred_us: Vec::new(),
-                        errors: Vec::new(),
+            // Records of a partition come in runs.
+            let place = match fresh.iter().rposition(|fresh| fresh.is_of(record)) {
+                Some(place) => place,
+                None => {
+                    let Some(kind) = self.options.kind(&record.topic) else {
+                        let error = "neither a topic of clicks nor of logs: mend `topics`".to_owned();
+                        rejected.push(Rejected { index, reason: Reason::Undecodable, error });
+                        continue;
                     };
-                    let staged = fresh.entry(record.topic_partition()).or_insert_with(empty);
-                    staged.documents.push(made.document);
-                    staged.occurred_us.extend(made.occurred_us);
-                    staged.errors.extend(made.error);
+                    fresh.push(Fresh::new(record.topic_partition(), kind));
+                    fresh.len() - 1
                 }
-                Err((reason, error)) => rejected.push(Rejected { index, reason, error }),
+            };
+            let Some(of_partition) = fresh.get_mut(place) else { continue };
+            let kind = of_partition.kind;
+            if let Err((reason, error)) = self.stage(record, kind, of_partition).await? {
+                rejected.push(Rejected { index, reason, error });
             }
         }
-        for (partition, mut fresh) in fresh {
+        for Fresh { partition, kind, documents, mut occurred_us, mut errors } in fresh {
             match self.staged.get_mut(&partition) {
                 Some(staged) => {
-                    staged.documents.append(&mut fresh.documents);
-                    staged.occurred_us.append(&mut fresh.occurred_us);
-                    staged.errors.append(&mut fresh.errors);
+                    Arc::make_mut(&mut staged.documents).append(&documents);
+                    staged.occurred_us.append(&mut occurred_us);
+                    staged.errors.append(&mut errors);
                 }
                 None => {
-                    self.staged.insert(partition, fresh);
+                    let documents = Arc::new(documents);
+                    self.staged.insert(partition, Staged { kind, documents, occurred_us, errors });
                 }
             }
         }
@@ -182,14 +194,13 @@ impl Sink for EventsSink {
 
     async fn commit(&mut self) -> Result<(), SinkError> {
         for kind in [EventKind::Clicks, EventKind::Logs] {
-            let of_kind = || self.staged.values().filter(|staged| staged.kind == kind);
-            // Copied, so that a failed attempt can be repeated.
-            let documents: Vec<Document> = of_kind().flat_map(|staged| staged.documents.clone()).collect();
-            if documents.is_empty() {
+            let of_kind = self.staged.values().filter(|staged| staged.kind == kind);
+            let documents: Vec<Arc<Inserts>> = of_kind.map(|staged| Arc::clone(&staged.documents)).collect();
+            if documents.iter().all(|documents| documents.is_empty()) {
                 continue;
             }
             self.ensure(kind).await?;
-            let inserted = self.store.insert_if_absent(kind.collection(), documents).await?;
+            let inserted = self.store.insert_if_absent(kind.collection(), &documents).await?;
             failpoint("sink-events::after_documents");
             match kind {
                 EventKind::Clicks => {}
@@ -197,11 +208,8 @@ impl Sink for EventsSink {
             }
             metrics_list::records(kind.pipeline(), "documents", "ok", inserted.inserted);
             metrics_list::records(kind.pipeline(), "documents", "duplicate", inserted.duplicates);
-            let now = now_micros();
-            for occurred_us in self.staged.values().filter(|s| s.kind == kind).flat_map(|s| &s.occurred_us) {
-                let seconds = (now - occurred_us) as f64 / 1e6;
-                metrics_list::pipeline_latency(kind.pipeline(), "documents", seconds, 1);
-            }
+            let occurred = self.staged.values().filter(|s| s.kind == kind).flat_map(|s| &s.occurred_us);
+            metrics_list::pipeline_latencies(kind.pipeline(), "documents", now_micros(), occurred);
             self.staged.retain(|_, staged| staged.kind != kind);
         }
         Ok(())

@@ -1,9 +1,11 @@
 //! From one event to its row in the raw zone: pure.
 
 use super::layout::Layout;
-use super::rows::{fill, kafka};
+use super::rows::kafka;
 use affluent_bus::Incoming;
 use affluent_model::{ClickEvent, ColumnType, LogEvent, Row, Value};
+use std::borrow::Cow;
+use uuid::Uuid;
 
 /// A click, one column a field.
 pub(super) const CLICK_COLUMNS: &[(&str, ColumnType)] = &[
@@ -39,13 +41,13 @@ pub(super) const LOG_COLUMNS: &[(&str, ColumnType)] = &[
 ];
 
 /// The row of a click.
-pub(super) fn click(record: &Incoming, click: ClickEvent, layout: &Layout) -> Row {
+pub(super) fn click(record: &Incoming, click: ClickEvent<Cow<'_, str>>, layout: &Layout) -> Row {
     let own = [
-        Value::Text(click.event_id.to_string()),
+        id(click.event_id),
         optional(click.user_id),
         optional(click.anonymous_id),
         optional(click.session_id),
-        Value::Text(click.event_type),
+        Value::Text(click.event_type.into_owned()),
         Value::TimestampTz(click.occurred_at),
         Value::TimestampTz(click.received_at),
         optional(click.url),
@@ -55,34 +57,41 @@ pub(super) fn click(record: &Incoming, click: ClickEvent, layout: &Layout) -> Ro
         optional(click.user_agent),
         Value::Bool(click.is_bot),
         Value::Bool(click.is_late),
-        Value::Json(click.properties),
+        Value::Json(click.properties.into_owned()),
     ];
     row(record, own, layout)
 }
 
 /// The row of a log line.
-pub(super) fn log(record: &Incoming, log: LogEvent, layout: &Layout) -> Row {
+pub(super) fn log(record: &Incoming, log: LogEvent<Cow<'_, str>>, layout: &Layout) -> Row {
     let own = [
-        Value::Text(log.event_id.to_string()),
-        Value::Text(log.service),
+        id(log.event_id),
+        Value::Text(log.service.into_owned()),
         Value::Int(log.severity.into()),
         Value::Text(log.kind.name().to_owned()),
         Value::TimestampTz(log.occurred_at),
         Value::TimestampTz(log.received_at),
         optional(log.trace_id),
         optional(log.span_id),
-        Value::Text(log.message),
-        Value::Json(log.attributes),
+        Value::Text(log.message.into_owned()),
+        Value::Json(log.attributes.into_owned()),
     ];
     row(record, own, layout)
 }
 
 fn row(record: &Incoming, own: impl IntoIterator<Item = Value>, layout: &Layout) -> Row {
-    let mut row = vec![Value::Null; layout.columns().len()];
-    fill(&mut row, own.into_iter().chain(kafka(record)));
+    let width = layout.columns().len();
+    let mut row = Row::with_capacity(width);
+    row.extend(own.into_iter().chain(kafka(record)));
+    row.resize(width, Value::Null);
     row
 }
 
-fn optional(text: Option<String>) -> Value {
-    text.map_or(Value::Null, Value::Text)
+fn id(id: Uuid) -> Value {
+    let mut text = Uuid::encode_buffer();
+    Value::Text(id.hyphenated().encode_lower(&mut text).to_owned())
+}
+
+fn optional(text: Option<Cow<'_, str>>) -> Value {
+    text.map_or(Value::Null, |text| Value::Text(text.into_owned()))
 }

@@ -197,10 +197,7 @@ impl LakeSink {
         for (advance, (partition, _)) in batch.advance.iter().zip(&batch.rows_of) {
             self.stored.insert(partition.clone(), Some(advance.next));
             let staged = self.staged.remove(partition).unwrap_or_default();
-            for begun_us in staged.begun_us {
-                let seconds = (now - begun_us) as f64 / 1e6;
-                metrics_list::pipeline_latency(pipeline, "lake_visible", seconds, 1);
-            }
+            metrics_list::pipeline_latencies(pipeline, "lake_visible", now, staged.begun_us.iter());
         }
         metrics_list::records(pipeline, "lake", "ok", batch.rows.rows.len() as u64);
     }
