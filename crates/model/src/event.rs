@@ -3,8 +3,40 @@
 //! Both carry an `event_id` by which every store knows a repetition. Times are microseconds UTC. Texts are
 //! owned by default; a decoder lends them from the record (`Cow<str>`).
 
+use crate::names::{COLLECTION_CLICKS, COLLECTION_LOGS};
 use std::borrow::Cow;
 use uuid::Uuid;
+
+/// What a topic of events holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// [`ClickEvent`]s.
+    Clicks,
+    /// [`LogEvent`]s.
+    Logs,
+}
+
+impl EventKind {
+    pub const ALL: [EventKind; 2] = [EventKind::Clicks, EventKind::Logs];
+
+    /// The name of its collection in the document store, and of its tables in the zones of the lake.
+    #[must_use]
+    pub fn collection(self) -> &'static str {
+        match self {
+            EventKind::Clicks => COLLECTION_CLICKS,
+            EventKind::Logs => COLLECTION_LOGS,
+        }
+    }
+
+    /// The pipeline's name in metrics.
+    #[must_use]
+    pub fn pipeline(self) -> &'static str {
+        match self {
+            EventKind::Clicks => "clickstream",
+            EventKind::Logs => "logs",
+        }
+    }
+}
 
 /// Something a visitor did. Keyed by user, else by the anonymous visitor.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -13,7 +13,7 @@ pub mod time;
 pub mod value;
 
 pub use change::{ChangeEvent, Op, Snapshot, Source, Transaction};
-pub use event::{ClickEvent, LogEvent, LogKind};
+pub use event::{ClickEvent, EventKind, LogEvent, LogKind};
 pub use money::{Currency, Money, MoneyError};
 pub use position::{Lsn, Position};
 pub use quarantine::{DeadLetter, Reason};

@@ -4,8 +4,8 @@
 use crate::platform::Platform;
 use crate::verify::{self, Store, events};
 use affluent_lake::LakeFormat;
-use affluent_model::names::{COLLECTION_CLICKS, COLLECTION_LOGS, TABLE_LOGS};
-use affluent_testkit::events::{EventKind, Events, EventsError, EventsOptions, EventsProgress, Outcome};
+use affluent_model::EventKind;
+use affluent_testkit::events::{Events, EventsError, EventsOptions, EventsProgress, Outcome};
 use anyhow::{Context as _, bail};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,10 +125,7 @@ impl Sent {
         wait: Duration,
         report: &mut verify::Report,
     ) -> anyhow::Result<()> {
-        let (collection, table) = match self.kind {
-            EventKind::Clicks => (COLLECTION_CLICKS, "clickstream_events"),
-            EventKind::Logs => (COLLECTION_LOGS, TABLE_LOGS),
-        };
+        let (collection, table) = (self.kind.collection(), self.kind.collection());
         let acknowledged = self.outcome.acknowledged.len() as u64;
         report.add_events(table, Store::Collector, acknowledged, 0, 0);
         let documents = platform.documents().await?;

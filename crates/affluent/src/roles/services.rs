@@ -6,14 +6,14 @@ use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_lake::MaintenanceService;
-use affluent_model::time::now_micros;
+use affluent_model::{EventKind, time::now_micros};
 use affluent_stream::cdc::CdcService;
 use affluent_stream::consume::{ConsumeError, ConsumeService};
 use affluent_stream::sinks::documents::DocumentsSink;
 use affluent_stream::sinks::events::EventsSink;
 use affluent_stream::sinks::lake::{LakeSink, table_of};
 use affluent_telemetry::health::State;
-use affluent_warehouse::staged::{self, Source, StageService};
+use affluent_warehouse::staged::{Source, StageService};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -141,8 +141,8 @@ pub(super) async fn stage(platform: Arc<Platform>, shutdown: CancellationToken) 
         let (namespace, name) = table_of(topic);
         Source { kind, topic: topic.as_str().into(), raw: (namespace.to_owned(), name) }
     };
-    let clicks = events.clicks.iter().map(|topic| source(topic, staged::EventKind::Clicks));
-    let logs = events.logs.iter().map(|topic| source(topic, staged::EventKind::Logs));
+    let clicks = events.clicks.iter().map(|topic| source(topic, EventKind::Clicks));
+    let logs = events.logs.iter().map(|topic| source(topic, EventKind::Logs));
     let service = StageService::new(lake, clicks.chain(logs).collect(), options, platform.health().clone())
         .map_err(|error| RoleError::new(error, false))?;
     service.run(shutdown).await;

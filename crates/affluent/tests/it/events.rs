@@ -4,11 +4,11 @@
 use crate::installation::{Installation, turn};
 use affluent_documents::{DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
 use affluent_lake::{Lake, LakeOptions};
-use affluent_model::Value;
 use affluent_model::names::{
     COLLECTION_CLICKS, COLLECTION_ERROR_GROUPS, COLLECTION_LOGS, NAMESPACE_RAW, TABLE_LOGS,
 };
-use affluent_testkit::events::{EventKind, Events, EventsError, EventsOptions, EventsProgress, Outcome};
+use affluent_model::{EventKind, Value};
+use affluent_testkit::events::{Events, EventsError, EventsOptions, EventsProgress, Outcome};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

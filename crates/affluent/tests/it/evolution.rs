@@ -2,7 +2,8 @@
 //! version, and both stores have what it added.
 
 use crate::installation::{Installation, turn};
-use affluent_testkit::events::{EventKind, Events, EventsOptions};
+use affluent_model::EventKind;
+use affluent_testkit::events::{Events, EventsOptions};
 use serde_json::Value as Json;
 use std::time::Duration;
 use tokio::process::Command;

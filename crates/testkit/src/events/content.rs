@@ -1,6 +1,6 @@
 //! What visitors click and services log.
 
-use super::EventKind;
+use affluent_model::EventKind;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};

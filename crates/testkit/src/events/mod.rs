@@ -7,6 +7,7 @@
 
 mod content;
 
+use affluent_model::EventKind;
 use content::Content;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -29,15 +30,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(100);
 /// An answer takes this long at the most.
 const ANSWER: Duration = Duration::from_secs(10);
-
-/// What is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    /// Clicks of visitors, to `/collect/events`.
-    Clicks,
-    /// Log lines of services, one in fifty an error, to `/collect/logs`.
-    Logs,
-}
 
 /// What is sent where, and how fast.
 #[derive(Debug, Clone)]

@@ -20,4 +20,4 @@ mod table;
 
 pub use options::StageOptions;
 pub use service::{StageError, StageService};
-pub use table::{EventKind, Source};
+pub use table::Source;

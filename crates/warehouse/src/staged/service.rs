@@ -5,10 +5,10 @@ use super::clicks::{self, Clicks};
 use super::geo::Geo;
 use super::once::{Seen, new_ones};
 use super::progress::Step;
-use super::table::{DAY, EventKind, KAFKA, KEY, NAMESPACE, Source};
+use super::table::{DAY, KAFKA, KEY, NAMESPACE, Source};
 use super::{StageOptions, logs};
 use affluent_lake::{ColumnRange, Lake, LakeError, LakeTable, Lookup, Partition, RowBatch, Scan};
-use affluent_model::{Column, Row, Value, time::now_micros};
+use affluent_model::{Column, EventKind, Row, Value, time::now_micros};
 use affluent_telemetry::health::{Health, State};
 use affluent_telemetry::{failpoint, metrics_list};
 use std::collections::{BTreeSet, HashMap};
@@ -160,7 +160,13 @@ impl StageService {
 
     async fn table(&self, kind: EventKind, columns: &[Column]) -> Result<LakeTable, LakeError> {
         let day = Partition::Day(DAY.to_owned());
-        let table = self.lake.ensure_table(NAMESPACE, kind.table(), columns, &day).await?;
+        // As in the raw zone: what a query for log lines names first.
+        let sort_by: &[&str] = match kind {
+            EventKind::Clicks => &[],
+            EventKind::Logs => &["service", "occurred_at"],
+        };
+        let name = kind.collection();
+        let table = self.lake.ensure_sorted_table(NAMESPACE, name, columns, &day, sort_by).await?;
         table.keep_filter(KEY).await?;
         Ok(table)
     }

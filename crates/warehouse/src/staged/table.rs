@@ -1,6 +1,6 @@
 //! What both kinds of staged tables share: names, and the columns that lead back to Kafka.
 
-use affluent_model::{Column, ColumnType};
+use affluent_model::{Column, ColumnType, EventKind};
 use std::sync::Arc;
 
 /// Iceberg namespace of the staged zone.
@@ -12,33 +12,6 @@ pub(super) const KEY: &str = "event_id";
 
 /// Where the record stood in Kafka, and when it arrived there; the last columns of raw and staged rows.
 pub(super) const KAFKA: &[&str] = &["_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_ts"];
-
-/// What a topic holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    Clicks,
-    Logs,
-}
-
-impl EventKind {
-    /// The staged table's name.
-    #[must_use]
-    pub fn table(self) -> &'static str {
-        match self {
-            EventKind::Clicks => "clickstream_events",
-            EventKind::Logs => "logs",
-        }
-    }
-
-    /// The pipeline's name in metrics.
-    #[must_use]
-    pub fn pipeline(self) -> &'static str {
-        match self {
-            EventKind::Clicks => "clickstream",
-            EventKind::Logs => "logs",
-        }
-    }
-}
 
 /// A topic of events and the raw table that keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! A raw zone as the lake sink writes it, and a look at the staged one.
 
 use affluent_lake::{Advance, Lake, LakeOptions, LakeTable, Partition, RowBatch, Scan};
-use affluent_model::{Column, ColumnType, Row, Value};
+use affluent_model::{Column, ColumnType, EventKind, Row, Value};
 use affluent_telemetry::health::Health;
-use affluent_warehouse::staged::{EventKind, Source, StageOptions, StageService};
+use affluent_warehouse::staged::{Source, StageOptions, StageService};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -7,8 +7,7 @@ use affluent_bus::codec::{EventEncoder, EventFormat};
 use affluent_bus::{Outgoing, ProducerOptions};
 use affluent_model::names::{TOPIC_CLICKS, TOPIC_LOGS};
 use affluent_model::time::now_micros;
-use affluent_model::{ClickEvent, LogEvent};
-use affluent_stream::sinks::events::EventKind;
+use affluent_model::{ClickEvent, EventKind, LogEvent};
 use std::time::{Duration, Instant};
 
 /// What is still queued at the end has this long.

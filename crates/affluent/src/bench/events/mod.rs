@@ -14,8 +14,7 @@ use crate::config::Config;
 use crate::platform::Platform;
 use crate::roles::{self, Running};
 use crate::verify::events;
-use affluent_model::names::{COLLECTION_CLICKS, COLLECTION_LOGS, TABLE_LOGS};
-use affluent_stream::sinks::events::EventKind;
+use affluent_model::EventKind;
 use affluent_telemetry::latency::{self, Latency};
 use anyhow::Context as _;
 use std::collections::HashSet;
@@ -37,8 +36,6 @@ const POLL: Duration = Duration::from_millis(100);
 struct Stream {
     name: &'static str,
     path: &'static str,
-    collection: &'static str,
-    table: &'static str,
     rate: u64,
     seconds: u64,
     /// Goals of the 99th percentile, seconds.
@@ -66,8 +63,6 @@ pub(crate) async fn clickstream(context: Context) -> anyhow::Result<Report> {
     let stream = Stream {
         name: "clickstream",
         path: "/collect/events",
-        collection: COLLECTION_CLICKS,
-        table: "clickstream_events",
         rate: context.rate.unwrap_or(100_000),
         seconds: context.seconds.unwrap_or(60),
         documents_goal: 2.0,
@@ -87,8 +82,6 @@ pub(crate) async fn logs(context: Context) -> anyhow::Result<Report> {
     let stream = Stream {
         name: "logs",
         path: "/collect/logs",
-        collection: COLLECTION_LOGS,
-        table: TABLE_LOGS,
         rate: context.rate.unwrap_or(20_000),
         seconds: context.seconds.unwrap_or(60),
         documents_goal: 0.5,
@@ -145,16 +138,18 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
     let sent = begun.elapsed().as_secs_f64();
     let documents = platform.documents().await?;
     let stored =
-        until(|| async { documents.count(stream.collection).await.map_err(Into::into) }, total).await?;
+        until(|| async { documents.count(stream.kind.collection()).await.map_err(Into::into) }, total)
+            .await?;
     let in_documents = begun.elapsed().as_secs_f64();
     let lake = platform.lake().await?;
-    let in_lake_rows = until(|| events::rows_in_lake(&lake, stream.table), total).await?;
+    let in_lake_rows = until(|| events::rows_in_lake(&lake, stream.kind.collection()), total).await?;
     let in_lake = begun.elapsed().as_secs_f64();
     let cpu = processor_seconds() - cpu;
     // Counting below keeps every id in memory, which is the benchmark's.
     let resident = memory.load(Ordering::Relaxed);
     let distinct =
-        events::in_lake(&lake, stream.table).await?.into_iter().collect::<HashSet<_>>().len() as u64;
+        events::in_lake(&lake, stream.kind.collection()).await?.into_iter().collect::<HashSet<_>>().len()
+            as u64;
 
     let mut report = Report::new(stream.name);
     let rate = total as f64 / in_documents;

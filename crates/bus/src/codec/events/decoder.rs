@@ -3,13 +3,13 @@
 use super::fields::{self, Origin};
 use super::foreign_avro::{self, Tree};
 use super::foreign_protobuf::{self, Protobuf, take_indexes};
-use super::{EventKind, own_avro, own_protobuf};
+use super::{avro_schema, own_avro, own_protobuf, protobuf_file};
 use crate::Incoming;
 use crate::codec::avro::MAGIC;
 use crate::codec::avro::binary::{Malformed, Take};
 use crate::codec::{CodecError, undecodable};
 use crate::registry::{Named, RegistryClient, RegistryError, Schema, SchemaType, compile_protobuf};
-use affluent_model::{ClickEvent, LogEvent};
+use affluent_model::{ClickEvent, EventKind, LogEvent};
 use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -110,8 +110,8 @@ struct Own {
 static OWN: LazyLock<[Own; 2]> = LazyLock::new(|| {
     EventKind::ALL.map(|kind| Own {
         kind,
-        avro: foreign_avro::compile(kind.avro()).ok(),
-        protobuf: protobuf(kind.protobuf(), &[]).ok(),
+        avro: foreign_avro::compile(avro_schema(kind)).ok(),
+        protobuf: protobuf(protobuf_file(kind), &[]).ok(),
     })
 });
 
@@ -171,12 +171,12 @@ pub(super) fn click<'a>(
     origin: Origin<'_>,
 ) -> Result<ClickEvent<Cow<'a, str>>, CodecError> {
     match (writer, body) {
-        (Writer::OwnAvro(EventKind::Click, _), body) => {
+        (Writer::OwnAvro(EventKind::Clicks, _), body) => {
             if let Some(event) = own_avro::take_click(body).map_err(malformed)? {
                 return Ok(event);
             }
         }
-        (Writer::OwnProtobuf(EventKind::Click, _), [0, body @ ..]) => {
+        (Writer::OwnProtobuf(EventKind::Clicks, _), [0, body @ ..]) => {
             if let Some(read) = own_protobuf::take_click(body).map_err(malformed)? {
                 if !read.has_event_type {
                     return Err(undecodable("field event_type is missing"));
@@ -201,12 +201,12 @@ pub(super) fn log<'a>(
     origin: Origin<'_>,
 ) -> Result<LogEvent<Cow<'a, str>>, CodecError> {
     match (writer, body) {
-        (Writer::OwnAvro(EventKind::Log, _), body) => {
+        (Writer::OwnAvro(EventKind::Logs, _), body) => {
             if let Some(event) = own_avro::take_log(body).map_err(malformed)? {
                 return Ok(event);
             }
         }
-        (Writer::OwnProtobuf(EventKind::Log, _), [0, body @ ..]) => {
+        (Writer::OwnProtobuf(EventKind::Logs, _), [0, body @ ..]) => {
             if let Some(read) = own_protobuf::take_log(body).map_err(malformed)? {
                 if !read.has_service {
                     return Err(undecodable("field service is missing"));

@@ -1,10 +1,10 @@
 //! Encoding clicks and log lines: registered once a topic, then without waiting.
 
-use super::{EventFormat, EventKind, json, own_avro, own_protobuf};
+use super::{EventFormat, avro_schema, json, own_avro, own_protobuf, protobuf_file};
 use crate::codec::avro::{MAGIC, binary::Put as _};
 use crate::codec::{CodecError, REFUSAL_KEPT};
 use crate::registry::{RegistryClient, RegistryError, Schema, SchemaType};
-use affluent_model::{ClickEvent, LogEvent};
+use affluent_model::{ClickEvent, EventKind, LogEvent};
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::time::Instant;
@@ -56,7 +56,7 @@ impl EventEncoder {
         topic: &str,
         event: &ClickEvent<S>,
     ) -> Result<Bytes, CodecError> {
-        self.header(EventKind::Click, topic).await?;
+        self.header(EventKind::Clicks, topic).await?;
         let event = &event.lent();
         match self.format {
             EventFormat::Avro => own_avro::put_click(&mut self.buffer, event),
@@ -71,7 +71,7 @@ impl EventEncoder {
     /// # Errors
     /// As [`EventEncoder::click`].
     pub async fn log(&mut self, topic: &str, event: &LogEvent) -> Result<Bytes, CodecError> {
-        self.header(EventKind::Log, topic).await?;
+        self.header(EventKind::Logs, topic).await?;
         match self.format {
             EventFormat::Avro => own_avro::put_log(&mut self.buffer, event),
             EventFormat::Protobuf => own_protobuf::put_log(&mut self.buffer, event),
@@ -88,8 +88,8 @@ impl EventEncoder {
             EventFormat::Json => return Ok(()),
         };
         let prepared = match kind {
-            EventKind::Click => self.clicks.get(topic),
-            EventKind::Log => self.logs.get(topic),
+            EventKind::Clicks => self.clicks.get(topic),
+            EventKind::Logs => self.logs.get(topic),
         };
         let id = match prepared {
             Some(Prepared::Registered(id)) => *id,
@@ -121,8 +121,8 @@ impl EventEncoder {
             RegistryError::Options(problem.to_owned())
         })?;
         let text = match schema_type {
-            SchemaType::Avro => kind.avro(),
-            SchemaType::Protobuf | SchemaType::Json => kind.protobuf(),
+            SchemaType::Avro => avro_schema(kind),
+            SchemaType::Protobuf | SchemaType::Json => protobuf_file(kind),
         };
         let schema = Schema::new(schema_type, text);
         let outcome = registry.register_schema(&format!("{topic}-value"), &schema).await;
@@ -134,8 +134,8 @@ impl EventEncoder {
             Err(error) => return Err(error.clone().into()),
         };
         let cache = match kind {
-            EventKind::Click => &mut self.clicks,
-            EventKind::Log => &mut self.logs,
+            EventKind::Clicks => &mut self.clicks,
+            EventKind::Logs => &mut self.logs,
         };
         if cache.len() >= CACHE_ENTRIES {
             cache.clear();

@@ -30,6 +30,7 @@ mod tests;
 pub use decoder::{EventDecoder, decode_event_with_schema};
 pub use encoder::EventEncoder;
 
+use affluent_model::EventKind;
 use serde::{Deserialize, Serialize};
 
 /// How clicks and log lines are written.
@@ -42,27 +43,18 @@ pub enum EventFormat {
     Json,
 }
 
-/// What a record is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EventKind {
-    Click,
-    Log,
+/// Our own Avro schema of a kind.
+fn avro_schema(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Clicks => include_str!("click.avsc"),
+        EventKind::Logs => include_str!("log.avsc"),
+    }
 }
 
-impl EventKind {
-    const ALL: [EventKind; 2] = [EventKind::Click, EventKind::Log];
-
-    fn avro(self) -> &'static str {
-        match self {
-            EventKind::Click => include_str!("click.avsc"),
-            EventKind::Log => include_str!("log.avsc"),
-        }
-    }
-
-    fn protobuf(self) -> &'static str {
-        match self {
-            EventKind::Click => include_str!("click.proto"),
-            EventKind::Log => include_str!("log.proto"),
-        }
+/// Our own Protobuf file of a kind.
+fn protobuf_file(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Clicks => include_str!("click.proto"),
+        EventKind::Logs => include_str!("log.proto"),
     }
 }

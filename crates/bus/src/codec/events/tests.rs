@@ -2,10 +2,10 @@
 
 use super::decoder::{Writer, click, log};
 use super::fields::Origin;
-use super::{EventKind, json, own_avro, own_protobuf};
+use super::{avro_schema, json, own_avro, own_protobuf, protobuf_file};
 use crate::Incoming;
 use crate::registry::{Schema, SchemaType};
-use affluent_model::{ClickEvent, LogEvent, LogKind};
+use affluent_model::{ClickEvent, EventKind, LogEvent, LogKind};
 use apache_avro::types::Value as Avro;
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -36,21 +36,21 @@ fn own(schema_type: SchemaType, kind: EventKind) -> Writer {
     writer(
         schema_type,
         match schema_type {
-            SchemaType::Avro => kind.avro(),
-            SchemaType::Protobuf => kind.protobuf(),
+            SchemaType::Avro => avro_schema(kind),
+            SchemaType::Protobuf => protobuf_file(kind),
             SchemaType::Json => "{}",
         },
     )
 }
 
 fn decode_click(schema_type: SchemaType, body: &[u8]) -> Result<ClickEvent, String> {
-    click(&own(schema_type, EventKind::Click), body, Origin::new(&record()))
+    click(&own(schema_type, EventKind::Clicks), body, Origin::new(&record()))
         .map(|event| event.into_owned())
         .map_err(|e| e.to_string())
 }
 
 fn decode_log(schema_type: SchemaType, body: &[u8]) -> Result<LogEvent, String> {
-    log(&own(schema_type, EventKind::Log), body, Origin::new(&record()))
+    log(&own(schema_type, EventKind::Logs), body, Origin::new(&record()))
         .map(|event| event.into_owned())
         .map_err(|e| e.to_string())
 }
@@ -152,7 +152,7 @@ proptest! {
     #[test]
     fn both_ways_agree(event in clicks(), line in logs()) {
         for schema_type in [SchemaType::Avro, SchemaType::Protobuf] {
-            let foreign = match own(schema_type, EventKind::Click) {
+            let foreign = match own(schema_type, EventKind::Clicks) {
                 Writer::OwnAvro(_, tree) => Writer::Avro(tree),
                 Writer::OwnProtobuf(_, schema) => Writer::Protobuf(schema),
                 other => panic!("{other:?}"),
@@ -168,7 +168,7 @@ proptest! {
             let bytes = click_bytes(schema_type, &event);
             prop_assert_eq!(click(&foreign, &bytes, Origin::new(&record())).unwrap().into_owned(), event);
         }
-        let Writer::OwnAvro(_, tree) = own(SchemaType::Avro, EventKind::Log) else { panic!("own") };
+        let Writer::OwnAvro(_, tree) = own(SchemaType::Avro, EventKind::Logs) else { panic!("own") };
         let bytes = log_bytes(SchemaType::Avro, &line);
         prop_assert_eq!(log(&Writer::Avro(tree), &bytes, Origin::new(&record())).unwrap().into_owned(), line);
     }
@@ -177,20 +177,20 @@ proptest! {
     #[test]
     fn apache_avro_agrees(event in clicks(), line in logs()) {
         for (kind, bytes) in [
-            (EventKind::Click, click_bytes(SchemaType::Avro, &event)),
-            (EventKind::Log, log_bytes(SchemaType::Avro, &line)),
+            (EventKind::Clicks, click_bytes(SchemaType::Avro, &event)),
+            (EventKind::Logs, log_bytes(SchemaType::Avro, &line)),
         ] {
-            let schema = apache_avro::Schema::parse_str(kind.avro()).unwrap();
+            let schema = apache_avro::Schema::parse_str(avro_schema(kind)).unwrap();
             let value = apache_avro::from_avro_datum(&schema, &mut &bytes[..], None).unwrap();
             let Avro::Record(fields) = &value else { panic!("{value:?}") };
             let field = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()).unwrap();
             match kind {
-                EventKind::Click => {
+                EventKind::Clicks => {
                     prop_assert_eq!(field("event_id"), Avro::Uuid(event.event_id));
                     prop_assert_eq!(field("occurred_at"), Avro::TimestampMicros(event.occurred_at));
                     prop_assert_eq!(field("properties"), Avro::String(event.properties.clone()));
                 }
-                EventKind::Log => {
+                EventKind::Logs => {
                     prop_assert_eq!(field("severity"), Avro::Int(i32::from(line.severity)));
                     prop_assert_eq!(field("message"), Avro::String(line.message.clone()));
                 }
@@ -207,7 +207,7 @@ proptest! {
             let message = schema.message(&[0]).unwrap();
             prost_reflect::DynamicMessage::decode(message, &bytes[1..]).unwrap()
         };
-        let message = read(EventKind::Click, &click_bytes(SchemaType::Protobuf, &event));
+        let message = read(EventKind::Clicks, &click_bytes(SchemaType::Protobuf, &event));
         let text = |name: &str| message.get_field_by_name(name).unwrap().as_str().unwrap().to_owned();
         let has = |name: &str| message.has_field_by_name(name);
         prop_assert_eq!(text("event_id"), event.event_id.to_string());
@@ -222,7 +222,7 @@ proptest! {
         }
         prop_assert_eq!(message.get_field_by_name("is_bot").unwrap().as_bool(), Some(event.is_bot));
         prop_assert_eq!(text("properties"), event.properties);
-        let message = read(EventKind::Log, &log_bytes(SchemaType::Protobuf, &line));
+        let message = read(EventKind::Logs, &log_bytes(SchemaType::Protobuf, &line));
         let severity = message.get_field_by_name("severity").unwrap().as_i32();
         prop_assert_eq!(severity, Some(i32::from(line.severity)));
         let kind = message.get_field_by_name("kind").unwrap();
@@ -373,14 +373,14 @@ fn foreign_protobuf_is_read_by_name() {
 #[test]
 fn our_own_schemas_are_known_whatever_their_form() {
     for kind in EventKind::ALL {
-        let compact: Json = serde_json::from_str(kind.avro()).unwrap();
+        let compact: Json = serde_json::from_str(avro_schema(kind)).unwrap();
         let Writer::OwnAvro(found, _) = writer(SchemaType::Avro, &compact.to_string()) else { panic!("own") };
         assert_eq!(found, kind);
         let Writer::OwnProtobuf(found, _) = own(SchemaType::Protobuf, kind) else { panic!("own") };
         assert_eq!(found, kind);
     }
-    let more =
-        EventKind::Click.protobuf().replace("bool is_late = 14;", "bool is_late = 14; string more = 16;");
+    let more = protobuf_file(EventKind::Clicks)
+        .replace("bool is_late = 14;", "bool is_late = 14; string more = 16;");
     let Writer::Protobuf(_) = writer(SchemaType::Protobuf, &more) else { panic!("not own") };
 }
 
@@ -418,7 +418,7 @@ fn events_are_fast() {
     };
     const ROUNDS: u32 = 20_000;
     for schema_type in SchemaType::ALL {
-        let (writer, incoming) = (own(schema_type, EventKind::Click), record());
+        let (writer, incoming) = (own(schema_type, EventKind::Clicks), record());
         let bytes = click_bytes(schema_type, &event);
         let mut buffer = BytesMut::with_capacity(1 << 20);
         let started = Instant::now();

@@ -1,9 +1,9 @@
 //! The document of an event: pure.
 
+use super::EventOptions;
 use super::groups::ORIGIN;
-use super::{EventKind, EventOptions};
 use affluent_documents::{CollectionSpec, FieldsWriter, IndexSpec, Inserts, Ttl};
-use affluent_model::{ClickEvent, LogEvent, Value};
+use affluent_model::{ClickEvent, EventKind, LogEvent, Value};
 use std::borrow::Cow;
 use uuid::Uuid;
 

@@ -10,7 +10,7 @@ pub mod fingerprint;
 mod groups;
 mod options;
 
-pub use options::{EventKind, EventOptions};
+pub use options::EventOptions;
 
 use super::{Rejected, Sink, SinkError};
 use affluent_bus::codec::CodecError;
@@ -18,7 +18,7 @@ use affluent_bus::codec::EventDecoder;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
 use affluent_documents::{DocumentStore, Inserts};
-use affluent_model::{Reason, time::now_micros};
+use affluent_model::{EventKind, Reason, time::now_micros};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
 use groups::ErrorLine;

@@ -1,35 +1,8 @@
 //! Which topics hold events, and how long their documents stay.
 
-use affluent_model::LogKind;
-use affluent_model::names::{COLLECTION_CLICKS, COLLECTION_LOGS, TOPIC_CLICKS, TOPIC_LOGS};
+use affluent_model::names::{TOPIC_CLICKS, TOPIC_LOGS};
+use affluent_model::{EventKind, LogKind};
 use serde::{Deserialize, Serialize};
-
-/// What a topic of events holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EventKind {
-    Clicks,
-    Logs,
-}
-
-impl EventKind {
-    /// The collection of its documents.
-    #[must_use]
-    pub fn collection(self) -> &'static str {
-        match self {
-            EventKind::Clicks => COLLECTION_CLICKS,
-            EventKind::Logs => COLLECTION_LOGS,
-        }
-    }
-
-    /// The pipeline's name in metrics.
-    #[must_use]
-    pub fn pipeline(self) -> &'static str {
-        match self {
-            EventKind::Clicks => "clickstream",
-            EventKind::Logs => "logs",
-        }
-    }
-}
 
 /// Topics and lifetimes of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,13 +14,13 @@ mod store;
 
 pub use store::table_of;
 
-use super::events::{EventKind, EventOptions, refused};
+use super::events::{EventOptions, refused};
 use super::{Rejected, Sink, SinkError};
 use affluent_bus::codec::{ChangeDecoder, Decoded, EventDecoder};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
 use affluent_lake::{Advance, Lake, LakeError, RowBatch};
-use affluent_model::{Row, Snapshot, names::TOPIC_DEAD_LETTERS, time::now_micros};
+use affluent_model::{EventKind, Row, Snapshot, names::TOPIC_DEAD_LETTERS, time::now_micros};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
 use futures::StreamExt;

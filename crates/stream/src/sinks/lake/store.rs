@@ -2,13 +2,12 @@
 
 use super::layout::TableKind;
 use super::rows::ARRIVED;
-use crate::sinks::events::EventKind;
 use affluent_lake::{Advance, JsonLake, Lake, LakeError, LakeFormat, Offsets, Partition, RowBatch};
-use affluent_model::Column;
 use affluent_model::names::{
     NAMESPACE_OPS, NAMESPACE_RAW, TABLE_LOGS, TABLE_QUARANTINE, TOPIC_DEAD_LETTERS, TOPIC_LOGS,
     table_of_topic,
 };
+use affluent_model::{Column, EventKind};
 use std::sync::Arc;
 
 /// Namespace and name of the table of a topic: `raw.transactions` for `oltp.public.transactions`,
