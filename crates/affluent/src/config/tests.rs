@@ -24,8 +24,10 @@ fn defaults_are_the_defaults_of_the_options() {
     config.bus.bootstrap_servers = BusOptions::default().bootstrap_servers;
     assert_eq!(config.cdc.protect.len(), 4);
     config.cdc.protect.clear();
-    // Groups and topics have no default of their own; the lake trades freshness for file size.
-    assert_eq!(config.sink_lake.commit_interval_ms, 1000);
+    // Groups and topics have no default of their own; the lake trades freshness for file size, within memory.
+    let lake = (config.sink_lake.commit_interval_ms, config.sink_lake.commit_records);
+    assert_eq!(lake, (1000, 30_000));
+    config.sink_lake.commit_records = ConsumeOptions::default().commit_records;
     for (options, topic) in [
         (&mut config.sink_documents, "oltp"),
         (&mut config.sink_events, "clickstream"),
