@@ -21,7 +21,7 @@ pub struct StageOptions {
 
 impl Default for StageOptions {
     fn default() -> Self {
-        StageOptions { interval_ms: 10_000, rows_max: 200_000, window_h: 24, geo: PathBuf::new() }
+        StageOptions { interval_ms: 10_000, rows_max: 25_000, window_h: 24, geo: PathBuf::new() }
     }
 }
 
