@@ -6,6 +6,7 @@
 mod codec;
 mod consumer;
 mod events;
+mod external_registry;
 mod interop;
 mod producer;
 mod registry;
