@@ -3,7 +3,6 @@
 
 use crate::installation::{Installation, turn};
 use affluent_documents::{DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
-use affluent_lake::{Lake, LakeOptions};
 use affluent_model::names::{
     COLLECTION_CLICKS, COLLECTION_ERROR_GROUPS, COLLECTION_LOGS, NAMESPACE_RAW, TABLE_LOGS,
 };
@@ -68,11 +67,10 @@ async fn assert_exact(mut installation: Installation, clicks: &Outcome, logs: &O
         }
     }
     let data = installation.data();
-    let lake = lake(&data).await;
     for (outcome, table) in [(clicks, TABLE_CLICKS), (logs, TABLE_LOGS)] {
         let deadline = Instant::now() + PATIENCE;
         for zone in [NAMESPACE_RAW, STAGED] {
-            while outcome.compare(in_lake(&lake, zone, table).await).lost > 0 {
+            while outcome.compare(installation.events_in_lake(zone, table).await).lost > 0 {
                 let tail = installation.tail();
                 assert!(Instant::now() < deadline, "{zone}.{table} does not have everything\n{tail}");
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -87,8 +85,8 @@ async fn assert_exact(mut installation: Installation, clicks: &Outcome, logs: &O
         [(clicks, COLLECTION_CLICKS, TABLE_CLICKS), (logs, COLLECTION_LOGS, TABLE_LOGS)]
     {
         let documents = outcome.compare(in_documents(&store, collection).await);
-        let rows = outcome.compare(in_lake(&lake, NAMESPACE_RAW, table).await);
-        let mut staged = in_lake(&lake, STAGED, table).await;
+        let rows = outcome.compare(installation.events_in_lake(NAMESPACE_RAW, table).await);
+        let mut staged = installation.events_in_lake(STAGED, table).await;
         eprintln!(
             "{collection}: {} acknowledged, {} sent again, answers {:?}; documents {documents:?}, lake {rows:?}",
             outcome.acknowledged.len(),
@@ -147,25 +145,6 @@ async fn in_documents(store: &EmbeddedStore, collection: &str) -> Vec<Uuid> {
             return ids;
         }
     }
-}
-
-async fn lake(data: &Path) -> Lake {
-    Lake::open(LakeOptions { warehouse: data.join("lake"), ..LakeOptions::default() }).await.unwrap()
-}
-
-async fn in_lake(lake: &Lake, zone: &str, table: &str) -> Vec<Uuid> {
-    let Ok(table) = lake.table(zone, table).await else { return Vec::new() };
-    let columns = vec!["event_id".to_owned()];
-    let mut stream =
-        table.scan(affluent_lake::Scan { columns, ..affluent_lake::Scan::default() }).await.unwrap();
-    let mut ids = Vec::new();
-    while let Some(rows) = stream.next().await {
-        for row in rows.unwrap() {
-            let Value::Text(id) = &row[0] else { panic!("{row:?}") };
-            ids.push(Uuid::parse_str(id).unwrap());
-        }
-    }
-    ids
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

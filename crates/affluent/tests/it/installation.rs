@@ -5,6 +5,7 @@
 //! here outlives the test, also when the test is killed.
 
 use affluent_lake::{Lake, LakeOptions, Scan};
+use affluent_model::Value;
 use affluent_testkit::Database;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
 
 /// The binary under test.
 pub(crate) const AFFLUENT: &str = env!("CARGO_BIN_EXE_affluent");
@@ -147,16 +149,19 @@ impl Installation {
         self
     }
 
-    /// The event ids in the staged zone, each as often as it is there.
-    pub(crate) async fn staged_clicks(&self) -> Vec<String> {
-        let warehouse = self.directory.join("data/lake");
-        let lake = Lake::open(LakeOptions { warehouse, ..LakeOptions::default() }).await.unwrap();
-        let Ok(table) = lake.table("staged", "clickstream_events").await else { return Vec::new() };
-        let scan = Scan { columns: vec!["event_id".to_owned()], ..Scan::default() };
-        let mut stream = table.scan(scan).await.unwrap();
+    /// The event ids in a table of its lake, each as often as it is there.
+    pub(crate) async fn events_in_lake(&self, zone: &str, table: &str) -> Vec<Uuid> {
+        let options = LakeOptions { warehouse: self.data().join("lake"), ..LakeOptions::default() };
+        let lake = Lake::open(options).await.unwrap();
+        let Ok(table) = lake.table(zone, table).await else { return Vec::new() };
+        let columns = vec!["event_id".to_owned()];
+        let mut stream = table.scan(Scan { columns, ..Scan::default() }).await.unwrap();
         let mut ids = Vec::new();
         while let Some(rows) = stream.next().await {
-            ids.extend(rows.unwrap().iter().map(|row| row[0].to_text()));
+            for row in rows.unwrap() {
+                let Value::Text(id) = &row[0] else { panic!("{row:?}") };
+                ids.push(Uuid::parse_str(id).unwrap());
+            }
         }
         ids
     }

@@ -5,6 +5,7 @@
 
 use crate::installation::{Installation, turn};
 use crate::load::{Load, stir};
+use affluent_model::names::COLLECTION_CLICKS;
 use affluent_testkit::{Database, Postgres};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
@@ -96,10 +97,10 @@ fn collect(directory: &Path, names: &mut BTreeSet<String>) {
 async fn clicks_are_staged_once(installation: &Installation, acknowledged: &[String]) {
     let deadline = Instant::now() + PATIENCE_FIRST;
     loop {
-        let staged = installation.staged_clicks().await;
-        let distinct: BTreeSet<&String> = staged.iter().collect();
+        let staged = installation.events_in_lake("staged", COLLECTION_CLICKS).await;
+        let distinct: BTreeSet<String> = staged.iter().map(uuid::Uuid::to_string).collect();
         assert_eq!(staged.len(), distinct.len(), "some clicks are staged twice");
-        let missing = acknowledged.iter().filter(|id| !distinct.contains(id)).count();
+        let missing = acknowledged.iter().filter(|id| !distinct.contains(*id)).count();
         if missing == 0 {
             return;
         }
