@@ -172,7 +172,7 @@ impl LakeTable {
         let ids = schema.as_struct().fields().iter().map(|field| field.id).collect();
         let columns = Columns::new(schema, ids)?;
         let target = self.0.options.target_file_bytes;
-        let mut writer = PartitionWriter::new(&base, partition, target, LEVEL_SETTLED).await?;
+        let mut writer = PartitionWriter::new(&base, partition, target, LEVEL_SETTLED)?;
         let order = Order::of(&base);
         let mut is_sorted = false;
         if let Some(order) = &order {

@@ -59,7 +59,7 @@ pub(crate) fn record_batch(
     stored: &Schema,
     arrow: &SchemaRef,
     batch: &RowBatch,
-    rows: &[&Row],
+    rows: &[Row],
 ) -> Result<RecordBatch, LakeError> {
     let fields = stored.as_struct().fields();
     let mut sources = vec![None; fields.len()];
@@ -345,8 +345,7 @@ mod tests {
                 .map(|value| vec![value.clone()])
                 .collect();
             let batch = RowBatch { columns: [column].into(), rows: Vec::new() };
-            let rows: Vec<&Row> = fitting.iter().collect();
-            let encoded = record_batch("t", &schema, &arrow, &batch, &rows).unwrap();
+            let encoded = record_batch("t", &schema, &arrow, &batch, &fitting).unwrap();
             let decoded = decode::rows(&encoded).unwrap();
             prop_assert_eq!(decoded.len(), fitting.len());
             for (row, back) in fitting.iter().zip(&decoded) {
@@ -354,7 +353,7 @@ mod tests {
             }
             for value in values.iter().filter(|value| fits(value, &column_type).is_err()) {
                 let row = vec![value.clone()];
-                prop_assert!(record_batch("t", &schema, &arrow, &batch, &[&row]).is_err());
+                prop_assert!(record_batch("t", &schema, &arrow, &batch, &[row]).is_err());
             }
         }
 

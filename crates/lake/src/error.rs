@@ -42,6 +42,14 @@ pub enum LakeError {
 }
 
 impl LakeError {
+    /// The same error, where the row was counted from the `first` of several.
+    pub(crate) fn rows_later(self, first: usize) -> Self {
+        match self {
+            LakeError::Value { row, column, misfit } => LakeError::Value { row: first + row, column, misfit },
+            other => other,
+        }
+    }
+
     /// Why a record that caused this belongs in quarantine; `None` for what is not the record's
     /// fault (disk, catalog, contention): try again.
     #[must_use]

@@ -1,7 +1,7 @@
 //! Files on local disk, flushed before anything refers to them.
 
 use crate::sort::{self, Order};
-use crate::{LakeError, lookup};
+use crate::{LakeError, dictionary, lookup};
 use arrow_array::RecordBatch;
 use iceberg::spec::{DataFile, DataFileFormat, PartitionKey};
 use iceberg::table::Table;
@@ -31,6 +31,12 @@ type Inner = DataFileWriter<ParquetWriterBuilder, DefaultLocationGenerator, Defa
 /// Writes the Parquet files of one partition. Dropped before [`PartitionWriter::close`], it
 /// deletes what it wrote.
 pub(crate) struct PartitionWriter {
+    table: Table,
+    partition: Option<PartitionKey>,
+    target_bytes: u64,
+    level: ZstdLevel,
+    generator: DefaultLocationGenerator,
+    /// Opened with the first batch, which tells how its columns are best written.
     inner: Option<Inner>,
     directory: PathBuf,
     /// What the names of its files begin with.
@@ -38,49 +44,71 @@ pub(crate) struct PartitionWriter {
 }
 
 impl PartitionWriter {
-    /// A writer that closes its files near `target_bytes`. `level` is the zstd level. Smaller row
-    /// groups where the table is sorted: they are what a query skips.
-    pub(crate) async fn new(
+    /// A writer that closes its files near `target_bytes`. `level` is the zstd level.
+    pub(crate) fn new(
         table: &Table,
         partition: Option<PartitionKey>,
         target_bytes: u64,
         level: i32,
     ) -> Result<Self, LakeError> {
-        let rows = if Order::of(table).is_some() { sort::ROW_GROUP_ROWS } else { ROW_GROUP_ROWS };
-        let metadata = table.metadata();
-        let generator = DefaultLocationGenerator::new(metadata)?;
+        let generator = DefaultLocationGenerator::new(table.metadata())?;
         let prefix = uuid::Uuid::now_v7().to_string();
         let sample = generator.generate_location(partition.as_ref(), &prefix);
         let directory = Path::new(&sample).parent().unwrap_or(Path::new("")).to_owned();
         let level =
             ZstdLevel::try_new(level).map_err(|error| LakeError::Options(format!("zstd level: {error}")))?;
+        let table = table.clone();
+        Ok(PartitionWriter {
+            table,
+            partition,
+            target_bytes,
+            level,
+            generator,
+            inner: None,
+            directory,
+            prefix,
+        })
+    }
+
+    pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError> {
+        if self.inner.is_none() {
+            self.inner = Some(self.open(&batch).await?);
+        }
+        if let Some(inner) = &mut self.inner {
+            inner.write(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn open(&self, first: &RecordBatch) -> Result<Inner, LakeError> {
+        let parquet =
+            ParquetWriterBuilder::new(self.properties(first), self.table.metadata().current_schema().clone());
+        let rolling = RollingFileWriterBuilder::new(
+            parquet,
+            usize::try_from(self.target_bytes).unwrap_or(usize::MAX),
+            self.table.file_io().clone(),
+            self.generator.clone(),
+            DefaultFileNameGenerator::new(self.prefix.clone(), None, DataFileFormat::Parquet),
+        );
+        Ok(DataFileWriterBuilder::new(rolling).build(self.partition.clone()).await?)
+    }
+
+    /// Smaller row groups where the table is sorted: they are what a query skips.
+    fn properties(&self, first: &RecordBatch) -> WriterProperties {
+        let rows = if Order::of(&self.table).is_some() { sort::ROW_GROUP_ROWS } else { ROW_GROUP_ROWS };
         let mut properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
+            .set_compression(Compression::ZSTD(self.level))
             .set_max_row_group_row_count(Some(rows));
-        for column in lookup::columns(metadata.properties()) {
+        for column in dictionary::unique(first) {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+        }
+        for column in lookup::columns(self.table.metadata().properties()) {
             let path = ColumnPath::from(column);
             properties = properties
                 .set_column_bloom_filter_fpp(path.clone(), lookup::FALSE_POSITIVES)
                 .set_column_bloom_filter_enabled(path, true);
         }
-        let properties = properties.build();
-        let parquet = ParquetWriterBuilder::new(properties, metadata.current_schema().clone());
-        let rolling = RollingFileWriterBuilder::new(
-            parquet,
-            usize::try_from(target_bytes).unwrap_or(usize::MAX),
-            table.file_io().clone(),
-            generator,
-            DefaultFileNameGenerator::new(prefix.clone(), None, DataFileFormat::Parquet),
-        );
-        let inner = DataFileWriterBuilder::new(rolling).build(partition).await?;
-        Ok(PartitionWriter { inner: Some(inner), directory, prefix })
-    }
-
-    pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError> {
-        if let Some(inner) = &mut self.inner {
-            inner.write(batch).await?;
-        }
-        Ok(())
+        properties.build()
     }
 
     /// The written files. The storage has flushed each; their directories are still to be.

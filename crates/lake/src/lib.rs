@@ -2,7 +2,7 @@
 //!
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
-//! (`types`, `convert`, `encode`, `decode`), commits (`catalog`, `snapshot`, `partition`, `sort`, `table`), upkeep (`compact`,
+//! (`types`, `convert`, `encode`, `decode`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `partition`, `sort`, `table`), upkeep (`compact`,
 //! `retain`, `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `read`) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
@@ -10,12 +10,14 @@
 //! it refers to is on disk; rows and offsets change together; a value that a column cannot hold
 //! exactly is an error.
 
+mod batch;
 mod catalog;
 mod choose;
 mod clean;
 mod compact;
 mod convert;
 mod decode;
+mod dictionary;
 mod encode;
 mod error;
 mod files;

@@ -8,18 +8,17 @@
 
 use crate::read::FileBatches;
 use crate::table::LakeTable;
-use crate::{LakeError, decode, schema, snapshot};
-use affluent_model::{Column, Row, Value};
+use crate::{LakeError, schema, snapshot};
 use arrow_array::RecordBatch;
+use arrow_row::{RowConverter, Rows, SortField};
 use arrow_select::interleave::interleave_record_batch;
 use iceberg::TableUpdate;
+use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
-    DataFile, DataFileBuilder, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder,
-    Transform, Type,
+    self, DataFile, DataFileBuilder, NullOrder, PrimitiveType, Schema, SortDirection, SortOrder, Transform,
+    Type,
 };
 use iceberg::table::Table;
-use std::borrow::Cow;
-use std::cmp::Ordering;
 
 /// Files that are merged at once into a sorted one. Each is open with its pages in memory.
 pub(crate) const MERGE_WAYS: usize = 8;
@@ -42,7 +41,7 @@ impl Order {
     pub(crate) fn of(table: &Table) -> Option<Self> {
         let metadata = table.metadata();
         let order = metadata.default_sort_order();
-        let plain = |field: &SortField| {
+        let plain = |field: &spec::SortField| {
             field.transform == Transform::Identity
                 && field.direction == SortDirection::Ascending
                 && field.null_order == NullOrder::First
@@ -56,17 +55,28 @@ impl Order {
         kept.then(|| Order { id, fields: order.fields.iter().map(|field| field.source_id).collect() })
     }
 
-    /// Sorts rows that have `columns`; equal ones stay in the order in which they came.
-    pub(crate) fn sort(&self, stored: &Schema, columns: &[Column], rows: &mut [&Row]) {
-        let place = |id: &i32| {
-            let name = schema::source_name(stored.field_by_id(*id)?);
-            columns.iter().position(|column| column.name == name)
-        };
-        let places: Vec<usize> = self.fields.iter().filter_map(place).collect();
-        rows.sort_by(|a, b| {
-            let compared = places.iter().map(|&place| at(a, place).cmp(&at(b, place)));
-            compared.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-        });
+    /// The rows of batches that have the columns of `stored`, sorted; equal ones stay in the order in
+    /// which they came.
+    pub(crate) fn sorted(
+        &self,
+        stored: &Schema,
+        batches: &[RecordBatch],
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let places = self.places(stored);
+        let keys = Keys::of(&places, stored)?;
+        let keys: Vec<Rows> = batches.iter().map(|batch| keys.rows(batch)).collect::<Result<_, _>>()?;
+        let all = keys.iter().enumerate();
+        let mut places: Vec<(usize, usize)> =
+            all.flat_map(|(batch, keys)| (0..keys.num_rows()).map(move |row| (batch, row))).collect();
+        places.sort_by(|a, b| keys[a.0].row(a.1).cmp(&keys[b.0].row(b.1)));
+        let batches: Vec<&RecordBatch> = batches.iter().collect();
+        places.chunks(BATCH_ROWS).map(|places| Ok(interleave_record_batch(&batches, places)?)).collect()
+    }
+
+    /// Where the columns of the order are among those of `stored`.
+    fn places(&self, stored: &Schema) -> Vec<usize> {
+        let fields = stored.as_struct().fields();
+        self.fields.iter().filter_map(|id| fields.iter().position(|field| field.id == *id)).collect()
     }
 
     /// The file, marked as having this order.
@@ -142,7 +152,7 @@ fn declared(table: &str, stored: &Schema, sort_by: &[&str]) -> Result<SortOrder,
                 field.field_type
             )));
         }
-        order.with_sort_field(SortField {
+        order.with_sort_field(spec::SortField {
             source_id: field.id,
             transform: Transform::Identity,
             direction: SortDirection::Ascending,
@@ -169,60 +179,42 @@ fn sortable(stored: &Type) -> bool {
     }
 }
 
-/// A value of a sortable column, in Iceberg's order: null, then by number or by the text's bytes.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Key<'a> {
-    Null,
-    Number(i64),
-    Text(Cow<'a, str>),
+/// Makes of each row bytes that compare as Iceberg orders its rows: null first, then by number or by the
+/// text's bytes.
+struct Keys {
+    converter: RowConverter,
+    /// Places of the columns of the order in the batches.
+    places: Vec<usize>,
 }
 
-fn key(value: &Value) -> Key<'_> {
-    match value {
-        Value::Null => Key::Null,
-        Value::Bool(value) => Key::Number((*value).into()),
-        Value::Date(days) => Key::Number((*days).into()),
-        Value::Int(number) | Value::Time(number) | Value::Timestamp(number) | Value::TimestampTz(number) => {
-            Key::Number(*number)
-        }
-        Value::Text(text) | Value::Json(text) => Key::Text(Cow::Borrowed(text)),
-        // As the lake stores it in a column of text.
-        Value::Float(_)
-        | Value::Decimal(_)
-        | Value::NumericSpecial(_)
-        | Value::Bytes(_)
-        | Value::Uuid(_)
-        | Value::Array(_) => Key::Text(Cow::Owned(value.to_text())),
+impl Keys {
+    fn of(places: &[usize], stored: &Schema) -> Result<Self, LakeError> {
+        let arrow = schema_to_arrow_schema(stored)?;
+        let column = |place: &usize| SortField::new(arrow.field(*place).data_type().clone());
+        let converter = RowConverter::new(places.iter().map(column).collect())?;
+        Ok(Keys { converter, places: places.to_vec() })
     }
-}
 
-/// Rows made before a column was added are shorter.
-fn at(row: &Row, place: usize) -> Key<'_> {
-    row.get(place).map_or(Key::Null, key)
-}
-
-fn compare(a: &Row, b: &Row) -> Ordering {
-    let keys = a.iter().zip(b).map(|(a, b)| key(a).cmp(&key(b)));
-    keys.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    fn rows(&self, batch: &RecordBatch) -> Result<Rows, LakeError> {
+        Ok(self.converter.convert_columns(batch.project(&self.places)?.columns())?)
+    }
 }
 
 /// Several sorted files as one sorted run of batches. What is not sorted comes out in some order.
 pub(crate) struct SortedMerge {
+    keys: Keys,
     cursors: Vec<Cursor>,
-    /// Places of the columns of the order in the batches.
-    places: Vec<usize>,
     /// Batches that `picked` refers to.
     batches: Vec<RecordBatch>,
     picked: Vec<(usize, usize)>,
-    last: Option<Row>,
     is_sorted: bool,
 }
 
 /// Where one file is read.
 struct Cursor {
     file: FileBatches,
-    /// Of the current batch, the columns of the order.
-    keys: Vec<Row>,
+    /// Of the current batch.
+    keys: Rows,
     row: usize,
     /// The current batch's index in [`SortedMerge::batches`].
     batch: usize,
@@ -234,25 +226,22 @@ impl SortedMerge {
         (2 * BATCH_ROWS / files.max(1)).clamp(256, BATCH_ROWS)
     }
 
-    /// A merge of files that are read in all `columns` of `stored`.
+    /// A merge of files that are read in all columns of `stored`.
     pub(crate) async fn open(
         order: &Order,
         stored: &Schema,
         files: Vec<FileBatches>,
     ) -> Result<Self, LakeError> {
-        let fields = stored.as_struct().fields();
-        let place = |id: &i32| fields.iter().position(|field| field.id == *id);
-        let places = order.fields.iter().filter_map(place).collect();
         let mut merge = SortedMerge {
+            keys: Keys::of(&order.places(stored), stored)?,
             cursors: Vec::with_capacity(files.len()),
-            places,
             batches: Vec::new(),
             picked: Vec::with_capacity(BATCH_ROWS),
-            last: None,
             is_sorted: true,
         };
         for file in files {
-            let mut cursor = Cursor { file, keys: Vec::new(), row: 0, batch: 0 };
+            let keys = merge.keys.converter.empty_rows(0, 0);
+            let mut cursor = Cursor { file, keys, row: 0, batch: 0 };
             if merge.load(&mut cursor).await? {
                 merge.cursors.push(cursor);
             }
@@ -263,14 +252,11 @@ impl SortedMerge {
     /// The next batch; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, LakeError> {
         while self.picked.len() < BATCH_ROWS {
-            let least = |a: &&mut Cursor, b: &&mut Cursor| compare(&a.keys[a.row], &b.keys[b.row]);
+            let least = |a: &&mut Cursor, b: &&mut Cursor| a.keys.row(a.row).cmp(&b.keys.row(b.row));
             let Some(cursor) = self.cursors.iter_mut().min_by(least) else { break };
             self.picked.push((cursor.batch, cursor.row));
-            let key = std::mem::take(&mut cursor.keys[cursor.row]);
-            self.is_sorted &= self.last.as_ref().is_none_or(|last| compare(last, &key).is_le());
-            self.last = Some(key);
             cursor.row += 1;
-            if cursor.row == cursor.keys.len() {
+            if cursor.row == cursor.keys.num_rows() {
                 self.turn().await?;
             }
         }
@@ -290,16 +276,15 @@ impl SortedMerge {
         Ok(Some(merged))
     }
 
-    /// Whether everything returned so far was in order.
+    /// Whether every file was in order as far as it was read, and with them what came out.
     pub(crate) fn is_sorted(&self) -> bool {
         self.is_sorted
     }
 
     /// Goes on in the file whose batch is used up.
     async fn turn(&mut self) -> Result<(), LakeError> {
-        let Some(index) = self.cursors.iter().position(|cursor| cursor.row == cursor.keys.len()) else {
-            return Ok(());
-        };
+        let used_up = |cursor: &Cursor| cursor.row == cursor.keys.num_rows();
+        let Some(index) = self.cursors.iter().position(used_up) else { return Ok(()) };
         let mut cursor = self.cursors.swap_remove(index);
         if self.load(&mut cursor).await? {
             self.cursors.push(cursor);
@@ -314,7 +299,10 @@ impl SortedMerge {
             if batch.num_rows() == 0 {
                 continue;
             }
-            cursor.keys = decode::rows(&batch.project(&self.places)?)?;
+            let keys = self.keys.rows(&batch)?;
+            let run = cursor.keys.iter().next_back().into_iter().chain(keys.iter());
+            self.is_sorted &= run.is_sorted();
+            cursor.keys = keys;
             cursor.row = 0;
             cursor.batch = self.batches.len();
             self.batches.push(batch);
@@ -327,21 +315,22 @@ impl SortedMerge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use affluent_model::ColumnType;
+    use affluent_model::{Column, ColumnType};
+    use arrow_array::{ArrayRef, StringArray};
+    use std::sync::Arc;
 
     #[test]
     fn nulls_come_first_and_texts_go_by_their_bytes() {
-        let mut values = [
-            Value::Text("b".into()),
-            Value::Null,
-            Value::Text("B".into()),
-            Value::Text("ä".into()),
-            Value::Text(String::new()),
-        ];
-        values.sort_by(|a, b| key(a).cmp(&key(b)));
-        let texts: Vec<String> = values.iter().map(Value::to_text).collect();
-        assert_eq!(texts[1..], ["", "B", "b", "ä"]);
-        assert_eq!(values[0], Value::Null);
+        let columns = [Column { name: "service".to_owned(), column_type: ColumnType::Text, nullable: true }];
+        let stored = schema::create("t", &columns).unwrap();
+        let order = Order { id: 1, fields: vec![1] };
+        let batch = |texts: Vec<Option<&str>>| {
+            let array: ArrayRef = Arc::new(StringArray::from(texts));
+            RecordBatch::try_from_iter([("service", array)]).unwrap()
+        };
+        let batches = [batch(vec![Some("b"), None]), batch(vec![Some("B"), Some("ä"), Some("")])];
+        let sorted = order.sorted(&stored, &batches).unwrap();
+        assert_eq!(sorted, [batch(vec![None, Some(""), Some("B"), Some("b"), Some("ä")])]);
     }
 
     #[test]

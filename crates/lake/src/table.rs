@@ -1,13 +1,14 @@
 //! The lake's tables: opening, evolving, appending.
 
+use crate::batch::{self, Incoming};
 use crate::files::{self, PartitionWriter};
-use crate::partition::{self, Partition, partitions};
+use crate::partition::{self, Partition};
 use crate::snapshot::{self, Change};
 use crate::sort::Order;
-use crate::{Advance, LakeCatalog, LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets, encode, schema, types};
+use crate::{Advance, LakeCatalog, LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets, schema, types};
 use affluent_model::{Column, Row};
 use affluent_telemetry::failpoint;
-use arrow_schema::SchemaRef;
+use arrow_array::RecordBatch;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{DataFile, NestedFieldRef, Operation, PartitionKey};
 use iceberg::table::Table;
@@ -21,8 +22,6 @@ use std::time::Duration;
 
 /// zstd level of files that live until the next compaction.
 const LEVEL_FRESH: i32 = 1;
-/// Rows that are turned into Arrow arrays at once.
-const CHUNK_ROWS: usize = 16 * 1024;
 
 /// Rows to append: one value a column each.
 #[derive(Debug, Clone, Default)]
@@ -275,14 +274,35 @@ impl LakeTable {
     /// was stored. [`LakeError::Contention`] and faults of disk and catalog: nothing is visible,
     /// unless the fault hid the outcome; the offsets tell.
     pub async fn append(&self, batch: Arc<RowBatch>, advance: Vec<Advance>) -> Result<Appended, LakeError> {
-        let table = self.clone();
-        off_worker(move || async move { table.append_here(&batch, &advance).await }).await
-    }
-
-    async fn append_here(&self, batch: &RowBatch, advance: &[Advance]) -> Result<Appended, LakeError> {
         if !batch.rows.is_empty() {
             self.evolve(&batch.columns).await?;
         }
+        self.append_incoming(Incoming::Rows(batch), advance).await
+    }
+
+    /// The same for Arrow batches. Their columns are found by name, in any order; those that a batch
+    /// lacks are null. The table has to have all of them: see [`Lake::ensure_table`].
+    ///
+    /// # Errors
+    /// As [`LakeTable::append`], and [`LakeError::NoColumn`].
+    pub async fn append_batches(
+        &self,
+        batches: Vec<RecordBatch>,
+        advance: Vec<Advance>,
+    ) -> Result<Appended, LakeError> {
+        self.append_incoming(Incoming::Batches(batches), advance).await
+    }
+
+    async fn append_incoming(
+        &self,
+        incoming: Incoming,
+        advance: Vec<Advance>,
+    ) -> Result<Appended, LakeError> {
+        let table = self.clone();
+        off_worker(move || async move { table.append_here(&incoming, &advance).await }).await
+    }
+
+    async fn append_here(&self, batch: &Incoming, advance: &[Advance]) -> Result<Appended, LakeError> {
         let _turn = self.0.committing.lock().await;
         let mut base = self.known();
         let mut offsets = Offsets::of(base.metadata().properties())?.advanced(advance);
@@ -302,7 +322,7 @@ impl LakeTable {
             match self.commit_append(&base, &written.1, &offsets, !advance.is_empty()).await {
                 Ok((table, snapshot)) => {
                     *self.0.known.lock() = table;
-                    return Ok(Appended { snapshot, rows: batch.rows.len(), files: written.1.len() });
+                    return Ok(Appended { snapshot, rows: batch.rows(), files: written.1.len() });
                 }
                 Err(error) if is_conflict(&error) => {
                     pause(attempt).await;
@@ -376,20 +396,16 @@ impl LakeTable {
     }
 
     /// Writes the rows as data files of `table`'s current schema, flushed with their directories.
-    async fn write(&self, table: &Table, batch: &RowBatch) -> Result<Vec<DataFile>, LakeError> {
-        if batch.rows.is_empty() {
+    async fn write(&self, table: &Table, incoming: &Incoming) -> Result<Vec<DataFile>, LakeError> {
+        if incoming.rows() == 0 {
             return Ok(Vec::new());
         }
-        let metadata = table.metadata();
-        let stored = metadata.current_schema();
+        let stored = table.metadata().current_schema();
         let arrow = Arc::new(schema_to_arrow_schema(stored)?);
+        let batches = incoming.batches(&self.name(), stored, &arrow)?;
         let mut written = Vec::new();
-        let order = Order::of(table);
-        for (partition, mut rows) in partitions(table, batch)? {
-            if let Some(order) = &order {
-                order.sort(stored, &batch.columns, &mut rows);
-            }
-            match self.write_partition(table, &arrow, partition, batch, &rows).await {
+        for (partition, batches) in batch::partitions(table, batches)? {
+            match self.write_partition(table, partition, batches).await {
                 Ok(files) => written.extend(files),
                 Err(error) => {
                     discard(&written);
@@ -404,20 +420,21 @@ impl LakeTable {
     async fn write_partition(
         &self,
         table: &Table,
-        arrow: &SchemaRef,
         partition: Option<PartitionKey>,
-        batch: &RowBatch,
-        rows: &[&Row],
+        mut batches: Vec<RecordBatch>,
     ) -> Result<Vec<DataFile>, LakeError> {
+        let order = Order::of(table);
+        if let Some(order) = &order {
+            batches = order.sorted(table.metadata().current_schema(), &batches)?;
+        }
         let target = self.0.options.target_file_bytes;
-        let mut writer = PartitionWriter::new(table, partition, target, LEVEL_FRESH).await?;
-        for rows in rows.chunks(CHUNK_ROWS) {
-            let stored = table.metadata().current_schema();
-            writer.write(encode::record_batch(&self.name(), stored, arrow, batch, rows)?).await?;
+        let mut writer = PartitionWriter::new(table, partition, target, LEVEL_FRESH)?;
+        for batch in batches {
+            writer.write(batch).await?;
         }
         let spec_id = table.metadata().default_partition_spec_id();
         let written = writer.close().await?;
-        match Order::of(table) {
+        match order {
             Some(order) => written.iter().map(|file| order.mark(file, spec_id)).collect(),
             None => Ok(written),
         }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 /// Dependencies with one door: crate name, the crates that may name it.
 const DOORS: &[(&str, &[&str])] = &[
     ("apache-avro", &["bus"]),
-    ("arrow-array", &["lake"]),
-    ("arrow-schema", &["lake"]),
-    ("arrow-select", &["lake"]),
+    ("arrow-array", &["lake", "warehouse"]),
+    ("arrow-row", &["lake"]),
+    ("arrow-schema", &["lake", "warehouse"]),
+    ("arrow-select", &["lake", "warehouse"]),
     ("clap", &["affluent"]),
     ("fail", &["telemetry"]),
     ("fjall", &["documents"]),

@@ -4,13 +4,11 @@
 //! what they tell.
 
 use super::StageError;
-use std::collections::HashMap;
+use super::memory::Memory;
 use std::sync::Arc;
 use ua_parser::{Extractor, Regexes};
 
 const PATTERNS: &str = include_str!("../../data/user-agents.json");
-/// Remembered user agents; a site sees a few thousand.
-const KNOWN_MAX: usize = 20_000;
 /// A longer text is no user agent: it is left unread.
 const LENGTH_MAX: usize = 1_024;
 
@@ -30,7 +28,7 @@ pub struct Agent {
 /// Reads user agents. About 30 MB.
 pub struct Agents {
     extractor: Extractor<'static>,
-    known: HashMap<Box<str>, Arc<Agent>>,
+    known: Memory<Agent>,
 }
 
 impl std::fmt::Debug for Agents {
@@ -49,50 +47,43 @@ impl Agents {
             serde_json::from_str(PATTERNS).map_err(|error| StageError::Patterns(error.to_string()))?;
         let extractor =
             Extractor::try_from(patterns).map_err(|error| StageError::Patterns(error.to_string()))?;
-        Ok(Agents { extractor, known: HashMap::new() })
+        Ok(Agents { extractor, known: Memory::default() })
     }
 
     /// What this user agent tells.
     pub fn read(&mut self, text: &str) -> Arc<Agent> {
-        if let Some(agent) = self.known.get(text) {
-            return Arc::clone(agent);
-        }
         if text.len() > LENGTH_MAX {
             return Arc::default();
         }
-        let agent = Arc::new(self.parse(text));
-        if self.known.len() == KNOWN_MAX {
-            self.known.clear();
-        }
-        self.known.insert(text.into(), Arc::clone(&agent));
-        agent
+        let Agents { extractor, known } = self;
+        known.get(text, |text| parse(extractor, text))
     }
+}
 
-    fn parse(&self, text: &str) -> Agent {
-        let (browser, os, device) = self.extractor.extract(text);
-        let device_type = device_type(
-            text,
-            os.as_ref().map(|os| os.os.as_ref()),
-            device.as_ref().map(|device| (device.device.as_ref(), device.brand.as_deref())),
-        );
-        // What the patterns call a brand or model only to name a class is none.
-        let real = |name: &&str| !name.starts_with("Generic") && !name.eq_ignore_ascii_case("spider");
-        let brand = device.as_ref().and_then(|device| device.brand.as_deref()).filter(real);
-        let model = device.as_ref().and_then(|device| device.model.as_deref());
-        let is_bot = device_type == Some("bot");
-        Agent {
-            device_type,
-            device_brand: brand.map(str::to_owned),
-            device_model: model.filter(|_| !is_bot).map(str::to_owned),
-            browser: browser.as_ref().map(|browser| browser.family.to_string()),
-            browser_version: browser
-                .as_ref()
-                .and_then(|browser| version(&[browser.major, browser.minor, browser.patch])),
-            os: os.as_ref().map(|os| os.os.to_string()),
-            os_version: os
-                .as_ref()
-                .and_then(|os| version(&[os.major.as_deref(), os.minor.as_deref(), os.patch.as_deref()])),
-        }
+fn parse(extractor: &Extractor<'_>, text: &str) -> Agent {
+    let (browser, os, device) = extractor.extract(text);
+    let device_type = device_type(
+        text,
+        os.as_ref().map(|os| os.os.as_ref()),
+        device.as_ref().map(|device| (device.device.as_ref(), device.brand.as_deref())),
+    );
+    // What the patterns call a brand or model only to name a class is none.
+    let real = |name: &&str| !name.starts_with("Generic") && !name.eq_ignore_ascii_case("spider");
+    let brand = device.as_ref().and_then(|device| device.brand.as_deref()).filter(real);
+    let model = device.as_ref().and_then(|device| device.model.as_deref());
+    let is_bot = device_type == Some("bot");
+    Agent {
+        device_type,
+        device_brand: brand.map(str::to_owned),
+        device_model: model.filter(|_| !is_bot).map(str::to_owned),
+        browser: browser.as_ref().map(|browser| browser.family.to_string()),
+        browser_version: browser
+            .as_ref()
+            .and_then(|browser| version(&[browser.major, browser.minor, browser.patch])),
+        os: os.as_ref().map(|os| os.os.to_string()),
+        os_version: os
+            .as_ref()
+            .and_then(|os| version(&[os.major.as_deref(), os.minor.as_deref(), os.patch.as_deref()])),
     }
 }
 

@@ -1,13 +1,16 @@
-//! From a raw click to its staged row: pure.
+//! From raw clicks to staged ones: pure.
 
-use super::address::{self, CAMPAIGN};
+use super::address::{self, Address};
 use super::agent::Agents;
 use super::geo::Geo;
-use super::table::{self, KAFKA};
-use affluent_model::{Column, ColumnType, Row, Value};
-use std::iter;
+use super::memory::Memory;
+use super::table::{self, Texts, texts};
+use affluent_model::{Column, ColumnType};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use std::sync::Arc;
 
-/// The columns of the raw table that are read, in the order in which [`Clicks::row`] takes them apart.
+/// The event's own columns: read from the raw table, and the first of the staged one.
 pub const READ: &[&str] = &[
     "event_id",
     "user_id",
@@ -26,7 +29,7 @@ pub const READ: &[&str] = &[
     "properties",
 ];
 
-/// What is parsed from the event's texts.
+/// What is parsed from the event's texts, in the order in which [`Clicks::parsed`] tells it.
 const PARSED: &[&str] = &[
     "url_host",
     "url_path",
@@ -64,97 +67,100 @@ pub fn columns() -> Vec<Column> {
     table::columns(own.chain(parsed))
 }
 
-/// Turns raw clicks into staged ones.
+/// Reads the texts of clicks.
 #[derive(Debug)]
 pub struct Clicks {
     agents: Agents,
     geo: Geo,
+    addresses: Memory<Address>,
 }
 
 impl Clicks {
     /// With what reads user agents and addresses.
     #[must_use]
     pub fn new(agents: Agents, geo: Geo) -> Self {
-        Clicks { agents, geo }
+        Clicks { agents, geo, addresses: Memory::default() }
     }
 
-    /// The staged row of a raw one: [`READ`] and then where it stood in Kafka.
-    pub fn row(&mut self, raw: Row) -> Row {
-        let text = |name: &str| {
-            let place = READ.iter().position(|known| *known == name)?;
-            match raw.get(place) {
-                Some(Value::Text(text)) => Some(text.as_str()),
-                _ => None,
-            }
-        };
-        let page = text("url").map(address::read).unwrap_or_default();
-        let referrer = text("referrer").map(address::read).unwrap_or_default();
-        let agent = text("user_agent").map(|text| self.agents.read(text)).unwrap_or_default();
-        let place = text("ip").map(|address| self.geo.place(address)).unwrap_or_default();
-        let campaign: [Option<String>; CAMPAIGN.len()] = page.campaign;
-        let parsed = [page.host, page.path]
-            .into_iter()
-            .chain(campaign)
-            .chain(iter::once(referrer.host))
-            .chain(iter::once(agent.device_type.map(str::to_owned)))
-            .chain([
-                agent.device_brand.clone(),
-                agent.device_model.clone(),
-                agent.browser.clone(),
-                agent.browser_version.clone(),
-                agent.os.clone(),
-                agent.os_version.clone(),
-            ])
-            .chain([place.country, place.region, place.city]);
-        let parsed: Vec<Value> = parsed.map(|text| text.map_or(Value::Null, Value::Text)).collect();
-        let mut row = raw;
-        let kafka = row.split_off(row.len().saturating_sub(KAFKA.len()));
-        row.extend(parsed);
-        row.extend(kafka);
-        row
+    /// The raw columns, and behind them what their texts tell.
+    ///
+    /// # Errors
+    /// More text in one column than Arrow counts (2 GiB).
+    pub fn staged(&mut self, raw: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let [url, referrer, user_agent, ip] =
+            ["url", "referrer", "user_agent", "ip"].map(|name| texts(raw, name));
+        let mut parsed = Texts::new(PARSED, raw.num_rows());
+        for row in 0..raw.num_rows() {
+            let page = url.get(row).map(|text| self.addresses.get(text, address::read));
+            let referrer = referrer.get(row).map(|text| self.addresses.get(text, address::read));
+            let agent = user_agent.get(row).map(|text| self.agents.read(text)).unwrap_or_default();
+            let place = ip.get(row).map(|text| self.geo.place(text)).unwrap_or_default();
+            let page: Arc<Address> = page.unwrap_or_default();
+            let host = referrer.as_ref().and_then(|referrer| referrer.host.as_deref());
+            let texts = [page.host.as_deref(), page.path.as_deref()]
+                .into_iter()
+                .chain(page.campaign.iter().map(Option::as_deref))
+                .chain([
+                    host,
+                    agent.device_type,
+                    agent.device_brand.as_deref(),
+                    agent.device_model.as_deref(),
+                    agent.browser.as_deref(),
+                    agent.browser_version.as_deref(),
+                    agent.os.as_deref(),
+                    agent.os_version.as_deref(),
+                    place.country.as_deref(),
+                    place.region.as_deref(),
+                    place.city.as_deref(),
+                ]);
+            parsed.push(texts);
+        }
+        parsed.behind(raw)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow_array::{ArrayRef, StringArray};
 
     #[test]
-    fn a_row_has_a_value_for_each_column() {
+    fn a_click_tells_its_texts() {
+        let agent = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) Mobile";
+        let raw = [
+            ("url", "https://shop.example/p/7?utm_source=mail"),
+            ("referrer", "https://search.example/?q=x"),
+            ("user_agent", agent),
+            ("ip", "192.0.2.0"),
+            ("event_id", "e"),
+        ];
+        let column = |(name, text): (&'static str, &str)| -> (&'static str, ArrayRef) {
+            (name, Arc::new(StringArray::from(vec![Some(text), None])))
+        };
+        let raw = RecordBatch::try_from_iter(raw.map(column)).unwrap();
         let mut clicks = Clicks::new(Agents::new().unwrap(), Geo::default());
-        let mut raw: Row = READ
-            .iter()
-            .map(|name| match *name {
-                "url" => Value::Text("https://shop.example/p/7?utm_source=mail".into()),
-                "referrer" => Value::Text("https://search.example/?q=x".into()),
-                "user_agent" => {
-                    Value::Text("Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) Mobile".into())
-                }
-                "ip" => Value::Text("192.0.2.0".into()),
-                _ => Value::Null,
-            })
-            .collect();
-        raw.extend([Value::Text("t".into()), Value::Int(3), Value::Int(41), Value::TimestampTz(1)]);
-        let row = clicks.row(raw);
-        let columns = columns();
-        assert_eq!(row.len(), columns.len());
-        let cell = |name: &str| row[columns.iter().position(|column| column.name == name).unwrap()].to_text();
+        let staged = clicks.staged(&raw).unwrap();
         for (name, expected) in [
-            ("url_host", "shop.example"),
-            ("url_path", "/p/7"),
-            ("utm_source", "mail"),
-            ("utm_medium", ""),
-            ("referrer_host", "search.example"),
-            ("device_type", "mobile"),
-            ("device_brand", "Apple"),
-            ("os", "iOS"),
-            ("os_version", "17.1"),
-            ("city", ""),
-            ("_kafka_offset", "41"),
+            ("event_id", Some("e")),
+            ("url_host", Some("shop.example")),
+            ("url_path", Some("/p/7")),
+            ("utm_source", Some("mail")),
+            ("utm_medium", None),
+            ("utm_content", None),
+            ("referrer_host", Some("search.example")),
+            ("device_type", Some("mobile")),
+            ("device_brand", Some("Apple")),
+            ("os", Some("iOS")),
+            ("os_version", Some("17.1")),
+            ("country", None),
+            ("city", None),
         ] {
-            let value = &row[columns.iter().position(|column| column.name == name).unwrap()];
-            assert_eq!(value.is_null(), expected.is_empty(), "{name}");
-            assert!(value.is_null() || cell(name) == expected, "{name}: {value:?}");
+            assert_eq!(texts(&staged, name).get(0), expected, "{name}");
+            assert_eq!(texts(&staged, name).get(1), None, "{name}");
+        }
+        let known = columns();
+        for field in staged.schema().fields() {
+            assert!(known.iter().any(|column| column.name == *field.name()), "{}", field.name());
         }
     }
 }

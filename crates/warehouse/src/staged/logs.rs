@@ -1,9 +1,11 @@
-//! From a raw log line to its staged row: pure.
+//! From raw log lines to staged ones: pure.
 
-use super::table::{self, KAFKA};
-use affluent_model::{Column, ColumnType, Row, Value};
+use super::table::{self, Texts, whole};
+use affluent_model::{Column, ColumnType};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 
-/// The columns of the raw table that are read, in the order in which [`row`] takes them apart.
+/// The line's own columns: read from the raw table, and the first of the staged one.
 pub const READ: &[&str] = &[
     "event_id",
     "service",
@@ -16,7 +18,7 @@ pub const READ: &[&str] = &[
     "message",
     "attributes",
 ];
-const SEVERITY: usize = 2;
+const SEVERITY_TEXT: &str = "severity_text";
 
 /// The columns of the staged table: the event's, the severity in words, and where it stood in Kafka.
 #[must_use]
@@ -30,21 +32,20 @@ pub fn columns() -> Vec<Column> {
         };
         (*name, column_type)
     });
-    table::columns(own.chain([("severity_text", ColumnType::Text)]))
+    table::columns(own.chain([(SEVERITY_TEXT, ColumnType::Text)]))
 }
 
-/// The staged row of a raw one: [`READ`] and then where it stood in Kafka.
-#[must_use]
-pub fn row(raw: Row) -> Row {
-    let severity = match raw.get(SEVERITY) {
-        Some(Value::Int(number)) => severity_text(*number),
-        _ => None,
-    };
-    let mut row = raw;
-    let kafka = row.split_off(row.len().saturating_sub(KAFKA.len()));
-    row.push(severity.map_or(Value::Null, |text| Value::Text(text.to_owned())));
-    row.extend(kafka);
-    row
+/// The raw columns, and behind them the severity in words.
+///
+/// # Errors
+/// More text in one column than Arrow counts (2 GiB).
+pub fn staged(raw: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let severity = whole(raw, "severity");
+    let mut parsed = Texts::new(&[SEVERITY_TEXT], raw.num_rows());
+    for row in 0..raw.num_rows() {
+        parsed.push([severity.get(row).and_then(severity_text)].into_iter());
+    }
+    parsed.behind(raw)
 }
 
 /// The short name of a severity number. Source: OpenTelemetry Logs Data Model, "Displaying Severity".
@@ -63,26 +64,17 @@ fn severity_text(number: i64) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::staged::table::texts;
+    use arrow_array::{ArrayRef, Int32Array};
+    use std::sync::Arc;
 
     #[test]
     fn severities_have_their_names() {
-        let columns = columns();
-        for (number, expected) in [
-            (0, None),
-            (1, Some("TRACE")),
-            (9, Some("INFO")),
-            (17, Some("ERROR")),
-            (24, Some("FATAL")),
-            (25, None),
-        ] {
-            let mut raw = vec![Value::Null; READ.len()];
-            raw[SEVERITY] = Value::Int(number);
-            raw.extend([Value::Text("t".into()), Value::Int(3), Value::Int(41), Value::TimestampTz(1)]);
-            let row = row(raw);
-            assert_eq!(row.len(), columns.len());
-            let place = columns.iter().position(|column| column.name == "severity_text").unwrap();
-            assert_eq!(row[place], expected.map_or(Value::Null, |text| Value::Text(text.into())));
-            assert_eq!(row[row.len() - 2], Value::Int(41));
-        }
+        let numbers: ArrayRef =
+            Arc::new(Int32Array::from(vec![Some(0), Some(1), Some(9), Some(17), Some(24), Some(25), None]));
+        let staged = staged(&RecordBatch::try_from_iter([("severity", numbers)]).unwrap()).unwrap();
+        let names: Vec<_> = (0..7).map(|row| texts(&staged, SEVERITY_TEXT).get(row)).collect();
+        assert_eq!(names, [None, Some("TRACE"), Some("INFO"), Some("ERROR"), Some("FATAL"), None, None]);
+        assert!(columns().iter().any(|column| column.name == SEVERITY_TEXT));
     }
 }

@@ -1,8 +1,9 @@
 //! Raw events to the staged zone: `raw.clickstream_events` to `staged.clickstream_events`, `raw.logs`
 //! to `staged.logs`, every few seconds.
 //!
-//! Decisions are pure: what to read next ([`progress`]), what a row becomes ([`clicks`], [`logs`] with
-//! [`agent`], [`address`] and [`geo`]), which rows came before ([`once`]). [`service`] carries them out.
+//! Decisions are pure: what to read next ([`progress`]), what rows become ([`clicks`], [`logs`] with
+//! [`agent`], [`address`] and [`geo`]), which of them came before ([`once`]). Rows stay Arrow columns from file to
+//! file. [`service`] carries them out.
 //!
 //! Invariant: the staged table keeps, in the commit that adds the rows, how far it has read its raw
 //! table. So every raw row is considered once, whatever crashes, and two processes cannot both stage it.
@@ -12,6 +13,7 @@ pub mod agent;
 pub mod clicks;
 pub mod geo;
 pub mod logs;
+mod memory;
 pub mod once;
 mod options;
 pub mod progress;

@@ -5,12 +5,14 @@ use super::clicks::{self, Clicks};
 use super::geo::Geo;
 use super::once::{Seen, new_ones};
 use super::progress::Step;
-use super::table::{DAY, KAFKA, KEY, NAMESPACE, Source};
+use super::table::{DAY, KAFKA, KEY, NAMESPACE, OCCURRED, OFFSET, PARTITION, Source, TOPIC, texts, whole};
 use super::{StageOptions, logs};
-use affluent_lake::{ColumnRange, Lake, LakeError, LakeTable, Lookup, Partition, RowBatch, Scan};
-use affluent_model::{Column, EventKind, Row, Value, time::now_micros};
+use affluent_lake::{ColumnRange, Lake, LakeError, LakeTable, Lookup, Partition, Scan};
+use affluent_model::{EventKind, Value, time::now_micros};
 use affluent_telemetry::health::{Health, State};
 use affluent_telemetry::{failpoint, metrics_list};
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,46 +129,38 @@ impl StageService {
         let Some(ends) = snapshots.iter().rev().find_map(|snapshot| snapshot.offsets.as_ref()) else {
             return Ok(None);
         };
-        let columns = match source.kind {
-            EventKind::Clicks => clicks::columns(),
-            EventKind::Logs => logs::columns(),
-        };
-        let staged = self.table(source.kind, &columns).await?;
+        let staged = self.table(source.kind).await?;
         let done = staged.offsets().await?;
         let Some(step) = Step::next(&source.topic, &done, ends, self.options.rows_max) else {
             return Ok(None);
         };
         let fresh = self.read(&raw, current.id, source, &step).await?;
-        let (rows, repeated) = self.new_rows(&staged, &columns, fresh).await?;
-        let occurred = column(&columns, "occurred_at");
-        let occurred_us: Vec<i64> = rows.iter().filter_map(|row| micros(row.get(occurred)?)).collect();
-        let count = rows.len() as u64;
+        let read: usize = fresh.iter().map(RecordBatch::num_rows).sum();
+        let batches = self.new_rows(&staged, fresh).await?;
+        let occurred_us: Vec<i64> = batches.iter().flat_map(|batch| wholes(batch, OCCURRED)).collect();
+        let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
         failpoint("stage::before_commit");
-        let batch = Arc::new(RowBatch { columns: columns.into(), rows });
-        staged.append(batch, step.advances(&source.topic)).await?;
+        staged.append_batches(batches, step.advances(&source.topic)).await?;
         failpoint("stage::after_commit");
         if step.last {
             self.seen.insert(Arc::clone(&source.topic), current.sequence);
         }
         let pipeline = source.kind.pipeline();
-        metrics_list::records(pipeline, "staged", "ok", count);
-        metrics_list::records(pipeline, "staged", "duplicate", repeated);
-        let now = now_micros();
-        for occurred_us in occurred_us {
-            metrics_list::pipeline_latency(pipeline, "staged", (now - occurred_us) as f64 / 1e6, 1);
-        }
+        metrics_list::records(pipeline, "staged", "ok", count as u64);
+        metrics_list::records(pipeline, "staged", "duplicate", (read - count) as u64);
+        metrics_list::pipeline_latencies(pipeline, "staged", now_micros(), occurred_us.iter());
         Ok(Some(Staged { last: step.last }))
     }
 
-    async fn table(&self, kind: EventKind, columns: &[Column]) -> Result<LakeTable, LakeError> {
+    async fn table(&self, kind: EventKind) -> Result<LakeTable, LakeError> {
         let day = Partition::Day(DAY.to_owned());
         // As in the raw zone: what a query for log lines names first.
-        let sort_by: &[&str] = match kind {
-            EventKind::Clicks => &[],
-            EventKind::Logs => &["service", "occurred_at"],
+        let (columns, sort_by): (_, &[&str]) = match kind {
+            EventKind::Clicks => (clicks::columns(), &[]),
+            EventKind::Logs => (logs::columns(), &["service", OCCURRED]),
         };
         let name = kind.collection();
-        let table = self.lake.ensure_sorted_table(NAMESPACE, name, columns, &day, sort_by).await?;
+        let table = self.lake.ensure_sorted_table(NAMESPACE, name, &columns, &day, sort_by).await?;
         table.keep_filter(KEY).await?;
         Ok(table)
     }
@@ -178,7 +172,7 @@ impl StageService {
         snapshot: i64,
         source: &Source,
         step: &Step,
-    ) -> Result<Vec<Row>, LakeError> {
+    ) -> Result<Vec<RecordBatch>, LakeError> {
         let own = match source.kind {
             EventKind::Clicks => clicks::READ,
             EventKind::Logs => logs::READ,
@@ -188,46 +182,46 @@ impl StageService {
         let scan = Scan {
             columns: names,
             snapshot: Some(snapshot),
-            range: Some(ColumnRange { column: "_kafka_offset".to_owned(), from, to }),
+            range: Some(ColumnRange { column: OFFSET.to_owned(), from, to }),
             since: self.seen.get(&source.topic).copied(),
         };
         let mut stream = raw.scan(scan).await?;
-        let mut rows = Vec::new();
-        while let Some(batch) = stream.next().await {
-            for row in batch? {
-                let [.., topic, partition, offset, _] = row.as_slice() else { continue };
-                let (Value::Text(topic), Value::Int(partition), Value::Int(offset)) =
-                    (topic, partition, offset)
-                else {
-                    continue;
-                };
-                if **topic == *source.topic && step.holds(*partition, *offset) {
-                    rows.push(match source.kind {
-                        EventKind::Clicks => self.clicks.row(row),
-                        EventKind::Logs => logs::row(row),
-                    });
-                }
+        let mut batches = Vec::new();
+        while let Some(batch) = stream.next_batch().await {
+            let batch = batch?;
+            let (topics, partitions, offsets) =
+                (texts(&batch, TOPIC), whole(&batch, PARTITION), whole(&batch, OFFSET));
+            let wanted = |row| {
+                topics.get(row) == Some(&*source.topic)
+                    && partitions
+                        .get(row)
+                        .zip(offsets.get(row))
+                        .is_some_and(|(p, offset)| step.holds(p, offset))
+            };
+            let wanted: BooleanArray = (0..batch.num_rows()).map(|row| Some(wanted(row))).collect();
+            let batch = kept(batch, &wanted)?;
+            if batch.num_rows() > 0 {
+                batches.push(match source.kind {
+                    EventKind::Clicks => self.clicks.staged(&batch)?,
+                    EventKind::Logs => logs::staged(&batch)?,
+                });
             }
         }
-        Ok(rows)
+        Ok(batches)
     }
 
-    /// The rows whose event was not staged within the window, and the number of the others.
+    /// The rows whose event was not staged within the window.
     async fn new_rows(
         &self,
         staged: &LakeTable,
-        columns: &[Column],
-        rows: Vec<Row>,
-    ) -> Result<(Vec<Row>, u64), LakeError> {
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
         let window = self.options.window_micros();
-        let places = [KEY, DAY, "_kafka_partition", "_kafka_offset"].map(|name| column(columns, name));
-        let known: Vec<Option<(&str, Seen)>> = rows.iter().map(|row| seen(row, places)).collect();
-        let seen: Vec<(&str, Seen)> = known.iter().flatten().copied().collect();
-        let times = || seen.iter().map(|(_, seen)| seen.received_at);
-        let (Some(first), Some(last)) = (times().min(), times().max()) else {
-            return Ok((rows, 0));
-        };
-        let keys: BTreeSet<String> = seen.iter().map(|(id, _)| (*id).to_owned()).collect();
+        let known: Vec<Option<(&str, Seen)>> = batches.iter().flat_map(seen).collect();
+        let fresh: Vec<(&str, Seen)> = known.iter().flatten().copied().collect();
+        let times = || fresh.iter().map(|(_, seen)| seen.received_at);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(batches) };
+        let keys: BTreeSet<String> = fresh.iter().map(|(id, _)| (*id).to_owned()).collect();
         let found = staged
             .find(Lookup {
                 column: KEY.to_owned(),
@@ -239,36 +233,44 @@ impl StageService {
         let before: Vec<(String, i64)> = found
             .into_iter()
             .filter_map(|row| match <[Value; 2]>::try_from(row) {
-                Ok([Value::Text(id), received_at]) => Some((id, micros(&received_at)?)),
+                Ok([Value::Text(id), Value::TimestampTz(received_at)]) => Some((id, received_at)),
                 _ => None,
             })
             .collect();
-        let mut new = new_ones(&seen, &before, window).into_iter();
+        let mut new = new_ones(&fresh, &before, window).into_iter();
         // What has no id is no repetition of anything.
         let keep: Vec<bool> = known.iter().map(|known| known.is_none() || new.next() == Some(true)).collect();
-        let total = rows.len();
-        let kept: Vec<Row> =
-            rows.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(row, _)| row).collect();
-        let repeated = (total - kept.len()) as u64;
-        Ok((kept, repeated))
+        let mut keep = keep.into_iter();
+        let mut kept_batches = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let new: BooleanArray = keep.by_ref().take(batch.num_rows()).map(Some).collect();
+            kept_batches.push(kept(batch, &new)?);
+        }
+        Ok(kept_batches)
     }
 }
 
-fn column(columns: &[Column], name: &str) -> usize {
-    columns.iter().position(|column| column.name == name).unwrap_or(usize::MAX)
+/// The rows of the batch that are to stay.
+fn kept(batch: RecordBatch, stay: &BooleanArray) -> Result<RecordBatch, LakeError> {
+    if stay.true_count() == batch.num_rows() { Ok(batch) } else { Ok(filter_record_batch(&batch, stay)?) }
 }
 
-/// The event id of a row and what decides which of several stays.
-fn seen(row: &Row, [id, received_at, partition, offset]: [usize; 4]) -> Option<(&str, Seen)> {
-    let Value::Text(id) = row.get(id)? else { return None };
-    let Value::Int(partition) = *row.get(partition)? else { return None };
-    let Value::Int(offset) = *row.get(offset)? else { return None };
-    Some((id, Seen { received_at: micros(row.get(received_at)?)?, partition, offset }))
+/// Of each row the event id and what decides which of several stays; `None` for one without.
+fn seen(batch: &RecordBatch) -> impl Iterator<Item = Option<(&str, Seen)>> {
+    let ids = texts(batch, KEY);
+    let [received_at, partition, offset] = [DAY, PARTITION, OFFSET].map(|name| whole(batch, name));
+    (0..batch.num_rows()).map(move |row| {
+        let seen = Seen {
+            received_at: received_at.get(row)?,
+            partition: partition.get(row)?,
+            offset: offset.get(row)?,
+        };
+        Some((ids.get(row)?, seen))
+    })
 }
 
-fn micros(value: &Value) -> Option<i64> {
-    match value {
-        Value::TimestampTz(micros) => Some(*micros),
-        _ => None,
-    }
+/// The values of a column of whole numbers or times, without nulls.
+fn wholes(batch: &RecordBatch, name: &str) -> impl Iterator<Item = i64> {
+    let column = whole(batch, name);
+    (0..batch.num_rows()).filter_map(move |row| column.get(row))
 }
