@@ -59,6 +59,8 @@ pub(crate) struct Context {
     pub(crate) seconds: Option<u64>,
     /// How events come in.
     pub(crate) input: Input,
+    /// Each role in a process of its own.
+    pub(crate) processes: bool,
     /// Progress may be drawn on standard error.
     pub(crate) progress: bool,
 }
@@ -113,6 +115,13 @@ impl Report {
         self.push(id, goal, measured, unit, measured <= goal);
     }
 
+    /// Adds that of `total` events `stored` are in every store and `doubled` more than once: none may be lost
+    /// or doubled.
+    pub(crate) fn loss(&mut self, name: &str, total: u64, stored: u64, doubled: u64) {
+        self.at_most(&format!("{name}.lost"), 0.0, total.saturating_sub(stored) as f64, "events");
+        self.at_most(&format!("{name}.duplicated"), 0.0, doubled as f64, "events");
+    }
+
     /// Adds a remark: how it was measured, what it does not show.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
@@ -157,6 +166,7 @@ Examples:
   affluent bench broker --scale 0.1     a quick look; the goals are meant for 1
   affluent bench clickstream --rate 50000 --seconds 20
   affluent bench clickstream --input kafka
+  affluent bench clickstream --processes
 
 Exit code 1: a goal was missed.";
 
@@ -181,6 +191,9 @@ pub(crate) struct Args {
     /// How the events of `clickstream` and `logs` come in.
     #[arg(long, value_enum, default_value_t = Input::Http)]
     input: Input,
+    /// Each role of `clickstream` and `logs` in a process of its own: what each costs, instead of latencies.
+    #[arg(long)]
+    processes: bool,
 }
 
 /// Runs one benchmark and prints its report; a goal that is missed is exit code 1.
@@ -203,6 +216,7 @@ pub(crate) async fn run(args: Args, format: Format) -> anyhow::Result<output::Ex
         rate: args.rate,
         seconds: args.seconds,
         input: args.input,
+        processes: args.processes,
         progress: !json && output::is_terminal(),
     };
     let report = (bench.run)(context).await.with_context(|| format!("bench {name}"))?;

@@ -1,13 +1,41 @@
-//! What a benchmark costs this process.
+//! What a benchmark costs this process, and others.
 
+use anyhow::Context as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// User and system time of this process, from `/proc/self/stat` (hundredths of a second).
+/// What a process has cost so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    pub(super) processor_seconds: f64,
+    /// Bytes of resident memory at the most.
+    pub(super) resident_max: u64,
+}
+
+/// Of any process of this machine.
+///
+/// # Errors
+/// There is none with this id.
+pub(super) fn usage(process: u32) -> anyhow::Result<Usage> {
+    let read = |file: &str| {
+        let path = format!("/proc/{process}/{file}");
+        std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
+    };
+    let status = read("status")?;
+    let highest = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = highest.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    Ok(Usage { processor_seconds: ticks(&read("stat")?), resident_max: kilobytes.unwrap_or(0) * 1024 })
+}
+
+/// User and system time of this process.
 pub(super) fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    ticks(&std::fs::read_to_string("/proc/self/stat").unwrap_or_default())
+}
+
+/// User and system time from `/proc/…/stat` (hundredths of a second).
+fn ticks(stat: &str) -> f64 {
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
     fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -41,6 +41,15 @@ impl Load {
         Load { shutdown, clicks: tokio::spawn(clicks), logs: tokio::spawn(logs), progress }
     }
 
+    /// Waits until so many more requests were answered with 429 or 503.
+    async fn told_to_wait(&self, requests: u64) {
+        let (target, deadline) = (self.progress.told_to_wait() + requests, Instant::now() + PATIENCE);
+        while self.progress.told_to_wait() < target {
+            assert!(Instant::now() < deadline, "nobody is told to wait");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until so many more clicks are acknowledged.
     async fn grow(&self, clicks: u64, installation: &Installation) {
         let (target, deadline) = (self.progress.accepted() + clicks, Instant::now() + PATIENCE);
@@ -189,9 +198,9 @@ async fn a_broker_that_stops_under_load_costs_patience_and_no_event() {
             broker.terminate(Duration::from_secs(15)).await;
         }
         // Until clients are told; everything that is asked meanwhile waits.
-        tokio::time::sleep(Duration::from_secs(7)).await;
+        load.told_to_wait(1).await;
         let while_down = load.progress.accepted();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        load.told_to_wait(20).await;
         assert_eq!(load.progress.accepted(), while_down, "acknowledged without a broker");
         broker.start_roles(&["broker"]);
         load.grow(4_000, &installation).await;

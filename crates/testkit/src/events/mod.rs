@@ -50,6 +50,7 @@ pub struct EventsOptions {
 #[derive(Debug, Default)]
 pub struct EventsProgress {
     accepted: AtomicU64,
+    told_to_wait: AtomicU64,
 }
 
 impl EventsProgress {
@@ -57,6 +58,12 @@ impl EventsProgress {
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Requests that the collector answered with 429 or 503.
+    #[must_use]
+    pub fn told_to_wait(&self) -> u64 {
+        self.told_to_wait.load(Ordering::Relaxed)
     }
 }
 
@@ -189,7 +196,7 @@ impl Events {
                 let (post, progress) = (post.clone(), Arc::clone(&self.progress));
                 requests.spawn(async move {
                     let _permit = permit;
-                    let sent = post.until_taken(ids, body).await?;
+                    let sent = post.until_taken(ids, body, &progress.told_to_wait).await?;
                     if sent.acknowledged {
                         progress.accepted.fetch_add(sent.ids.len() as u64, Ordering::Relaxed);
                     }
@@ -218,7 +225,12 @@ struct Post {
 
 impl Post {
     /// Sends until it is acknowledged, as long as patience lasts.
-    async fn until_taken(&self, ids: Vec<Uuid>, body: String) -> Result<Sent, EventsError> {
+    async fn until_taken(
+        &self,
+        ids: Vec<Uuid>,
+        body: String,
+        told_to_wait: &AtomicU64,
+    ) -> Result<Sent, EventsError> {
         let (begun, mut answers) = (Instant::now(), Vec::new());
         loop {
             let mut request = self.client.post(&self.url).header("content-type", "application/x-ndjson");
@@ -233,7 +245,10 @@ impl Post {
                             answers.push(202);
                             return Ok(Sent { ids, acknowledged: true, answers });
                         }
-                        (429 | 503, _) => status,
+                        (429 | 503, _) => {
+                            told_to_wait.fetch_add(1, Ordering::Relaxed);
+                            status
+                        }
                         // Cut off behind the status: as good as no answer.
                         (_, Err(_)) => 0,
                         (_, Ok(text)) => return Err(EventsError::Refused(format!("{status}: {text}"))),

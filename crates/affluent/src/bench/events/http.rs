@@ -35,7 +35,7 @@ pub(super) fn log(body: &mut String, number: u64, now_us: i64) {
 }
 
 /// A new id as [`uuid::Uuid::now_v7`] makes them, without its system call.
-fn id(now_us: i64) -> uuid::Uuid {
+pub(super) fn id(now_us: i64) -> uuid::Uuid {
     let millis = u64::try_from(now_us / 1_000).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
 }

@@ -1,6 +1,7 @@
 //! The generator that writes to the topic itself, as a service of your own would: Avro in Confluent's
 //! wire format under the registered schema, keyed like the collector's records, `acks=all`.
 
+use super::http::id;
 use super::{BATCH, Stream};
 use crate::platform::Platform;
 use affluent_bus::codec::{EventEncoder, EventFormat};
@@ -17,7 +18,7 @@ const FLUSH: Duration = Duration::from_secs(60);
 fn click(number: u64, now_us: i64) -> ClickEvent {
     let (user, session, product) = (number % 50_000, number % 200_000, number % 9_973);
     ClickEvent {
-        event_id: uuid::Uuid::now_v7(),
+        event_id: id(now_us),
         user_id: Some(format!("user-{user}")),
         session_id: Some(format!("session-{session}")),
         event_type: "page_view".to_owned(),
@@ -34,7 +35,7 @@ fn click(number: u64, now_us: i64) -> ClickEvent {
 /// The log line that [`super::http::log`] sends.
 fn log(number: u64, now_us: i64) -> LogEvent {
     LogEvent {
-        event_id: uuid::Uuid::now_v7(),
+        event_id: id(now_us),
         occurred_at: now_us,
         received_at: now_us,
         service: format!("service-{}", number % 12),

@@ -3,10 +3,11 @@
 //! lake, every role and the generator in this process.
 //!
 //! The generators ([`http`], [`kafka`]) keep the rate as long as it is taken. At the end every event is
-//! counted in both stores.
+//! counted in both stores. [`processes`] does the same with each role in a process of its own.
 
 mod http;
 mod kafka;
+mod processes;
 
 use super::process::{processor_seconds, watch_memory};
 use super::{Context, Report};
@@ -94,6 +95,9 @@ pub(crate) async fn logs(context: Context) -> anyhow::Result<Report> {
 }
 
 async fn run(context: Context, stream: Stream) -> anyhow::Result<Report> {
+    if context.processes {
+        return Box::pin(processes::run(&context, &stream)).await;
+    }
     let directory = tempfile::tempdir().context("temporary directory")?;
     let config = configuration(directory.path())?;
     let roles = roles::needed(&config);
@@ -125,16 +129,10 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
     tokio::spawn(watch_memory(Arc::clone(&memory), watching));
     latency::reset();
 
-    let total = (context.scaled(stream.rate * stream.seconds) / BATCH).max(1) * BATCH;
+    let total = stream.total(context);
     let cpu = processor_seconds();
     let begun = Instant::now();
-    let told_to_wait = match stream.input {
-        Input::Http => Some(http::generate(platform, stream, total).await?),
-        Input::Kafka => {
-            kafka::generate(platform, stream, total).await?;
-            None
-        }
-    };
+    let told_to_wait = generated(platform, stream, total).await?;
     let sent = begun.elapsed().as_secs_f64();
     let documents = platform.documents().await?;
     let stored =
@@ -168,14 +166,8 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
         }
     }
     report.at_most(&format!("{}.memory.max", stream.name), 600.0, resident as f64 / 1e6, "MB");
-    report.at_most(
-        &format!("{}.lost", stream.name),
-        0.0,
-        total.saturating_sub(stored.min(distinct)) as f64,
-        "events",
-    );
     let doubled = stored.saturating_sub(total) + in_lake_rows.saturating_sub(distinct);
-    report.at_most(&format!("{}.duplicated", stream.name), 0.0, doubled as f64, "events");
+    report.loss(stream.name, total, stored.min(distinct), doubled);
     let way = match told_to_wait {
         Some(waited) => format!("in requests of {BATCH}, of which {waited} were told to wait"),
         None => "straight through Kafka".to_owned(),
@@ -191,6 +183,21 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
         cpu / total as f64 * 1e6
     ));
     Ok(report)
+}
+
+impl Stream {
+    /// Events to send.
+    fn total(&self, context: &Context) -> u64 {
+        (context.scaled(self.rate * self.seconds) / BATCH).max(1) * BATCH
+    }
+}
+
+/// Sends `total` events and waits until all are acknowledged; how many requests were told to wait.
+async fn generated(platform: &Platform, stream: &Stream, total: u64) -> anyhow::Result<Option<u64>> {
+    match stream.input {
+        Input::Http => http::generate(platform, stream, total).await.map(Some),
+        Input::Kafka => kafka::generate(platform, stream, total).await.map(|()| None),
+    }
 }
 
 /// Waits until `count` has reached `total`; the last count.
