@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// Remembered directories of a table; a table has one a day.
 const KNOWN_DIRS_MAX: usize = 4_000;
 /// Rows of a row group: bounds what a writer holds in memory.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
+const ROW_GROUP_ROWS: usize = 64 * 1024;
 
 type Inner = DataFileWriter<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
 
