@@ -55,9 +55,9 @@ pub(crate) async fn files(
 }
 
 /// Field id and ends of a range.
-type Bounds = (i32, i64, i64);
+pub(crate) type Bounds = (i32, i64, i64);
 
-fn bounds(table: &Table, range: &ColumnRange) -> Result<Bounds, LakeError> {
+pub(crate) fn bounds(table: &Table, range: &ColumnRange) -> Result<Bounds, LakeError> {
     let fields = table.metadata().current_schema().as_struct().fields();
     let field = schema::named(fields, &range.column).ok_or_else(|| LakeError::NoColumn {
         table: table.identifier().to_string(),
@@ -66,7 +66,7 @@ fn bounds(table: &Table, range: &ColumnRange) -> Result<Bounds, LakeError> {
     Ok((field.id, range.from, range.to))
 }
 
-fn may_hold(file: &DataFile, (id, from, to): Bounds) -> bool {
+pub(crate) fn may_hold(file: &DataFile, (id, from, to): Bounds) -> bool {
     let lowest = file.lower_bounds().get(&id).and_then(whole);
     let highest = file.upper_bounds().get(&id).and_then(whole);
     lowest.is_none_or(|lowest| lowest <= to) && highest.is_none_or(|highest| highest >= from)

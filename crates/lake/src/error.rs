@@ -24,6 +24,10 @@ pub enum LakeError {
     /// A value does not fit its column. Nothing of the batch was written.
     #[error("row {row}, column {column}: {misfit}")]
     Value { row: usize, column: String, misfit: Misfit },
+    /// A key comes twice among the rows of an upsert, or among its rows and its deletions. Nothing was
+    /// written.
+    #[error("row {row} of an upsert into {table} has the key of an earlier one")]
+    DuplicateKey { table: String, row: usize },
     /// Other writers won every attempt of this commit. Passing: try again.
     #[error("commit to {table} lost against other writers {attempts} times")]
     Contention { table: String, attempts: u32 },
@@ -62,6 +66,7 @@ impl LakeError {
             | LakeError::NoSnapshot { .. }
             | LakeError::NoColumn { .. }
             | LakeError::OffsetConflict(_)
+            | LakeError::DuplicateKey { .. }
             | LakeError::Contention { .. }
             | LakeError::Iceberg(_)
             | LakeError::Arrow(_)

@@ -1,9 +1,10 @@
-//! Iceberg tables: append with offsets, compaction, expiry, scans.
+//! Iceberg tables: append with offsets, overwrite, upsert, compaction, expiry, scans.
 //!
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
-//! (`types`, `convert`, `encode`, `decode`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `partition`, `sort`, `table`), upkeep (`compact`,
-//! `retain`, `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `read`) and the same promises over plain NDJSON files (`json`).
+//! (`types`, `convert`, `encode`, `decode`, `fit`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `commits`,
+//! `partition`, `sort`, `table`, `overwrite`, `upsert`, `keys`), named snapshots and the way back (`pin`), upkeep (`compact`, `retain`,
+//! `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `sought`, `live`, `read`) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
 //! Invariants: a commit is a compare-and-swap on the table's metadata location, after everything
@@ -14,6 +15,7 @@ mod batch;
 mod catalog;
 mod choose;
 mod clean;
+mod commits;
 mod compact;
 mod convert;
 mod decode;
@@ -21,24 +23,32 @@ mod dictionary;
 mod encode;
 mod error;
 mod files;
+mod fit;
 mod json;
+mod keys;
+mod live;
 mod lookup;
 mod maintenance;
 mod offsets;
 mod options;
+mod overwrite;
 mod partition;
+mod pin;
 mod read;
 mod retain;
 mod scan;
 mod schema;
 mod snapshot;
 mod sort;
+mod sought;
 mod table;
 mod types;
+mod upsert;
 
 pub use catalog::LakeCatalog;
 pub use choose::ColumnRange;
 pub use clean::Cleaned;
+pub use commits::{COMMITS_KEPT, COMMITS_PROPERTY, Commit, Outcome};
 pub use compact::Compacted;
 pub use encode::{fits, unrepresentable};
 pub use error::{LakeError, Misfit};
@@ -47,7 +57,9 @@ pub use lookup::Lookup;
 pub use maintenance::MaintenanceService;
 pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
 pub use options::{LakeFormat, LakeOptions, MaintenanceOptions};
+pub use overwrite::{Overwrite, Overwritten, Remove};
 pub use partition::Partition;
 pub use scan::{RowStream, Scan};
 pub use table::{Appended, Lake, LakeTable, RowBatch, SnapshotInfo};
 pub use types::widened;
+pub use upsert::{Upsert, Upserted};

@@ -5,17 +5,12 @@
 //! has a filter or not; a file without one is read.
 
 use crate::choose::{ColumnRange, Wanted};
-use crate::read::{self, Columns, FileBatches};
+use crate::read::{Columns, FileBatches};
+use crate::sought::Sought;
 use crate::table::{LakeTable, is_commit_conflict, off_worker, pause};
 use crate::{LakeError, decode, scan, schema, snapshot};
 use affluent_model::{Row, Value};
 use iceberg::TableUpdate;
-use iceberg::scan::FileScanTask;
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::bloom_filter::Sbbf;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::statistics::Statistics;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -97,9 +92,10 @@ impl LakeTable {
         ids.extend(lookup.columns.iter().map(id).collect::<Result<Vec<_>, _>>()?);
         let columns = Columns::new(schema, ids)?;
         let wanted = Wanted { range: lookup.range.as_ref(), since: None };
+        let sought = Sought::texts(lookup.keys.iter());
         let mut found = Vec::new();
         for task in scan::tasks(&table, snapshot, wanted).await? {
-            let groups = groups(&task, key, &lookup.keys)?;
+            let groups = sought.groups(&task, key)?.map(|groups| groups.hit);
             if groups.as_ref().is_some_and(Vec::is_empty) {
                 continue;
             }
@@ -112,49 +108,5 @@ impl LakeTable {
             }
         }
         Ok(found)
-    }
-}
-
-/// The row groups that may hold one of the keys; `None` where the file does not tell.
-fn groups(task: &FileScanTask, key: i32, keys: &BTreeSet<String>) -> Result<Option<Vec<usize>>, LakeError> {
-    let path = &task.data_file_path;
-    let unreadable = |error| read::unreadable(path, &error);
-    let file = read::open(path)?;
-    let opened = file.try_clone().map_err(|error| crate::files::io("open", path.as_ref(), error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(unreadable)?;
-    let own_id = |field: &arrow_schema::FieldRef| {
-        field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse::<i32>().ok()) == Some(key)
-    };
-    let Some(root) = builder.schema().fields().iter().position(own_id) else { return Ok(None) };
-    let parquet = builder.parquet_schema();
-    let Some(leaf) = (0..parquet.num_columns()).find(|&leaf| parquet.get_column_root_idx(leaf) == root)
-    else {
-        return Ok(None);
-    };
-    let mut groups = Vec::new();
-    for (index, group) in builder.metadata().row_groups().iter().enumerate() {
-        let near = near(group, leaf, keys);
-        if near.is_empty() {
-            continue;
-        }
-        let filter = Sbbf::read_from_column_chunk(group.column(leaf), &file).map_err(unreadable)?;
-        if filter.is_none_or(|filter| near.iter().any(|key| filter.check(key.as_str()))) {
-            groups.push(index);
-        }
-    }
-    Ok(Some(groups))
-}
-
-/// The keys between the lowest and the highest of the row group.
-fn near<'a>(group: &RowGroupMetaData, leaf: usize, keys: &'a BTreeSet<String>) -> Vec<&'a String> {
-    let Some(Statistics::ByteArray(statistics)) = group.column(leaf).statistics() else {
-        return keys.iter().collect();
-    };
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    let from = statistics.min_opt().and_then(|bytes| text(bytes.data()));
-    let to = statistics.max_opt().and_then(|bytes| text(bytes.data()));
-    match (from, to) {
-        (Some(from), Some(to)) if from <= to => keys.range(from..=to).collect(),
-        _ => keys.iter().collect(),
     }
 }

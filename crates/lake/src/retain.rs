@@ -4,7 +4,7 @@
 //! period, so a reader that began on a dropped snapshot ends in peace.
 
 use crate::table::{LakeTable, is_commit_conflict, off_worker, pause};
-use crate::{LakeError, MaintenanceOptions, snapshot};
+use crate::{LakeError, MaintenanceOptions, pin, snapshot};
 use iceberg::TableUpdate;
 use iceberg::table::Table;
 use std::collections::HashSet;
@@ -88,16 +88,9 @@ impl LakeTable {
     }
 }
 
-/// Snapshots that a branch or tag names; the metadata shows its references only as JSON.
+/// Snapshots that a branch or tag names.
 fn pinned(table: &Table) -> Result<HashSet<i64>, LakeError> {
-    let malformed = |error: serde_json::Error| LakeError::Malformed {
-        what: format!("metadata of {}", table.identifier()),
-        error: error.to_string(),
-    };
-    let json = serde_json::to_value(table.metadata()).map_err(malformed)?;
-    let references = json.get("refs").and_then(serde_json::Value::as_object);
-    let named =
-        references.into_iter().flatten().filter_map(|(_, reference)| reference["snapshot-id"].as_i64());
+    let named = pin::references(table)?.into_values();
     Ok(named.chain(table.metadata().current_snapshot_id()).collect())
 }
 

@@ -79,6 +79,11 @@ impl Order {
         self.fields.iter().filter_map(|id| fields.iter().position(|field| field.id == *id)).collect()
     }
 
+    /// This order's id in the table.
+    pub(crate) fn id(&self) -> i32 {
+        self.id
+    }
+
     /// The file, marked as having this order.
     pub(crate) fn mark(&self, file: &DataFile, partition_spec_id: i32) -> Result<DataFile, LakeError> {
         let marked = DataFileBuilder::default()

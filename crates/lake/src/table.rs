@@ -1,6 +1,6 @@
 //! The lake's tables: opening, evolving, appending.
 
-use crate::batch::{self, Incoming};
+use crate::batch::{self, Incoming, Partitions};
 use crate::files::{self, PartitionWriter};
 use crate::partition::{self, Partition};
 use crate::snapshot::{self, Change};
@@ -9,7 +9,6 @@ use crate::{Advance, LakeCatalog, LakeError, LakeOptions, OFFSETS_PROPERTY, Offs
 use affluent_model::{Column, Row};
 use affluent_telemetry::failpoint;
 use arrow_array::RecordBatch;
-use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{DataFile, NestedFieldRef, Operation, PartitionKey};
 use iceberg::table::Table;
 use iceberg::{ErrorKind, NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
@@ -21,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// zstd level of files that live until the next compaction.
-const LEVEL_FRESH: i32 = 1;
+pub(crate) const LEVEL_FRESH: i32 = 1;
 
 /// Rows to append: one value a column each.
 #[derive(Debug, Clone, Default)]
@@ -400,11 +399,19 @@ impl LakeTable {
         if incoming.rows() == 0 {
             return Ok(Vec::new());
         }
-        let stored = table.metadata().current_schema();
-        let arrow = Arc::new(schema_to_arrow_schema(stored)?);
-        let batches = incoming.batches(&self.name(), stored, &arrow)?;
+        let batches = incoming.batches(&self.name(), table.metadata().current_schema())?;
+        self.write_parts(table, batch::partitions(table, batches)?).await
+    }
+
+    /// Writes the batches of each partition as data files of `table`'s current schema, flushed with their
+    /// directories; after an error nothing is left of them.
+    pub(crate) async fn write_parts(
+        &self,
+        table: &Table,
+        parts: Partitions,
+    ) -> Result<Vec<DataFile>, LakeError> {
         let mut written = Vec::new();
-        for (partition, batches) in batch::partitions(table, batches)? {
+        for (partition, batches) in parts {
             match self.write_partition(table, partition, batches).await {
                 Ok(files) => written.extend(files),
                 Err(error) => {

@@ -367,7 +367,9 @@ fn sink_error(topic: &str, error: &LakeError) -> SinkError {
         LakeError::Incompatible { .. } | LakeError::Value { .. } | LakeError::NoColumn { .. } => {
             SinkError::Fenced(text)
         }
-        LakeError::Options(_) | LakeError::Malformed { .. } => SinkError::Fatal(text),
+        LakeError::Options(_) | LakeError::DuplicateKey { .. } | LakeError::Malformed { .. } => {
+            SinkError::Fatal(text)
+        }
         LakeError::NotFound(_)
         | LakeError::NoSnapshot { .. }
         | LakeError::Contention { .. }
