@@ -5,8 +5,12 @@
 mod append;
 mod crashes;
 mod lookup;
+mod merge;
+mod oracle;
+mod overwrite;
 mod python;
 mod races;
 mod sorted;
 mod tables;
 mod upkeep;
+mod upsert;

@@ -1,4 +1,4 @@
-//! pyiceberg as an independent reader.
+//! pyiceberg and DuckDB as independent readers.
 
 use serde_json::Value;
 use std::path::Path;
@@ -20,6 +20,21 @@ data = table.scan(**scan).to_arrow()
 answer = {"rows": data.num_rows, "types": {f.name: str(f.type) for f in data.schema},
           "files": len(table.inspect.files()), "snapshots": len(table.metadata.snapshots),
           "properties": table.properties}
+if ask.get("duckdb"):
+    # The same question to DuckDB: it is given the metadata file that the catalog names.
+    import duckdb, glob, importlib.util, os
+    con = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+    for name in ["avro", "iceberg"]:
+        for root in importlib.util.find_spec("duckdb_ext").submodule_search_locations:
+            for path in glob.glob(os.path.join(root, "extensions", "*", "*", name + ".duckdb_extension")):
+                con.execute(f"LOAD '{path}'")
+    at = f", snapshot_from_id={ask['snapshot']}" if ask.get("snapshot") else ""
+    where = f"iceberg_scan('{table.metadata_location}'{at})"
+    by, column = ask["sum"]
+    answer["duckdb"] = {
+        "rows": con.execute(f"select count(*) from {where}").fetchone()[0],
+        "sums": {str(key): str(value) for key, value in con.execute(
+            f"select {by}, sum({column}) from {where} where {column} is not null group by 1").fetchall()}}
 if ask.get("sum"):
     by, column = ask["sum"]
     sums = {}
@@ -48,7 +63,7 @@ print(json.dumps(answer, default=str))
 "#;
 
 /// Asks pyiceberg about a table of the lake in `warehouse`. Keys of `ask`: `table`, `snapshot`,
-/// `filter`, `sum` (`[by, column]`), `values`, `groups` (columns whose statistics are asked for).
+/// `filter`, `sum` (`[by, column]`), `duckdb` (the sums by DuckDB too), `values`, `groups` (columns whose statistics are asked for).
 pub(crate) fn ask(warehouse: &Path, mut ask: Value) -> Value {
     ask["catalog"] = warehouse.join("catalog.db").to_str().unwrap().into();
     ask["warehouse"] = warehouse.to_str().unwrap().into();

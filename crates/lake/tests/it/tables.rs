@@ -2,6 +2,11 @@
 
 use affluent_lake::{Advance, Lake, LakeOptions, LakeTable, Partition, RowBatch, Scan};
 use affluent_model::{Column, ColumnType, Row, Value};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Int64Type};
+use arrow_array::{
+    ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +42,46 @@ pub(crate) fn payment(n: i64) -> Row {
 
 pub(crate) fn payments(range: std::ops::Range<i64>) -> Arc<RowBatch> {
     Arc::new(RowBatch { columns: payment_columns(), rows: range.map(payment).collect() })
+}
+
+/// The same rows as an Arrow batch.
+pub(crate) fn payment_batch(rows: impl IntoIterator<Item = i64>) -> RecordBatch {
+    payment_batch_of(rows, |n| n * 12_345 + 1)
+}
+
+/// Rows of these numbers with other amounts, in ten-thousandths.
+pub(crate) fn payment_batch_of(
+    rows: impl IntoIterator<Item = i64>,
+    amount: impl Fn(i64) -> i64,
+) -> RecordBatch {
+    let rows: Vec<i64> = rows.into_iter().collect();
+    let amounts = Decimal128Array::from_iter_values(rows.iter().map(|&n| amount(n).into()));
+    let at = rows.iter().map(|n| DAY + n * 1_000_000);
+    let currency = |&n: &i64| ["EUR", "USD", "JPY"][usize::try_from(n % 3).unwrap()];
+    let arrays: [(&str, ArrayRef); 4] = [
+        ("amount", Arc::new(amounts.with_precision_and_scale(18, 4).unwrap())),
+        ("at", Arc::new(TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC"))),
+        ("currency", Arc::new(StringArray::from_iter_values(rows.iter().map(currency)))),
+        ("id", Arc::new(Int64Array::from_iter_values(rows.iter().copied()))),
+    ];
+    RecordBatch::try_from_iter(arrays).unwrap()
+}
+
+/// Every row of the table: its number and its amount in ten-thousandths.
+pub(crate) async fn amounts(table: &LakeTable) -> BTreeMap<i64, i128> {
+    let columns = vec!["id".to_owned(), "amount".to_owned()];
+    let mut stream = table.scan(Scan { columns, ..Scan::default() }).await.unwrap();
+    let mut found = BTreeMap::new();
+    while let Some(batch) = stream.next_batch().await {
+        let batch = batch.unwrap();
+        let ids = batch.column(0).as_primitive::<Int64Type>();
+        let amounts = batch.column(1).as_primitive::<Decimal128Type>();
+        for row in 0..batch.num_rows() {
+            let twice = found.insert(ids.value(row), amounts.value(row));
+            assert_eq!(twice, None, "row {} comes twice", ids.value(row));
+        }
+    }
+    found
 }
 
 pub(crate) fn advance(expected: Option<i64>, next: i64) -> Vec<Advance> {
