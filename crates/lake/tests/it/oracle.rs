@@ -81,7 +81,7 @@ async fn two_engines_read_every_kind_of_write() {
     check(dir.path(), "overwrite", None, &model);
     check(dir.path(), "before the overwrite", Some(appended.0), &appended.1);
 
-    // Column added, amount and id of the same meaning widened; the next rows have values beyond the old type.
+    // A column is added and the amount widened.
     let columns =
         [column("amount", ColumnType::Decimal { precision: 24, scale: 4 }), column("note", ColumnType::Text)];
     let wider = lake.ensure_table("raw", "payments", &columns, &Partition::None).await.unwrap();

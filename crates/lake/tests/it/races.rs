@@ -1,7 +1,11 @@
 //! Several writers on one table.
 
-use crate::tables::{column, options};
-use affluent_lake::{Advance, Lake, LakeError, Partition, RowBatch, Scan};
+use crate::tables::{
+    DAY, MICROS_A_DAY, amounts, amounts_at, column, options, payment_batch_of, payments_table,
+};
+use affluent_lake::{
+    Advance, Commit, Lake, LakeError, LakeTable, Overwrite, Partition, Remove, RowBatch, Scan,
+};
 use affluent_model::{ColumnType, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,4 +59,50 @@ async fn two_writers_race_and_lose_nothing() {
     }
     assert_eq!(found.len(), usize::try_from(2 * COMMITS).unwrap());
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), (0..2 * COMMITS).collect());
+}
+
+/// Adds one to row 0, and writes every other row of its day as it was read.
+async fn add_one(table: &LakeTable) {
+    let reader = table.clone();
+    let plan = async move |snapshot: Option<i64>| {
+        let mut rows = amounts_at(&reader, snapshot).await;
+        *rows.entry(0).or_default() += 1;
+        let amount = |id| i64::try_from(rows[&id]).unwrap();
+        let day = i32::try_from(DAY / MICROS_A_DAY).unwrap();
+        Ok(Overwrite {
+            remove: Remove::Days([day].into()),
+            rows: vec![payment_batch_of(rows.keys().copied(), amount)],
+        })
+    };
+    table.rewrite(Commit::default(), plan).await.unwrap().committed().unwrap();
+}
+
+/// Two writers, each with its own view of the catalog: every other commit of each adds a row to a day, the
+/// others rewrite that whole day from what they read. No row and no addition is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_and_rewrites_of_one_day_race_and_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.manifests_max = 20;
+    let table = payments_table(&Lake::open(options.clone()).await.unwrap()).await;
+    let writer = |first: i64| {
+        let options = options.clone();
+        tokio::spawn(async move {
+            let table = Lake::open(options).await.unwrap().table("raw", "payments").await.unwrap();
+            for n in 0..COMMITS / 4 {
+                let rows = vec![payment_batch_of([first + n], |id| id)];
+                let append = Overwrite { remove: Remove::Nothing, rows };
+                table.overwrite(Commit::default(), append).await.unwrap();
+                add_one(&table).await;
+            }
+        })
+    };
+    for task in [writer(1_000), writer(2_000)] {
+        task.await.unwrap();
+    }
+    let found = amounts(&table).await;
+    assert_eq!(found[&0], i128::from(COMMITS / 2), "additions");
+    let appended = (1_000..1_000 + COMMITS / 4).chain(2_000..2_000 + COMMITS / 4);
+    assert_eq!(found.keys().copied().skip(1).collect::<Vec<_>>(), appended.collect::<Vec<_>>());
+    assert_eq!(table.snapshots().await.unwrap().len(), usize::try_from(COMMITS).unwrap());
 }

@@ -69,8 +69,13 @@ pub(crate) fn payment_batch_of(
 
 /// Every row of the table: its number and its amount in ten-thousandths.
 pub(crate) async fn amounts(table: &LakeTable) -> BTreeMap<i64, i128> {
+    amounts_at(table, None).await
+}
+
+/// The same at a kept snapshot.
+pub(crate) async fn amounts_at(table: &LakeTable, snapshot: Option<i64>) -> BTreeMap<i64, i128> {
     let columns = vec!["id".to_owned(), "amount".to_owned()];
-    let mut stream = table.scan(Scan { columns, ..Scan::default() }).await.unwrap();
+    let mut stream = table.scan(Scan { columns, snapshot, ..Scan::default() }).await.unwrap();
     let mut found = BTreeMap::new();
     while let Some(batch) = stream.next_batch().await {
         let batch = batch.unwrap();
