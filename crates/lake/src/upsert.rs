@@ -15,6 +15,7 @@ use crate::live::{self, LiveFile};
 use crate::overwrite::change;
 use crate::read::{Columns, FileBatches};
 use crate::sort::Order;
+use crate::sought::Groups;
 use crate::table::{LEVEL_FRESH, LakeTable, discard, off_worker};
 use crate::{ColumnRange, Commit, LakeError, Outcome};
 use affluent_telemetry::failpoint;
@@ -216,6 +217,7 @@ impl LakeTable {
     ) -> Result<(Stored, Upserted), LakeError> {
         loop {
             let mut done = Upserted::default();
+            let mut used = HashSet::new();
             let decide = async |now: &Table| {
                 let all = live::live(now, |_| true).await?;
                 let range = upsert.range.as_ref().map(|range| choose::bounds(now, range)).transpose()?;
@@ -230,6 +232,7 @@ impl LakeTable {
                 done = report(&prepared.keys, all.len(), &judged);
                 let mut files = added.to_vec();
                 let mut removed = HashSet::new();
+                used = judged.iter().map(|(path, _)| (*path).to_owned()).collect();
                 for (path, judged) in judged {
                     if let Some(rewritten) = &judged.rewritten {
                         removed.insert(path.to_owned());
@@ -241,19 +244,8 @@ impl LakeTable {
             let stored = self.store(commit, prepared.schema_id, attempts, decide).await?;
             if let Stored::Now(_) = stored {
                 // What was rewritten of files that somebody else has replaced is of no use.
-                let now: HashSet<String> = live::live(&self.known(), |_| true)
-                    .await?
-                    .iter()
-                    .map(|live| live.path().to_owned())
-                    .collect();
-                let unused = |judged: &Judged| {
-                    judged
-                        .rewritten
-                        .as_ref()
-                        .and_then(|files| files.first())
-                        .is_some_and(|file| !now.contains(file.file_path()))
-                };
-                discard_verdicts(verdicts.extract_if(|_, judged| unused(judged)).map(|(_, judged)| judged));
+                let unused = verdicts.extract_if(|path, _| !used.contains(path));
+                discard_verdicts(unused.map(|(_, judged)| judged));
             }
             let now = self.known();
             if !matches!(stored, Stored::Stale) || now.metadata().current_schema_id() != prepared.schema_id {
@@ -407,7 +399,9 @@ impl Judge {
             return Ok(unhit(true));
         }
         let mut kept = kept.finish();
-        if let Some(groups) = &groups {
+        // A reader that cannot choose row groups has read them all.
+        let chosen = |groups: &Groups| groups.hit.iter().map(|&group| groups.rows[group]).sum::<usize>();
+        if let Some(groups) = groups.filter(|groups| chosen(groups) == kept.len()) {
             kept = spread(&kept, &groups.hit, &groups.rows);
         }
         let rewritten = Some(self.rewrite(live, task, &kept).await?);

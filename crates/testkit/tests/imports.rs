@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const DOORS: &[(&str, &[&str])] = &[
     ("apache-avro", &["bus"]),
     ("arrow-array", &["lake", "warehouse"]),
+    ("arrow-ord", &["lake"]),
     ("arrow-row", &["lake"]),
     ("arrow-schema", &["lake", "warehouse"]),
     ("arrow-select", &["lake", "warehouse"]),
