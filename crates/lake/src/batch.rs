@@ -58,7 +58,8 @@ impl Incoming {
 pub(crate) type Partitions = Vec<(Option<PartitionKey>, Vec<RecordBatch>)>;
 
 /// Splits batches that have the columns of `table`.
-pub(crate) fn partitions(table: &Table, batches: Vec<RecordBatch>) -> Result<Partitions, LakeError> {
+pub(crate) fn partitions(table: &Table, mut batches: Vec<RecordBatch>) -> Result<Partitions, LakeError> {
+    batches.retain(|batch| batch.num_rows() > 0);
     let Some(place) = day_place(table)? else { return Ok(vec![(None, batches)]) };
     let metadata = table.metadata();
     let (spec, stored) = (metadata.default_partition_spec(), metadata.current_schema());
