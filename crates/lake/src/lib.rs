@@ -3,7 +3,7 @@
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
 //! (`types`, `convert`, `encode`, `decode`, `fit`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `commits`,
-//! `partition`, `sort`, `table`, `overwrite`, `upsert`, `keys`), named snapshots and the way back (`pin`), upkeep (`compact`, `retain`,
+//! `partition`, `sort`, `table`, `overwrite`, `upsert`, `judge`, `keys`), named snapshots and the way back (`pin`), upkeep (`compact`, `retain`,
 //! `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `sought`, `live`, `read`) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
@@ -25,6 +25,7 @@ mod error;
 mod files;
 mod fit;
 mod json;
+mod judge;
 mod keys;
 mod live;
 mod lookup;
