@@ -19,6 +19,9 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
 
+/// Values that are looked up in a filter for each row that is spared by it: reading a row costs as much.
+const FILTERED_PER_ROW: usize = 8;
+
 /// The values that are looked for in one column, in ascending order.
 #[derive(Debug)]
 pub(crate) enum Sought {
@@ -103,8 +106,8 @@ impl Sought {
             if near.as_ref().is_some_and(Range::is_empty) {
                 continue;
             }
-            // More values than rows are looked up faster in the rows.
-            if let Some(near) = near.filter(|near| near.len() <= rows) {
+            // Far more values than rows are looked up faster in the rows.
+            if let Some(near) = near.filter(|near| near.len() <= rows * FILTERED_PER_ROW) {
                 let filter = Sbbf::read_from_column_chunk(group.column(leaf), &file).map_err(unreadable)?;
                 let physical = parquet.column(leaf).physical_type();
                 if filter.is_some_and(|filter| !self.may_pass(&filter, physical, near)) {
