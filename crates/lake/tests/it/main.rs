@@ -11,7 +11,6 @@ mod overwrite;
 mod python;
 mod races;
 mod sorted;
-mod speed;
 mod tables;
 mod upkeep;
 mod upsert;
