@@ -1,9 +1,10 @@
-//! Iceberg tables: append with offsets, compaction, expiry, scans.
+//! Iceberg tables: append with offsets, compaction, expiry, scans, and SQL over them.
 //!
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
 //! (`types`, `convert`, `encode`, `decode`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `partition`, `sort`, `table`), upkeep (`compact`,
-//! `retain`, `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `read`) and the same promises over plain NDJSON files (`json`).
+//! `retain`, `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `read`), queries ([`sql`]) and the same promises over
+//! plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
 //! Invariants: a commit is a compare-and-swap on the table's metadata location, after everything
@@ -33,6 +34,7 @@ mod scan;
 mod schema;
 mod snapshot;
 mod sort;
+pub mod sql;
 mod table;
 mod types;
 

@@ -8,5 +8,6 @@ mod lookup;
 mod python;
 mod races;
 mod sorted;
+mod sql;
 mod tables;
 mod upkeep;
