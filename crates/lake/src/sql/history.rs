@@ -1,4 +1,4 @@
-//! What a table tells of itself: `namespace."table$snapshots"` and `namespace."table$files"`.
+//! What a table tells of itself: `namespace.table$snapshots` and `namespace.table$files`.
 
 use super::files::LiveFile;
 use super::pins::Pinned;

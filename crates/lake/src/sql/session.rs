@@ -146,8 +146,12 @@ impl Session {
     /// The plan of a statement that only reads.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
         let statement = references::parse(text)?;
-        self.check_tables(&references::references(&statement)?)?;
-        let plan = self.context.state().statement_to_plan(statement).await?;
+        let tables = references::references(&statement)?;
+        let plan = match self.context.state().statement_to_plan(statement).await {
+            Ok(plan) => plan,
+            // What is missing may be a table: then that is what to tell.
+            Err(error) => return self.check_tables(&tables).and(Err(error.into())),
+        };
         let only_reads =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         only_reads.verify_plan(&plan).map_err(|error| {
@@ -159,14 +163,15 @@ impl Session {
 
     /// Refuses unknown tables with what may have been meant.
     fn check_tables(&self, tables: &[TableReference]) -> Result<(), SqlError> {
-        let known = |table: &&TableReference| {
+        for table in tables {
             let namespace = table.schema().unwrap_or(DEFAULT_SCHEMA);
-            namespace == INFORMATION_SCHEMA || self.names.knows(namespace, table.table())
-        };
-        let Some(unknown) = tables.iter().find(|table| !known(table)) else { return Ok(()) };
-        let name = references::full_name(unknown);
-        let nearest = references::nearest(&name, &self.names.all());
-        Err(SqlError::UnknownTable { name, nearest })
+            if namespace != INFORMATION_SCHEMA && !self.names.knows(namespace, table.table())? {
+                let name = references::full_name(table);
+                let nearest = references::nearest(&name, &self.names.all());
+                return Err(SqlError::UnknownTable { name, nearest });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -79,7 +79,7 @@ async fn snapshots_and_times_are_seen_again() {
     let session = session(&lake).await;
     let history = "select sequence_number, operation, rows, files, read_here from raw.\"payments$snapshots\"";
     assert_eq!(rows(&session, history).await, ["1,append,100,1,false", "2,append,300,2,true"]);
-    let files = "select count(*), sum(rows), count(distinct added_by) from raw.\"payments$files\"";
+    let files = "select count(*), sum(rows), count(distinct added_by) from raw.payments$files";
     assert_eq!(one(&session, files).await, "2,300,2");
     assert_eq!(one(&pinned, files).await, "1,100,1");
 }
