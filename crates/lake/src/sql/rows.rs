@@ -20,6 +20,8 @@ pub struct Rows {
     deadline: Option<(Instant, Duration)>,
     left: Option<u64>,
     truncated: bool,
+    /// No more rows are handed on: the limit was passed, or there was an error.
+    ended: bool,
 }
 
 impl std::fmt::Debug for Rows {
@@ -34,7 +36,7 @@ impl Rows {
         deadline: Option<(Instant, Duration)>,
         rows: Option<u64>,
     ) -> Self {
-        Rows { stream, deadline, left: rows, truncated: false }
+        Rows { stream, deadline, left: rows, truncated: false, ended: false }
     }
 
     /// The columns of the rows.
@@ -52,7 +54,7 @@ impl Rows {
     /// The next rows; `None` after the last. After an error there are no more.
     pub async fn next_batch(&mut self) -> Option<Result<RecordBatch, SqlError>> {
         loop {
-            if self.truncated {
+            if self.ended {
                 return None;
             }
             let stream = &mut self.stream;
@@ -64,7 +66,7 @@ impl Rows {
             let batch = match batch.and_then(|batch| digits_fit(&batch).map(|()| batch)) {
                 Ok(batch) => batch,
                 Err(error) => {
-                    self.truncated = true;
+                    self.ended = true;
                     return Some(Err(error));
                 }
             };
@@ -95,7 +97,7 @@ impl Rows {
             *left -= rows;
             return batch;
         }
-        self.truncated = true;
+        (self.truncated, self.ended) = (true, true);
         batch.slice(0, usize::try_from(*left).unwrap_or(usize::MAX))
     }
 }
