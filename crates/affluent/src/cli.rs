@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{bench, config, dead_letters, demo, roles, status, verify};
+use crate::{bench, config, dead_letters, demo, roles, sql, status, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -12,6 +12,7 @@ Examples:
   affluent up --config shop.toml        the same with your own config
   affluent run cdc sink-lake            some roles only, to spread them over processes
   affluent status                       roles, lag, write-ahead log kept, dead letters
+  affluent sql 'select count(*) from raw.transactions'    a question to the lake
   affluent config show                  what is in force: defaults, file and environment together
 
 Configuration: defaults, then the file of --config (else ./affluent.toml where there is one), then
@@ -30,13 +31,23 @@ pub(crate) struct Cli {
     pub(crate) config: Option<PathBuf>,
     /// Output for people or for machines
     #[arg(long, global = true, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    pub(crate) format: Output,
+}
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    #[default]
+    #[value(alias = "table")]
+    Text,
+    Json,
+    /// Of `affluent sql` only
+    Csv,
 }
 
 /// Who reads the output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    #[default]
     Text,
     Json,
 }
@@ -58,6 +69,8 @@ pub(crate) enum Command {
     Config(config::Args),
     /// List, show or replay quarantined records
     DeadLetters(dead_letters::Args),
+    /// Ask the lake in SQL
+    Sql(sql::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }

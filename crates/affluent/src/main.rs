@@ -9,11 +9,12 @@ mod http;
 mod output;
 mod platform;
 mod roles;
+mod sql;
 mod status;
 mod verify;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, Format, Output};
 use config::Config;
 use output::Exit;
 use std::path::Path;
@@ -26,16 +27,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     affluent_telemetry::arm_failpoints();
     let cli = Cli::parse();
-    let format = cli.format;
-    match run(cli) {
+    let format = match cli.format {
+        Output::Text | Output::Csv => Format::Text,
+        Output::Json => Format::Json,
+    };
+    match run(cli, format) {
         Ok(exit) => exit.into(),
         Err(error) => output::fail(&error, format),
     }
 }
 
 /// What can fail without waiting fails in here before the runtime starts.
-fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let (file, format) = (cli.config.as_deref(), cli.format);
+fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
+    let file = cli.config.as_deref();
+    if cli.format == Output::Csv && !matches!(cli.command, Command::Sql(_)) {
+        return Err(output::usage("csv is a form of `affluent sql` only: use text or json".to_owned()));
+    }
     match cli.command {
         Command::Up(args) => roles::up(&args, configured(file)?),
         Command::Run(args) => roles::run(&args, configured(file)?),
@@ -44,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Verify(args) => runtime()?.block_on(verify::run(args, configured(file)?, format)),
         Command::Config(args) => config::run(&args, file, format),
         Command::DeadLetters(args) => runtime()?.block_on(dead_letters::run(args, configured(file)?, format)),
+        Command::Sql(args) => runtime()?.block_on(sql::run(args, &configured(file)?, cli.format)),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
 }

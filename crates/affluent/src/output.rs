@@ -46,6 +46,17 @@ pub(crate) fn print(text: &str) {
     let _ = out.flush();
 }
 
+/// Writes `text` as it is. False when nobody reads any more.
+pub(crate) fn write(text: &str) -> bool {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// Tells the person at the terminal something that is no part of the output.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Prints a value as indented JSON.
 ///
 /// # Errors

@@ -88,19 +88,36 @@ impl LakeCatalog {
 
     /// Every table of the catalog.
     pub(crate) async fn tables(&self) -> std::result::Result<Vec<TableIdent>, LakeError> {
+        Ok(self.locations().await?.into_iter().map(|(ident, _)| ident).collect())
+    }
+
+    /// Where every table stands, at one moment: one read of the catalog.
+    pub(crate) async fn locations(&self) -> std::result::Result<Vec<(TableIdent, String)>, LakeError> {
         let rows = sqlx::query(
-            "SELECT table_namespace, table_name FROM iceberg_tables WHERE catalog_name = ?
-             ORDER BY table_namespace, table_name",
+            "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
+             WHERE catalog_name = ? ORDER BY table_namespace, table_name",
         )
         .bind(&self.name)
         .fetch_all(&self.pool)
         .await?;
         let mut tables = Vec::with_capacity(rows.len());
         for row in rows {
-            let (namespace, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            tables.push(TableIdent::new(NamespaceIdent::from_strs(namespace.split('.'))?, name));
+            let (namespace, name, location): (String, String, String) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let ident = TableIdent::new(NamespaceIdent::from_strs(namespace.split('.'))?, name);
+            tables.push((ident, location));
         }
         Ok(tables)
+    }
+
+    /// The table as the metadata file at `location` has it.
+    pub(crate) async fn at(
+        &self,
+        ident: &TableIdent,
+        location: String,
+    ) -> std::result::Result<Table, LakeError> {
+        let metadata = TableMetadata::read_from(&self.file_io, &location).await?;
+        Ok(self.table(ident, location, Arc::new(metadata))?)
     }
 
     /// Where the table stands, or `None` where there is no such table.
@@ -127,13 +144,13 @@ impl LakeCatalog {
         loop {
             let location =
                 self.location(ident).await?.ok_or_else(|| LakeError::NotFound(ident.to_string()))?;
-            match TableMetadata::read_from(&self.file_io, &location).await {
-                Ok(metadata) => return Ok(self.table(ident, location, Arc::new(metadata))?),
+            match self.at(ident, location.clone()).await {
+                Ok(table) => return Ok(table),
                 Err(error) => {
                     attempts += 1;
                     let moved = self.location(ident).await?.is_some_and(|now| now != location);
                     if !moved || attempts == 10 {
-                        return Err(error.into());
+                        return Err(error);
                     }
                 }
             }

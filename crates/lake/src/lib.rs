@@ -1,10 +1,11 @@
-//! Iceberg tables: append with offsets, overwrite, upsert, compaction, expiry, scans.
+//! Iceberg tables: append with offsets, overwrite, upsert, compaction, expiry, scans, and SQL over them.
 //!
 //! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
 //! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
 //! (`types`, `convert`, `encode`, `decode`, `fit`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `commits`,
 //! `partition`, `sort`, `table`, `overwrite`, `upsert`, `judge`, `keys`), named snapshots and the way back (`pin`), upkeep (`compact`, `retain`,
-//! `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `sought`, `live`, `read`) and the same promises over plain NDJSON files (`json`).
+//! `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `sought`, `live`, `read`), queries
+//! ([`sql`]) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
 //! Invariants: a commit is a compare-and-swap on the table's metadata location, after everything
@@ -42,6 +43,7 @@ mod schema;
 mod snapshot;
 mod sort;
 mod sought;
+pub mod sql;
 mod table;
 mod types;
 mod upsert;

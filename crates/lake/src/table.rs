@@ -90,6 +90,19 @@ impl Lake {
         Ok(Lake { catalog, options: Arc::new(options), tables: Arc::default() })
     }
 
+    /// Opens a lake that is there already, for readers: creates nothing.
+    ///
+    /// # Errors
+    /// As [`Lake::open`]; [`LakeError::Options`] where there is no catalog.
+    pub async fn open_existing(options: LakeOptions) -> Result<Self, LakeError> {
+        options.check()?;
+        let catalog = options.catalog_path();
+        if !catalog.is_file() {
+            return Err(LakeError::Options(format!("there is no lake: no file {}", catalog.display())));
+        }
+        Self::open(options).await
+    }
+
     /// The catalog, for engines that plan and read by themselves.
     #[must_use]
     pub fn catalog(&self) -> &LakeCatalog {

@@ -14,6 +14,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("arrow-schema", &["lake", "warehouse"]),
     ("arrow-select", &["lake", "warehouse"]),
     ("clap", &["affluent"]),
+    ("datafusion", &["lake"]),
+    ("datafusion-functions-aggregate-common", &["lake"]),
     ("fail", &["telemetry"]),
     ("fjall", &["documents"]),
     ("iceberg", &["lake"]),

@@ -46,6 +46,8 @@ fn mistakes_end_with_2_and_say_what_where_and_what_to_do() {
         (&["up", "--accept-gap", "--resnapshot"], &[], None, &["--accept-gap", "cannot be used with"]),
         (&["--config", "no-such.toml", "config", "check"], &[], None, &["no-such.toml", "--config"]),
         (&["bench", "nothing"], &[], None, &["nothing", "there are:"]),
+        (&["sql", "select 1", "--at", "raw.t"], &[], None, &["--at", "namespace.table=SNAPSHOT"]),
+        (&["status", "--format", "csv"], &[], None, &["csv", "affluent sql"]),
     ] {
         let (code, _, err) = call(arguments, environment, file);
         assert_eq!(code, Some(2), "{arguments:?}: {err}");
@@ -60,7 +62,7 @@ fn every_command_has_help_with_examples() {
     let (code, help, _) = call(&["--help"], &[], None);
     assert_eq!(code, Some(0));
     assert!(help.contains("Examples:") && help.contains("Exit codes:"));
-    for command in ["up", "run", "demo", "verify", "status", "config", "dead-letters", "bench"] {
+    for command in ["up", "run", "demo", "verify", "status", "config", "dead-letters", "sql", "bench"] {
         let (code, help, _) = call(&[command, "--help"], &[], None);
         assert_eq!(code, Some(0), "{command}");
         assert!(help.contains("Examples:"), "{command}");
@@ -102,4 +104,11 @@ fn status_without_a_platform_says_how_to_start_one() {
     let (_, _, err) = call(&["status", "--url", "http://127.0.0.1:1", "--format", "json"], &[], None);
     let json: serde_json::Value = serde_json::from_str(&err).unwrap();
     assert_eq!(json["exit"], 1);
+}
+
+#[test]
+fn sql_without_a_lake_says_so_and_makes_none() {
+    let (code, _, err) = call(&["sql", "select 1"], &[("AFFLUENT__LAKE__WAREHOUSE", "nowhere")], None);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("nowhere/catalog.db") && err.contains("[lake]"), "{err}");
 }

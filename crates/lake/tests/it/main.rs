@@ -11,6 +11,7 @@ mod overwrite;
 mod python;
 mod races;
 mod sorted;
+mod sql;
 mod tables;
 mod upkeep;
 mod upsert;

@@ -62,6 +62,21 @@ if ask.get("values"):
 print(json.dumps(answer, default=str))
 "#;
 
+/// Lets pyiceberg work on a table, which `script` finds as `table`.
+pub(crate) fn change(warehouse: &Path, table: &str, script: &str) {
+    let open = "import sys
+from pyiceberg.catalog.sql import SqlCatalog
+catalog = SqlCatalog('affluent', uri='sqlite:///' + sys.argv[1] + '/catalog.db', warehouse=sys.argv[1])
+table = catalog.load_table(sys.argv[2])
+";
+    let python = std::env::var("AFFLUENT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(&python)
+        .args(["-c", &format!("{open}{script}"), warehouse.to_str().unwrap(), table])
+        .output()
+        .unwrap_or_else(|error| panic!("{python}: {error}; `make setup` installs what tests need"));
+    assert!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Asks pyiceberg about a table of the lake in `warehouse`. Keys of `ask`: `table`, `snapshot`,
 /// `filter`, `sum` (`[by, column]`), `duckdb` (the sums by DuckDB too), `values`, `groups` (columns whose statistics are asked for).
 pub(crate) fn ask(warehouse: &Path, mut ask: Value) -> Value {

@@ -1,0 +1,36 @@
+//! SQL over the lake's tables: an [`Engine`] makes [`Session`]s, a session answers queries.
+//!
+//! What lives here: which state of which table a session sees (`pins`, `catalog`), how a table is read
+//! (`table`, `files`, `bounds`, `columns`), arithmetic that does not overflow in silence (`checked`),
+//! what a statement refers to (`references`), limits (`rows`) and text (`render`). Parsing, planning and
+//! running are DataFusion's, the Parquet reader included; ours is everything that knows of Iceberg.
+//! What does not live here: the SQL of any model, wire protocols, commits.
+//!
+//! Invariants: a session reads one state of the lake from its first statement to its last, whatever
+//! is committed meanwhile; a file is left out only where it cannot hold a wanted row; a sum that does
+//! not fit its type is an error; nothing here writes to the lake.
+
+mod bounds;
+mod catalog;
+mod checked;
+mod columns;
+mod engine;
+mod error;
+mod files;
+mod history;
+mod options;
+mod pins;
+mod references;
+mod render;
+mod rows;
+mod session;
+mod table;
+
+pub use engine::Engine;
+pub use error::SqlError;
+pub use options::{EngineOptions, Limits};
+pub use pins::{At, Pins, TableState};
+pub use references::referenced_tables;
+pub use render::{Renderer, TextFormat};
+pub use rows::Rows;
+pub use session::Session;

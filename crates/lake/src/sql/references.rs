@@ -1,0 +1,146 @@
+//! What a statement is and what it refers to, from its text alone.
+
+use super::SqlError;
+use datafusion::common::TableReference;
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::resolve::resolve_table_references;
+use std::collections::BTreeSet;
+
+/// Nesting of expressions that is still read.
+const DEPTH_MAX: usize = 100;
+/// Functions that stand where tables do.
+const TABLE_FUNCTIONS: &[&str] = &["generate_series", "range", "unnest"];
+/// Likeness from which a name is worth proposing.
+const LIKENESS_MIN: f64 = 0.8;
+/// Names that are proposed at most.
+const PROPOSED_MAX: usize = 3;
+
+/// The tables that a statement reads, as `namespace.name`: its lineage. Names of common table expressions
+/// and aliases are not among them.
+///
+/// # Errors
+/// [`SqlError::Syntax`].
+pub fn referenced_tables(text: &str) -> Result<BTreeSet<String>, SqlError> {
+    Ok(references(&parse(text)?)?.iter().map(full_name).collect())
+}
+
+/// The one statement of the text.
+pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
+    let parsed = DFParserBuilder::new(text)
+        .with_recursion_limit(DEPTH_MAX)
+        .build()
+        .and_then(|mut parser| parser.parse_statements());
+    let mut statements = parsed.map_err(|error| syntax(text, &error))?;
+    match (statements.pop_front(), statements.len()) {
+        (Some(statement), 0) => Ok(statement),
+        (None, _) => Err(SqlError::Syntax("there is no statement".to_owned())),
+        (Some(_), more) => {
+            Err(SqlError::Syntax(format!("{} statements: one at a time can be run", more + 1)))
+        }
+    }
+}
+
+/// Tables, functions in the place of tables left out.
+pub(crate) fn references(statement: &Statement) -> Result<Vec<TableReference>, SqlError> {
+    let (mut tables, _) = resolve_table_references(statement, true)?;
+    tables.retain(|table| {
+        let bare = matches!(table, TableReference::Bare { .. });
+        !(bare && TABLE_FUNCTIONS.contains(&table.table()))
+    });
+    Ok(tables)
+}
+
+/// `namespace.name`, or the name alone where no namespace is given.
+pub(crate) fn full_name(table: &TableReference) -> String {
+    match table.schema() {
+        Some(schema) => format!("{schema}.{}", table.table()),
+        None => table.table().to_owned(),
+    }
+}
+
+/// The known names that `name` may have meant, the likeliest first.
+pub(crate) fn nearest(name: &str, known: &[String]) -> Vec<String> {
+    let bare = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+    let wanted = bare(name);
+    let likeness = |candidate: &String| {
+        let whole = strsim::jaro_winkler(name, candidate);
+        whole.max(strsim::jaro_winkler(&wanted, &bare(candidate)))
+    };
+    let mut likely: Vec<(f64, &String)> = known.iter().map(|known| (likeness(known), known)).collect();
+    likely.retain(|(likeness, _)| *likeness >= LIKENESS_MIN);
+    likely.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    likely.into_iter().take(PROPOSED_MAX).map(|(_, name)| name.clone()).collect()
+}
+
+/// The parser's message with the line it is about and a mark below the place.
+fn syntax(text: &str, error: &DataFusionError) -> SqlError {
+    let message = match error.find_root() {
+        DataFusionError::SQL(error, _) => error.to_string(),
+        other => other.strip_backtrace(),
+    };
+    let message = message.strip_prefix("sql parser error: ").unwrap_or(&message);
+    let Some((what, line, column)) = placed(message) else {
+        return SqlError::Syntax(format!("syntax error: {message}"));
+    };
+    let shown = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
+    let indent = " ".repeat(column.saturating_sub(1));
+    SqlError::Syntax(format!("syntax error in line {line}, column {column}: {what}\n  {shown}\n  {indent}^"))
+}
+
+/// Message, line and column of a message that ends with its place.
+fn placed(message: &str) -> Option<(&str, usize, usize)> {
+    let (what, place) = message.rsplit_once(" at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    Some((what, digits(line)?, digits(column)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lineage_is_the_tables_and_nothing_else() {
+        for (text, expected) in [
+            ("select 1", &[][..]),
+            (
+                "select * from raw.payments p join staged.rates as r on p.c = r.c",
+                &["raw.payments", "staged.rates"],
+            ),
+            (
+                "with x as (select * from raw.a) select * from x, raw.b where id in (select id from raw.c)",
+                &["raw.a", "raw.b", "raw.c"],
+            ),
+            ("select * from RAW.Payments", &["raw.payments"]),
+            ("select * from raw.\"Odd Name\"", &["raw.Odd Name"]),
+            ("explain select * from lake.raw.a union all select * from raw.b", &["raw.a", "raw.b"]),
+            (
+                "with recursive n as (select 1 as i union all select i + 1 from n where i < 9) select * from n",
+                &[],
+            ),
+            ("select * from generate_series(1, 9), raw.a", &["raw.a"]),
+        ] {
+            let found: Vec<String> = referenced_tables(text).unwrap().into_iter().collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_shows_the_place() {
+        let error = referenced_tables("select a,\n  b form raw.t where").unwrap_err().to_string();
+        assert!(error.contains("line 2, column"), "{error}");
+        assert!(error.contains("\n    b form raw.t where\n"), "{error}");
+        assert!(error.trim_end().ends_with('^'), "{error}");
+        assert!(referenced_tables("").unwrap_err().to_string().contains("no statement"));
+        assert!(referenced_tables("select 1; select 2").unwrap_err().to_string().contains("2 statements"));
+    }
+
+    #[test]
+    fn misspelt_tables_are_proposed() {
+        let known = ["raw.transactions", "raw.refunds", "staged.logs"].map(str::to_owned);
+        assert_eq!(nearest("raw.transaction", &known), ["raw.transactions"]);
+        assert_eq!(nearest("refunds", &known), ["raw.refunds"]);
+        assert_eq!(nearest("nothing.like_it", &known), [] as [&str; 0]);
+    }
+}

@@ -1,0 +1,96 @@
+//! Memory, time, rows, and statements that are no queries.
+
+use super::{engine, lake, one, rows, session, try_rows};
+use crate::tables::payments_table;
+use affluent_lake::sql::{Engine, EngineOptions, Limits, Pins, SqlError};
+use std::time::Duration;
+
+/// An engine with little memory.
+async fn small(directory: &std::path::Path, memory_bytes: u64) -> Engine {
+    let spill_directory = Some(directory.join("spill"));
+    let options = EngineOptions { memory_bytes, spill_directory, partitions: 2, ..EngineOptions::default() };
+    Engine::new(lake(directory).await, options).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_into_memory_goes_to_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = small(dir.path(), 24 << 20).await.session(Pins::default()).await.unwrap();
+    // About 100 MB to sort.
+    let sorted = "select md5(cast(value as varchar)) as k, value from generate_series(1, 1500000) order by k";
+    let checked = format!(
+        "select count(*), sum(value), min(k) <= max(k) from (select k, value, lag(k) over (order by k) as prev from ({sorted})) where prev is null or prev <= k"
+    );
+    assert_eq!(one(&session, &checked).await, "1500000,1125000750000,true");
+    let plan = session.explain(sorted, true).await.unwrap();
+    let spilled = plan.split("spill_count=").skip(1).any(|rest| !rest.starts_with('0'));
+    assert!(spilled, "nothing was spilled: {plan}");
+    let left = std::fs::read_dir(dir.path().join("spill")).unwrap().flatten();
+    let files = left.flat_map(|entry| std::fs::read_dir(entry.path()).into_iter().flatten()).count();
+    assert_eq!(files, 0, "what was spilled is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_does_not_fit_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = small(dir.path(), 8 << 20).await.session(Pins::default()).await.unwrap();
+    let joined = "select count(*) from generate_series(1, 2000000) a(v) join generate_series(1, 2000000) b(v) on a.v = b.v";
+    let error = try_rows(&session, joined).await.unwrap_err();
+    assert!(matches!(error, SqlError::Memory(_)), "{error:?}");
+    // Nothing of it is left behind.
+    assert_eq!(one(&session, "select count(*) from generate_series(1, 1000)").await, "1000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_and_rows_are_limited() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(dir.path()).await;
+    let session = session(&lake).await;
+    let endless = "select count(*) from generate_series(1, 100000) a, generate_series(1, 100000) b where a.value % 7 = b.value % 5";
+    let limits = Limits { timeout: Some(Duration::from_millis(300)), rows: None };
+    let mut rows = session.query(endless, limits).await.unwrap();
+    let error = rows.next_batch().await.unwrap().unwrap_err();
+    assert!(matches!(error, SqlError::Timeout(_)), "{error}");
+    assert!(rows.next_batch().await.is_none());
+
+    let limits = Limits { timeout: None, rows: Some(3) };
+    let mut some =
+        session.query("select * from generate_series(1, 10) order by 1 desc", limits).await.unwrap();
+    assert_eq!(some.next_batch().await.unwrap().unwrap().num_rows(), 3);
+    assert!(some.next_batch().await.is_none() && some.truncated());
+    let mut all = session.query("select * from generate_series(1, 3)", limits).await.unwrap();
+    assert_eq!(all.next_batch().await.unwrap().unwrap().num_rows(), 3);
+    assert!(all.next_batch().await.is_none() && !all.truncated());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_queries_is_run_and_mistakes_are_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(dir.path()).await;
+    payments_table(&lake).await;
+    let secret = dir.path().join("secret.csv");
+    std::fs::write(&secret, "a\n1\n").unwrap();
+    let session = engine(&lake).session(Pins::default()).await.unwrap();
+    let path = secret.display();
+    for (text, words) in [
+        ("select * form raw.payments", "line 1, column"),
+        ("select * from raw.payment", "did you mean raw.payments?"),
+        ("select * from raw.payments$x", "payments$x"),
+        ("select curency from raw.payments", "currency"),
+        ("create table t as select 1", "only queries"),
+        ("drop table raw.payments", "only queries"),
+        ("insert into raw.payments select * from raw.payments", "only queries"),
+        ("set datafusion.execution.batch_size = 1", "only queries"),
+        (&format!("create external table t stored as csv location '{path}'"), "only queries"),
+        (&format!("copy (select 1) to '{path}'"), "only queries"),
+        (&format!("select * from '{path}'"), "no table"),
+    ] {
+        let error = try_rows(&session, text).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "a\n1\n");
+    let tables = "select table_schema, table_name from information_schema.tables where table_schema = 'raw'";
+    assert_eq!(rows(&session, tables).await, ["raw,payments"]);
+    assert_eq!(rows(&session, "describe raw.payments").await.len(), 4);
+    assert!(rows(&session, "explain select * from raw.payments").await.len() >= 2);
+}
