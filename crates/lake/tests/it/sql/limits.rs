@@ -15,7 +15,7 @@ async fn small(directory: &std::path::Path, memory_bytes: u64) -> Engine {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_into_memory_goes_to_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let session = small(dir.path(), 24 << 20).await.session(Pins::default()).await.unwrap();
+    let session = small(dir.path(), 64 << 20).await.session(Pins::default()).await.unwrap();
     // About 100 MB to sort.
     let sorted = "select md5(cast(value as varchar)) as k, value from generate_series(1, 1500000) order by k";
     let checked = format!(

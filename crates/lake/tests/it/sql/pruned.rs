@@ -37,7 +37,7 @@ async fn only_the_files_that_may_hold_wanted_rows_are_opened() {
         ("true", 4),
         ("at >= '2026-11-23T00:00:00Z' and at < '2026-11-24T00:00:00Z'", 1),
         ("at < '2026-11-24T00:00:00Z'", 2),
-        ("date_trunc('day', at) = timestamp '2026-11-24 00:00:00'", 1),
+        ("date_trunc('day', at) = timestamp '2026-11-24 00:00:00'", 4),
         ("id between 86500 and 86600", 1),
         ("id in (5, 259300)", 2),
         ("amount > 300000.0000", 1),
