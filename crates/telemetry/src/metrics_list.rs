@@ -16,11 +16,19 @@ pub const SLOT_RETAINED: &str = "affluent_replication_slot_retained_bytes";
 const COLLECT_REQUESTS: &str = "affluent_collect_requests_total";
 const COLLECT_REJECTED: &str = "affluent_collect_rejected_total";
 const COLLECT_INFLIGHT: &str = "affluent_collect_inflight_bytes";
+const BATCH_RUN: &str = "affluent_batch_run_seconds";
+const BATCH_RUNS: &str = "affluent_batch_runs_total";
+const BATCH_ALERTS: &str = "affluent_batch_alerts_total";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
 const LATENCY_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// Bounds of the durations of batch runs and their tasks in seconds: from a blink to a night.
+const BATCH_BUCKETS: &[f64] = &[
+    0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0,
 ];
 
 /// Installs the process-wide recorder; the handle renders the Prometheus text format.
@@ -30,6 +38,7 @@ const LATENCY_BUCKETS: &[f64] = &[
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(BATCH_RUN.to_owned()), BATCH_BUCKETS)?
         .install_recorder()?;
     describe();
     Ok(handle)
@@ -52,6 +61,9 @@ fn describe() {
     describe_counter!(COLLECT_REQUESTS, "Requests to the collector, by endpoint and outcome (a code)");
     describe_counter!(COLLECT_REJECTED, "Items that the collector did not accept, by pipeline and reason");
     describe_gauge!(COLLECT_INFLIGHT, Unit::Bytes, "Bodies of the collector's requests under way");
+    describe_histogram!(BATCH_RUN, Unit::Seconds, "Time of a task of a batch run, or of all its tasks");
+    describe_counter!(BATCH_RUNS, "Attempts at tasks of batch runs, and whole runs (task = all), by outcome");
+    describe_counter!(BATCH_ALERTS, "What needs a person about batch runs, by pipeline and kind");
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -115,6 +127,18 @@ pub fn collect_rejected(pipeline: &'static str, reason: &'static str, count: u64
 /// Bytes of bodies that the collector's requests hold.
 pub fn collect_inflight_bytes(bytes: usize) {
     gauge!(COLLECT_INFLIGHT).set(bytes as f64);
+}
+
+/// An attempt at `task` (`all`: the whole run) of `pipeline` took so many seconds and ended with `outcome`:
+/// `succeeded`, `skipped`, `failed`, `cancelled` or `lost`.
+pub fn batch_run(pipeline: &'static str, task: &'static str, outcome: &'static str, seconds: f64) {
+    histogram!(BATCH_RUN, "pipeline" => pipeline, "task" => task).record(seconds.max(0.0));
+    counter!(BATCH_RUNS, "pipeline" => pipeline, "task" => task, "outcome" => outcome).increment(1);
+}
+
+/// A batch alert of `kind` (`missed`, `slow`, `given_up`, `left_out`) was raised.
+pub fn batch_alert(pipeline: &'static str, kind: &'static str) {
+    counter!(BATCH_ALERTS, "pipeline" => pipeline, "kind" => kind).increment(1);
 }
 
 /// Resident memory of this process in bytes.

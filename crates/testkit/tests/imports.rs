@@ -13,9 +13,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("arrow-row", &["lake"]),
     ("arrow-schema", &["lake", "warehouse"]),
     ("arrow-select", &["lake", "warehouse"]),
+    ("chrono-tz", &["schedule"]),
     ("clap", &["affluent"]),
     ("datafusion", &["lake"]),
     ("datafusion-functions-aggregate-common", &["lake"]),
+    ("croner", &["schedule"]),
     ("fail", &["telemetry"]),
     ("fjall", &["documents"]),
     ("iceberg", &["lake"]),
@@ -28,7 +30,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("parquet", &["lake"]),
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
-    ("sqlx", &["lake"]),
+    ("sqlx", &["lake", "schedule"]),
     ("ua-parser", &["warehouse"]),
 ];
 

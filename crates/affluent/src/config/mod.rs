@@ -22,6 +22,7 @@ use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
 use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
 use affluent_model::names::TOPIC_DEAD_LETTERS;
+use affluent_schedule::ScheduleOptions;
 use affluent_stream::cdc::CdcOptions;
 use affluent_stream::collect::CollectOptions;
 use affluent_stream::consume::ConsumeOptions;
@@ -56,6 +57,7 @@ pub(crate) struct Config {
     pub(crate) sink_lake: ConsumeOptions,
     pub(crate) events: EventOptions,
     pub(crate) stage: StageOptions,
+    pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
     pub(crate) log: LogOptions,
@@ -113,6 +115,7 @@ impl Config {
             sink_lake: sections.take("sink_lake")?,
             events: sections.take("events")?,
             stage: sections.take("stage")?,
+            schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
             log: sections.take("log")?,
@@ -170,6 +173,9 @@ impl Config {
             return Err(ConfigError::Invalid { message });
         }
         self.stage.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
+        self.schedule
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [
             ("sink_documents", &self.sink_documents),

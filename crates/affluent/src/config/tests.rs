@@ -57,6 +57,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("collect", debug(&config.collect), debug(CollectOptions::default())),
         ("sink_events", debug(&config.sink_events), debug(ConsumeOptions::default())),
         ("stage", debug(&config.stage), debug(StageOptions::default())),
+        ("schedule", debug(&config.schedule), debug(ScheduleOptions::default())),
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),
@@ -180,6 +181,9 @@ fn errors_name_the_key_the_place_and_the_remedy() {
         ("", ("AFFLUENT__HTTP__MAX_CONCURRENT_REQUESTS", "x"), &["variable AFFLUENT__HTTP", "whole number"]),
         ("[cdc]\nconnection = 'host=db'\ntables = ['orders']", ("", ""), &["cdc.tables", "`public.orders`"]),
         ("[sink_lake]\ngroup = ' '\ncommit_records = 0", ("", ""), &["sink_lake.commit_records"]),
+        ("[schedule]\ntime_zone = 'Mars'", ("", ""), &["schedule.time_zone", "`Mars`", "Europe/Berlin"]),
+        ("[schedule.rebuild]\ncron = 'at night'", ("", ""), &["schedule.rebuild.cron", "`at night`"]),
+        ("", ("AFFLUENT__SCHEDULE__RAW_TO_DWH__CRON", "* *"), &["schedule.raw_to_dwh.cron", "`* *`"]),
         ("[lake]\nmanifests_max = 1", ("", ""), &["[lake]", "manifests_max"]),
         ("[http]\nlisten = '0.0.0.0:80'", ("", ""), &["http.listen", "reachable", "http.tokens"]),
         (
