@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{bench, config, dead_letters, demo, roles, sql, status, verify};
+use crate::{batch, bench, config, dead_letters, demo, roles, sql, status, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -13,6 +13,7 @@ Examples:
   affluent run cdc sink-lake            some roles only, to spread them over processes
   affluent status                       roles, lag, write-ahead log kept, dead letters
   affluent sql 'select count(*) from raw.transactions'    a question to the lake
+  affluent batch status                 the pipelines to the warehouse, and what they have published
   affluent config show                  what is in force: defaults, file and environment together
 
 Configuration: defaults, then the file of --config (else ./affluent.toml where there is one), then
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     DeadLetters(dead_letters::Args),
     /// Ask the lake in SQL
     Sql(sql::Args),
+    /// Run the pipelines to the warehouse, and see or turn back what they made
+    Batch(batch::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }

@@ -1,5 +1,6 @@
 //! The binary: reads the command line and hands over to the command. Nothing else lives here.
 
+mod batch;
 mod bench;
 mod cli;
 mod config;
@@ -52,6 +53,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
         Command::Config(args) => config::run(&args, file, format),
         Command::DeadLetters(args) => runtime()?.block_on(dead_letters::run(args, configured(file)?, format)),
         Command::Sql(args) => runtime()?.block_on(sql::run(args, &configured(file)?, cli.format)),
+        Command::Batch(args) => runtime()?.block_on(batch::run(args, &configured(file)?, format)),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
 }

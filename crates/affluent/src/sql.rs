@@ -9,10 +9,10 @@ use crate::output::{self, Exit};
 use affluent_lake::Lake;
 use affluent_lake::sql::{At, Engine, EngineOptions, Limits, Pins, Renderer, Session, TextFormat};
 use affluent_model::time::format_micros;
+use affluent_warehouse::batch;
 use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +34,8 @@ Examples:
   affluent sql 'explain analyze select max(amount) from raw.transactions'
 
 Names are small letters unless in double quotes, texts stand in single quotes, times are UTC. JSON has one
-object a line, decimals in it are text, so that no digit is lost. See docs/sql.md.";
+object a line, decimals in it are text, so that no digit is lost. Tables dwh.* are seen as they
+were published last: all of one version. See docs/sql.md.";
 
 /// Options of `affluent sql`.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +56,9 @@ pub(crate) struct Args {
     /// See one table at this snapshot; may be given several times
     #[arg(long, value_name = "TABLE=SNAPSHOT", value_parser = pin)]
     at: Vec<(String, i64)>,
+    /// See the tables of the warehouse as they stand, not as they were published last
+    #[arg(long)]
+    unpublished: bool,
     /// Rows at most [default: 1000 for a table, all for json and csv]
     #[arg(long, value_name = "N")]
     max_rows: Option<u64>,
@@ -72,14 +76,24 @@ pub(crate) async fn run(args: Args, config: &Config, format: Output) -> anyhow::
     let remedy = "does `[lake]` name the right directory, and did `affluent up` ever write to it?";
     let lake =
         Lake::open_existing(config.lake.clone()).await.with_context(|| format!("open the lake; {remedy}"))?;
-    let pins = Pins {
-        at: args.as_of.map_or(At::Newest, At::Time),
-        snapshots: args.at.into_iter().collect::<BTreeMap<_, _>>(),
-    };
+    let version = if args.unpublished { None } else { published(&lake, args.as_of).await? };
+    let mut snapshots = version.as_ref().map(|version| version.pins().snapshots).unwrap_or_default();
+    snapshots.extend(args.at);
+    let pins = Pins { at: args.as_of.map_or(At::Newest, At::Time), snapshots };
     let session = Engine::new(lake, EngineOptions::default())?.session(pins).await?;
+    if let Some(version) = version {
+        version.hide_later(&session).await?;
+    }
     let Some(text) = text else { return print_tables(&session, format) };
     let rows = args.max_rows.or((format == Output::Text).then_some(TABLE_ROWS));
     print_rows(&session, &text, Limits { timeout: args.timeout, rows }, format).await
+}
+
+/// The version of the warehouse that was published last, at `as_of` (milliseconds UTC) or by now.
+async fn published(lake: &Lake, as_of: Option<i64>) -> anyhow::Result<Option<batch::Version>> {
+    let then =
+        |version: &batch::Version| as_of.is_none_or(|ms| version.published_at <= ms.saturating_mul(1_000));
+    Ok(batch::versions(lake).await?.into_iter().find(then))
 }
 
 async fn print_rows(session: &Session, text: &str, limits: Limits, format: Output) -> anyhow::Result<Exit> {

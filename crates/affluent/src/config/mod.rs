@@ -28,6 +28,7 @@ use affluent_stream::collect::CollectOptions;
 use affluent_stream::consume::ConsumeOptions;
 use affluent_stream::sinks::events::EventOptions;
 use affluent_telemetry::logs::LogFormat;
+use affluent_warehouse::batch::BatchOptions;
 use affluent_warehouse::staged::StageOptions;
 use layers::Layers;
 use serde::Deserialize;
@@ -57,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) sink_lake: ConsumeOptions,
     pub(crate) events: EventOptions,
     pub(crate) stage: StageOptions,
+    pub(crate) batch: BatchOptions,
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
@@ -115,6 +117,7 @@ impl Config {
             sink_lake: sections.take("sink_lake")?,
             events: sections.take("events")?,
             stage: sections.take("stage")?,
+            batch: sections.take("batch")?,
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
@@ -173,6 +176,7 @@ impl Config {
             return Err(ConfigError::Invalid { message });
         }
         self.stage.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
+        self.batch.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
         self.schedule
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;

@@ -110,6 +110,17 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::stage(platform, shutdown)),
     },
     Role {
+        name: "schedule",
+        about: "the batch pipelines to the warehouse, on their calendars",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |config| {
+            let json = config.lake.format == LakeFormat::Json;
+            json.then_some("lake.format is json: the warehouse is of Iceberg tables")
+        },
+        start: |platform, shutdown| Box::pin(services::schedule(platform, shutdown)),
+    },
+    Role {
         name: "collect",
         about: "clicks and log lines over HTTP; its endpoints are part of the role `api`",
         phase: Phase::Source,

@@ -1,18 +1,21 @@
 //! One function a role: build its service from the platform, run it until `shutdown`.
 
 use super::supervise::RoleError;
+use crate::batch;
 use crate::http;
 use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_lake::MaintenanceService;
 use affluent_model::{EventKind, time::now_micros};
+use affluent_schedule::ScheduleService;
 use affluent_stream::cdc::CdcService;
 use affluent_stream::consume::{ConsumeError, ConsumeService};
 use affluent_stream::sinks::documents::DocumentsSink;
 use affluent_stream::sinks::events::EventsSink;
 use affluent_stream::sinks::lake::{LakeSink, table_of};
 use affluent_telemetry::health::State;
+use affluent_warehouse::batch::Batch;
 use affluent_warehouse::staged::{Source, StageService};
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,6 +148,20 @@ pub(super) async fn stage(platform: Arc<Platform>, shutdown: CancellationToken) 
     let logs = events.logs.iter().map(|topic| source(topic, EventKind::Logs));
     let service = StageService::new(lake, clicks.chain(logs).collect(), options, platform.health().clone())
         .map_err(|error| RoleError::new(error, false))?;
+    service.run(shutdown).await;
+    Ok(())
+}
+
+/// The batch pipelines. It reports its own health.
+pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    let options = platform.config().schedule.clone();
+    let batch = Batch::new(lake, platform.config().batch.clone()).map_err(|error| fatal(error.into()))?;
+    let pipelines = batch::pipelines(&options, &batch, false).map_err(fatal)?;
+    let ledger = batch::ledger(&options).await.map_err(|error| RoleError::new(error, true))?;
+    let service = ScheduleService::new(options, ledger, pipelines, platform.health().clone())
+        .map_err(|error| fatal(error.into()))?;
     service.run(shutdown).await;
     Ok(())
 }

@@ -47,6 +47,14 @@ fn mistakes_end_with_2_and_say_what_where_and_what_to_do() {
         (&["--config", "no-such.toml", "config", "check"], &[], None, &["no-such.toml", "--config"]),
         (&["bench", "nothing"], &[], None, &["nothing", "there are:"]),
         (&["sql", "select 1", "--at", "raw.t"], &[], None, &["--at", "namespace.table=SNAPSHOT"]),
+        (&["batch", "run", "nothing"], &[], None, &["nothing", "raw-to-dwh"]),
+        (
+            &["batch", "run", "rebuild", "--from", "yesterday", "--to", "2026-11-22T00:00:00Z"],
+            &[],
+            None,
+            &["yesterday", "is not a time"],
+        ),
+        (&["batch", "status"], &[], Some("[batch]\nrows_max = 0"), &["[batch] rows_max = 0"]),
         (&["status", "--format", "csv"], &[], None, &["csv", "affluent sql"]),
     ] {
         let (code, _, err) = call(arguments, environment, file);
@@ -62,7 +70,9 @@ fn every_command_has_help_with_examples() {
     let (code, help, _) = call(&["--help"], &[], None);
     assert_eq!(code, Some(0));
     assert!(help.contains("Examples:") && help.contains("Exit codes:"));
-    for command in ["up", "run", "demo", "verify", "status", "config", "dead-letters", "sql", "bench"] {
+    for command in
+        ["up", "run", "demo", "verify", "status", "config", "dead-letters", "sql", "batch", "bench"]
+    {
         let (code, help, _) = call(&[command, "--help"], &[], None);
         assert_eq!(code, Some(0), "{command}");
         assert!(help.contains("Examples:"), "{command}");
@@ -104,6 +114,20 @@ fn status_without_a_platform_says_how_to_start_one() {
     let (_, _, err) = call(&["status", "--url", "http://127.0.0.1:1", "--format", "json"], &[], None);
     let json: serde_json::Value = serde_json::from_str(&err).unwrap();
     assert_eq!(json["exit"], 1);
+}
+
+#[test]
+fn batch_says_where_it_stands_before_anything_ran() {
+    let (code, out, err) = call(&["batch", "status"], &[], None);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("pipeline") && out.contains("run"), "{out}");
+    let (code, out, err) = call(&["batch", "lineage", "--format", "json"], &[], None);
+    assert_eq!(code, Some(0), "{err}");
+    let graph: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(graph["nodes"].is_array() && graph["edges"].is_array(), "{out}");
+    let (code, _, err) = call(&["batch", "rollback"], &[], None);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("[lake]"), "{err}");
 }
 
 #[test]

@@ -21,5 +21,6 @@ mod service;
 mod table;
 
 pub use options::StageOptions;
+pub(crate) use service::ensure_clicks;
 pub use service::{StageError, StageService};
 pub use table::Source;

@@ -129,7 +129,7 @@ impl StageService {
         let Some(ends) = snapshots.iter().rev().find_map(|snapshot| snapshot.offsets.as_ref()) else {
             return Ok(None);
         };
-        let staged = self.table(source.kind).await?;
+        let staged = table(&self.lake, source.kind).await?;
         let done = staged.offsets().await?;
         let Some(step) = Step::next(&source.topic, &done, ends, self.options.rows_max) else {
             return Ok(None);
@@ -150,19 +150,6 @@ impl StageService {
         metrics_list::records(pipeline, "staged", "duplicate", (read - count) as u64);
         metrics_list::pipeline_latencies(pipeline, "staged", now_micros(), occurred_us.iter());
         Ok(Some(Staged { last: step.last }))
-    }
-
-    async fn table(&self, kind: EventKind) -> Result<LakeTable, LakeError> {
-        let day = Partition::Day(DAY.to_owned());
-        // As in the raw zone: what a query for log lines names first.
-        let (columns, sort_by): (_, &[&str]) = match kind {
-            EventKind::Clicks => (clicks::columns(), &[]),
-            EventKind::Logs => (logs::columns(), &["service", OCCURRED]),
-        };
-        let name = kind.collection();
-        let table = self.lake.ensure_sorted_table(NAMESPACE, name, &columns, &day, sort_by).await?;
-        table.keep_filter(KEY).await?;
-        Ok(table)
     }
 
     /// The staged rows of the records that the step holds, whether they came before or not.
@@ -248,6 +235,23 @@ impl StageService {
         }
         Ok(kept_batches)
     }
+}
+
+/// The staged table of clicks, made where it is missing: those who read it find it empty.
+pub(crate) async fn ensure_clicks(lake: &Lake) -> Result<LakeTable, LakeError> {
+    table(lake, EventKind::Clicks).await
+}
+
+async fn table(lake: &Lake, kind: EventKind) -> Result<LakeTable, LakeError> {
+    let day = Partition::Day(DAY.to_owned());
+    // As in the raw zone: what a query for log lines names first.
+    let (columns, sort_by): (_, &[&str]) = match kind {
+        EventKind::Clicks => (clicks::columns(), &[]),
+        EventKind::Logs => (logs::columns(), &["service", OCCURRED]),
+    };
+    let table = lake.ensure_sorted_table(NAMESPACE, kind.collection(), &columns, &day, sort_by).await?;
+    table.keep_filter(KEY).await?;
+    Ok(table)
 }
 
 /// The rows of the batch that are to stay.

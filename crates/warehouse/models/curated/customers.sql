@@ -1,0 +1,58 @@
+/*
+description = "Every customer in its newest state."
+task = "deduplicate"
+strategy = "upsert"
+key = ["customer_id"]
+from = "staged.customers"
+unit = { id = "customer_id" }
+changes = '''
+select id from delta.customers where id is not null
+union
+select s.id
+from delta.customers t
+join staged.customers s on s._kafka_topic = t._kafka_topic
+where t._op = 't' and s.id is not null'''
+sort = ["customer_id"]
+not_null = ["country", "status"]
+*/
+-- Changes since the table was last emptied, the newest of each row first.
+with ranked as (
+    select *, row_number() over (
+        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
+    from staged.customers
+    where id is not null
+        and _lsn > (select lsn from curated.truncations where source_table = 'customers')
+),
+newest as (
+    select * from ranked where nth = 1 and _op <> 'd'
+),
+-- Where the newest change left out columns that did not change: the values that were sent last.
+kept as (
+    select
+        id,
+        first_value(email order by nth) filter (where not coalesce(array_has(_unchanged, 'email'), false)) as email,
+        first_value(full_name order by nth) filter (where not coalesce(array_has(_unchanged, 'full_name'), false)) as full_name,
+        first_value(phone order by nth) filter (where not coalesce(array_has(_unchanged, 'phone'), false)) as phone,
+        first_value(preferences order by nth) filter (where not coalesce(array_has(_unchanged, 'preferences'), false)) as preferences
+    from ranked
+    where _op <> 'd' and id in (select id from newest where cardinality(_unchanged) > 0)
+    group by id
+)
+select
+    n.id as customer_id,
+    case when array_has(n._unchanged, 'email') then k.email else n.email end as email,
+    case when array_has(n._unchanged, 'full_name') then k.full_name else n.full_name end as full_name,
+    case when array_has(n._unchanged, 'phone') then k.phone else n.phone end as phone,
+    n.country,
+    n.birth_date,
+    n.kyc_level,
+    n.status,
+    n.marketing_opt_in,
+    case when array_has(n._unchanged, 'preferences') then k.preferences else n.preferences end as preferences,
+    n.created_at,
+    n.updated_at,
+    n._lsn,
+    n._ordinal,
+    n._commit_ts as changed_at
+from newest n
+left join kept k on k.id = n.id

@@ -1,0 +1,52 @@
+/*
+description = "Every merchant in its newest state."
+task = "deduplicate"
+strategy = "upsert"
+key = ["merchant_id"]
+from = "staged.merchants"
+unit = { id = "merchant_id" }
+changes = '''
+select id from delta.merchants where id is not null
+union
+select s.id
+from delta.merchants t
+join staged.merchants s on s._kafka_topic = t._kafka_topic
+where t._op = 't' and s.id is not null'''
+sort = ["merchant_id"]
+not_null = ["category_code", "country", "currency", "status"]
+*/
+-- Changes since the table was last emptied, the newest of each row first.
+with ranked as (
+    select *, row_number() over (
+        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
+    from staged.merchants
+    where id is not null
+        and _lsn > (select lsn from curated.truncations where source_table = 'merchants')
+),
+newest as (
+    select * from ranked where nth = 1 and _op <> 'd'
+),
+-- Where the newest change left out columns that did not change: the values that were sent last.
+kept as (
+    select
+        id,
+        first_value(name order by nth) filter (where not coalesce(array_has(_unchanged, 'name'), false)) as name
+    from ranked
+    where _op <> 'd' and id in (select id from newest where cardinality(_unchanged) > 0)
+    group by id
+)
+select
+    n.id as merchant_id,
+    case when array_has(n._unchanged, 'name') then k.name else n.name end as name,
+    n.category_code,
+    n.country,
+    n.currency,
+    n.status,
+    n.fee_rate,
+    n.created_at,
+    n.updated_at,
+    n._lsn,
+    n._ordinal,
+    n._commit_ts as changed_at
+from newest n
+left join kept k on k.id = n.id

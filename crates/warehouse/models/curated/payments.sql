@@ -1,0 +1,66 @@
+/*
+description = "Every payment in its newest state, as the source has it."
+task = "deduplicate"
+strategy = "upsert"
+key = ["transaction_id"]
+from = "staged.transactions"
+unit = { id = "transaction_id" }
+changes = '''
+select id from delta.transactions where id is not null
+union
+select s.id
+from delta.transactions t
+join staged.transactions s on s._kafka_topic = t._kafka_topic
+where t._op = 't' and s.id is not null'''
+partition = "created_at"
+sort = ["created_at"]
+not_null = ["merchant_id", "amount", "currency", "status", "created_at"]
+
+[[tests]]
+name = "amount_positive"
+severity = "error"
+sql = "select transaction_id, amount from this where amount <= 0"
+*/
+-- Changes since the table was last emptied, the newest of each row first.
+with ranked as (
+    select *, row_number() over (
+        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
+    from staged.transactions
+    where id is not null
+        and _lsn > (select lsn from curated.truncations where source_table = 'transactions')
+),
+newest as (
+    select * from ranked where nth = 1 and _op <> 'd'
+),
+-- Where the newest change left out columns that did not change: the values that were sent last.
+kept as (
+    select
+        id,
+        first_value(terminal_id order by nth) filter (where not coalesce(array_has(_unchanged, 'terminal_id'), false)) as terminal_id
+    from ranked
+    where _op <> 'd' and id in (select id from newest where cardinality(_unchanged) > 0)
+    group by id
+)
+select
+    n.id as transaction_id,
+    n.customer_id,
+    n.merchant_id,
+    n.amount,
+    n.currency,
+    n.status,
+    n.payment_method,
+    n.card_token,
+    n.card_bin,
+    case when array_has(n._unchanged, 'terminal_id') then k.terminal_id else n.terminal_id end as terminal_id,
+    n.device_id,
+    n.ip,
+    n.risk_score,
+    n.risk_decision,
+    n.risk_scored_at,
+    n.created_at,
+    n.updated_at,
+    n._lsn,
+    n._ordinal,
+    n._commit_ts as changed_at
+from newest n
+left join kept k on k.id = n.id

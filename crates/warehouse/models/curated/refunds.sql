@@ -1,0 +1,52 @@
+/*
+description = "Every refund in its newest state."
+task = "deduplicate"
+strategy = "upsert"
+key = ["refund_id"]
+from = "staged.refunds"
+unit = { id = "refund_id" }
+changes = '''
+select id from delta.refunds where id is not null
+union
+select s.id
+from delta.refunds t
+join staged.refunds s on s._kafka_topic = t._kafka_topic
+where t._op = 't' and s.id is not null'''
+partition = "created_at"
+sort = ["created_at"]
+not_null = ["transaction_id", "amount", "currency", "status", "created_at"]
+*/
+-- Changes since the table was last emptied, the newest of each row first.
+with ranked as (
+    select *, row_number() over (
+        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
+    from staged.refunds
+    where id is not null
+        and _lsn > (select lsn from curated.truncations where source_table = 'refunds')
+),
+newest as (
+    select * from ranked where nth = 1 and _op <> 'd'
+),
+-- Where the newest change left out columns that did not change: the values that were sent last.
+kept as (
+    select
+        id,
+        first_value(reason order by nth) filter (where not coalesce(array_has(_unchanged, 'reason'), false)) as reason
+    from ranked
+    where _op <> 'd' and id in (select id from newest where cardinality(_unchanged) > 0)
+    group by id
+)
+select
+    n.id as refund_id,
+    n.transaction_id,
+    n.amount,
+    n.currency,
+    case when array_has(n._unchanged, 'reason') then k.reason else n.reason end as reason,
+    n.status,
+    n.created_at,
+    n.updated_at,
+    n._lsn,
+    n._ordinal,
+    n._commit_ts as changed_at
+from newest n
+left join kept k on k.id = n.id

@@ -1,0 +1,3 @@
+//! The files of `models/` and `seeds/`, as the build script lists them.
+
+include!(concat!(env!("OUT_DIR"), "/builtin.rs"));

@@ -1,0 +1,92 @@
+//! The checked configuration of the batch pipelines: section `[batch]`.
+
+use super::BatchError;
+use affluent_lake::sql::EngineOptions;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where models come from, and how much is done at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchOptions {
+    /// Directory of models that override the shipped ones or are added to them; empty: the shipped ones alone.
+    pub models: PathBuf,
+    /// Directory of CSV files that override the shipped seeds or are added to them; empty: none.
+    pub seeds: PathBuf,
+    /// Euro reference rates as the ECB publishes their history (CSV); empty: the shipped sample.
+    pub fx_rates: PathBuf,
+    /// Most raw rows that one commit takes in.
+    pub rows_max: u64,
+    /// Memory of sorts, joins and groups, in bytes; what does not fit goes to disk.
+    pub memory_bytes: u64,
+    /// Published versions that can be returned to.
+    pub versions_kept: u32,
+    /// A table whose increment is so many times larger or smaller than usual is warned of; 0: none is.
+    pub volume_factor: u32,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        BatchOptions {
+            models: PathBuf::new(),
+            seeds: PathBuf::new(),
+            fx_rates: PathBuf::new(),
+            rows_max: 200_000,
+            memory_bytes: 1 << 30,
+            versions_kept: 100,
+            volume_factor: 10,
+        }
+    }
+}
+
+impl BatchOptions {
+    /// Refuses values that cannot work, naming the key.
+    ///
+    /// # Errors
+    /// [`BatchError::Options`].
+    pub fn check(&self) -> Result<(), BatchError> {
+        for (key, value, min, max) in [
+            ("rows_max", self.rows_max, 1, 10_000_000),
+            ("memory_bytes", self.memory_bytes, 16 << 20, 1 << 46),
+            ("versions_kept", u64::from(self.versions_kept), 2, 10_000),
+            ("volume_factor", u64::from(self.volume_factor), 0, 1_000_000),
+        ] {
+            if !(min..=max).contains(&value) {
+                return Err(BatchError::Options(format!("{key} = {value} must be from {min} to {max}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn engine(&self) -> EngineOptions {
+        EngineOptions { memory_bytes: self.memory_bytes, ..EngineOptions::default() }
+    }
+
+    pub(crate) fn models(&self) -> Option<&Path> {
+        given(&self.models)
+    }
+
+    pub(crate) fn seeds(&self) -> Option<&Path> {
+        given(&self.seeds)
+    }
+
+    pub(crate) fn fx_rates(&self) -> Option<&Path> {
+        given(&self.fx_rates)
+    }
+}
+
+fn given(path: &Path) -> Option<&Path> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused_by_key() {
+        BatchOptions::default().check().unwrap();
+        let error = BatchOptions { rows_max: 0, ..BatchOptions::default() }.check().unwrap_err().to_string();
+        assert!(error.contains("rows_max = 0"), "{error}");
+    }
+}
