@@ -170,8 +170,8 @@ async fn connect(path: &Path) -> Result<(SqlitePool, i64), sqlx::Error> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
     let found: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *tx).await?.try_get(0)?;
     if found < LAYOUT {
-        sqlx::raw_sql(TABLES).execute(&mut *tx).await?;
-        sqlx::raw_sql(&format!("PRAGMA user_version = {LAYOUT}")).execute(&mut *tx).await?;
+        sqlx::query(TABLES).execute(&mut *tx).await?;
+        sqlx::query(&format!("PRAGMA user_version = {LAYOUT}")).execute(&mut *tx).await?;
     }
     tx.commit().await?;
     Ok((pool, found))
