@@ -8,7 +8,7 @@ use std::time::Duration;
 /// An engine with little memory.
 async fn small(directory: &std::path::Path, memory_bytes: u64) -> Engine {
     let spill_directory = Some(directory.join("spill"));
-    let options = EngineOptions { memory_bytes, spill_directory, partitions: 2, ..EngineOptions::default() };
+    let options = EngineOptions { memory_bytes, spill_directory, partitions: 1, ..EngineOptions::default() };
     Engine::new(lake(directory).await, options).unwrap()
 }
 
