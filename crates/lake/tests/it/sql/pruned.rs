@@ -1,26 +1,12 @@
 //! Files and row groups that a filter does not need are not read, and no row is lost by it.
 
 use super::{files_opened, lake, one, rows, session};
-use crate::tables::{DAY, MICROS_A_DAY, advance, column, payments, payments_table};
+use crate::tables::{DAY, MICROS_A_DAY, advance, column, parquet_files, payments, payments_table};
 use affluent_lake::sql::Session;
 use affluent_lake::{Lake, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Row, Value};
 use proptest::prelude::*;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-fn parquet_files(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(parquet_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "parquet") {
-            files.push(path);
-        }
-    }
-    files
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_files_that_may_hold_wanted_rows_are_opened() {
