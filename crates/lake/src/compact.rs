@@ -5,6 +5,7 @@
 //! out; a merge whose inputs are no longer live (another process merged them) is thrown away.
 
 use crate::files::PartitionWriter;
+use crate::live::{self, LiveFile};
 use crate::read::{Columns, FileBatches};
 use crate::snapshot::{self, Change};
 use crate::sort::{MERGE_WAYS, Order, SortedMerge};
@@ -13,9 +14,7 @@ use crate::{LakeError, OFFSETS_PROPERTY};
 use affluent_telemetry::failpoint;
 use futures::TryStreamExt;
 use iceberg::scan::FileScanTask;
-use iceberg::spec::{
-    DataFile, Literal, ManifestContentType, Operation, PartitionKey, PrimitiveLiteral, Struct,
-};
+use iceberg::spec::{DataFile, Literal, Operation, PartitionKey, PrimitiveLiteral, Struct};
 use iceberg::table::Table;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
@@ -126,7 +125,7 @@ impl LakeTable {
         let options = &self.0.options;
         let files_max = if Order::of(&base).is_some() { MERGE_WAYS } else { usize::MAX };
         let merges = plan(
-            live_files(&base).await?,
+            candidates(&base).await?,
             today,
             (options.maintenance.compact_files_min, files_max),
             options.target_file_bytes,
@@ -252,29 +251,17 @@ impl LakeTable {
     }
 }
 
-/// The live data files of the current snapshot.
-async fn live_files(table: &Table) -> Result<Vec<Candidate>, LakeError> {
-    let Some(current) = table.metadata().current_snapshot() else { return Ok(Vec::new()) };
-    let list = table.manifest_list_reader(current).load().await?;
-    let mut files = Vec::new();
-    for manifest in list.entries() {
-        if manifest.content != ManifestContentType::Data {
-            continue;
-        }
-        let loaded = manifest.load_manifest(table.file_io()).await?;
-        for entry in loaded.entries().iter().filter(|entry| entry.is_alive()) {
-            let file = entry.data_file();
-            files.push(Candidate {
-                path: file.file_path().to_owned(),
-                bytes: file.file_size_in_bytes(),
-                rows: file.record_count(),
-                spec_id: manifest.partition_spec_id,
-                partition: file.partition().clone(),
-                day: day(file.partition()),
-            });
-        }
-    }
-    Ok(files)
+/// The live data files of the current snapshot, as far as planning looks at them.
+async fn candidates(table: &Table) -> Result<Vec<Candidate>, LakeError> {
+    let candidate = |live: LiveFile| Candidate {
+        path: live.path().to_owned(),
+        bytes: live.file.file_size_in_bytes(),
+        rows: live.file.record_count(),
+        spec_id: live.spec_id,
+        partition: live.file.partition().clone(),
+        day: day(live.file.partition()),
+    };
+    Ok(live::live(table, |_| true).await?.into_iter().map(candidate).collect())
 }
 
 fn day(partition: &Struct) -> Option<i32> {

@@ -63,10 +63,8 @@ pub(crate) fn full_name(table: &TableReference) -> String {
 pub(crate) fn nearest(name: &str, known: &[String]) -> Vec<String> {
     let bare = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
     let wanted = bare(name);
-    let likeness = |candidate: &String| {
-        let whole = strsim::jaro_winkler(name, candidate);
-        whole.max(strsim::jaro_winkler(&wanted, &bare(candidate)))
-    };
+    // A namespace in common is no likeness.
+    let likeness = |candidate: &String| strsim::jaro_winkler(&wanted, &bare(candidate));
     let mut likely: Vec<(f64, &String)> = known.iter().map(|known| (likeness(known), known)).collect();
     likely.retain(|(likeness, _)| *likeness >= LIKENESS_MIN);
     likely.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));

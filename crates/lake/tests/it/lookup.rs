@@ -1,10 +1,12 @@
 //! Rows by key, whatever files they are in, and the files that a reader may leave out.
 
-use crate::tables::{DAY, MICROS_A_DAY, advance, column, options, payments, payments_table, sums};
+use crate::tables::{
+    DAY, MICROS_A_DAY, advance, column, options, parquet_files, payments, payments_table, sums,
+};
 use affluent_lake::{ColumnRange, Lake, LakeTable, Lookup, Partition, RowBatch, Scan};
 use affluent_model::{ColumnType, Value};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -44,19 +46,6 @@ async fn found(table: &LakeTable, keys: impl IntoIterator<Item = String>, days: 
     let mut seconds: Vec<i64> = rows.iter().map(second).collect();
     seconds.sort_unstable();
     seconds
-}
-
-fn parquet_files(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(parquet_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "parquet") {
-            files.push(path);
-        }
-    }
-    files
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use arrow_array::{
     ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// 2026-11-22T00:00:00Z.
@@ -129,4 +129,18 @@ pub(crate) fn expected_sums(range: std::ops::Range<i64>) -> (usize, BTreeMap<Str
         *sums.entry(currency.clone()).or_default() += amount;
     }
     (count, sums.into_iter().map(|(currency, sum)| (currency, sum.to_plain_string())).collect())
+}
+
+/// Every data file below the directory.
+pub(crate) fn parquet_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(parquet_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            files.push(path);
+        }
+    }
+    files
 }

@@ -3,7 +3,8 @@
 //! The engine's own average divides a sum that wraps around in silence. Here a checked sum goes beside it and
 //! fails where that sum would have wrapped; what is returned is the engine's.
 
-use super::sum::{sliding, total, totals};
+use super::distinct;
+use super::sum::{total, totals};
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
@@ -26,7 +27,7 @@ pub(crate) struct CheckedAverage {
 /// The type of the sum, where it is one that can wrap around.
 fn guarded(args: &AccumulatorArgs) -> Option<DataType> {
     let input = args.expr_fields.first()?.data_type();
-    (matches!(input, DataType::Decimal128(..)) && !args.is_distinct).then(|| input.clone())
+    matches!(input, DataType::Decimal128(..)).then(|| input.clone())
 }
 
 impl AggregateUDFImpl for CheckedAverage {
@@ -51,8 +52,7 @@ impl AggregateUDFImpl for CheckedAverage {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let guard = guarded(&args).and_then(|sum| total(&sum));
-        one(self.inner.accumulator(args)?, guard)
+        self.one(args, false)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -69,8 +69,7 @@ impl AggregateUDFImpl for CheckedAverage {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let guard = guarded(&args).and_then(|sum| sliding(&sum));
-        one(self.inner.create_sliding_accumulator(args)?, guard)
+        self.one(args, true)
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -78,11 +77,21 @@ impl AggregateUDFImpl for CheckedAverage {
     }
 }
 
-fn one(inner: Box<dyn Accumulator>, guard: Option<Box<dyn Accumulator>>) -> Result<Box<dyn Accumulator>> {
-    Ok(match guard {
-        Some(guard) => Box::new(Average { inner, guard }),
-        None => inner,
-    })
+impl CheckedAverage {
+    fn one(&self, args: AccumulatorArgs, sliding: bool) -> Result<Box<dyn Accumulator>> {
+        let guard = guarded(&args).and_then(|sum| total(&sum, sliding));
+        if guard.is_some() && args.is_distinct {
+            return Err(distinct(self.name()));
+        }
+        let inner = match sliding {
+            true => self.inner.create_sliding_accumulator(args)?,
+            false => self.inner.accumulator(args)?,
+        };
+        Ok(match guard {
+            Some(guard) => Box::new(Average { inner, guard }),
+            None => inner,
+        })
+    }
 }
 
 /// One average and its guard.
@@ -192,6 +201,6 @@ mod tests {
         let data_type = DataType::Decimal128(38, 0);
         let mut guard = totals(&data_type).unwrap();
         guard.update_batch(&[large], &[0, 0], None, 1).unwrap_err();
-        assert!(total(&DataType::Float64).is_none());
+        assert!(total(&DataType::Float64, false).is_none());
     }
 }

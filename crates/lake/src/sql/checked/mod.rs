@@ -25,3 +25,12 @@ pub(crate) fn aggregates() -> [AggregateUDF; 2] {
 fn overflow(what: &str, data_type: &datafusion::arrow::datatypes::DataType) -> DataFusionError {
     DataFusionError::Execution(format!("{what} overflows its type {data_type}"))
 }
+
+/// The error of distinct values that the engine would add up itself, unchecked. Alone in its query such a
+/// sum is planned over a grouping and checked like any other.
+fn distinct(function: &str) -> DataFusionError {
+    DataFusionError::NotImplemented(format!(
+        "{function}(distinct …) beside other aggregates is not checked for overflow: take the distinct values in a \
+         subquery"
+    ))
+}

@@ -3,7 +3,7 @@
 //! Types and names are those of the engine's own `sum`. The result of decimal(p,s) is
 //! decimal(min(38, p + 10), s), of whole numbers a 64-bit one.
 
-use super::overflow;
+use super::{distinct, overflow};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Decimal128Type, Int64Type, UInt64Type};
 use arrow_array::{ArrayRef, ArrowNativeTypeOp, BooleanArray};
@@ -44,8 +44,8 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        // Distinct values are gathered by the engine and summed once at the end.
-        match total(args.return_type()).filter(|_| !args.is_distinct) {
+        match total(args.return_type(), false) {
+            Some(_) if args.is_distinct => Err(distinct(self.name())),
             Some(total) => Ok(total),
             None => self.inner.accumulator(args),
         }
@@ -63,7 +63,8 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match sliding(args.return_type()).filter(|_| !args.is_distinct) {
+        match total(args.return_type(), true) {
+            Some(_) if args.is_distinct => Err(distinct(self.name())),
             Some(total) => Ok(total),
             None => self.inner.create_sliding_accumulator(args),
         }
@@ -82,22 +83,12 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// The sum of all rows, for the types that are checked here.
-pub(super) fn total(data_type: &DataType) -> Option<Box<dyn Accumulator>> {
+/// The sum of all rows, for the types that are checked here; `sliding`: over a window whose start moves.
+pub(super) fn total(data_type: &DataType, sliding: bool) -> Option<Box<dyn Accumulator>> {
     Some(match data_type {
-        DataType::Int64 => Box::new(Total::<Int64Type>::new(data_type, false)),
-        DataType::UInt64 => Box::new(Total::<UInt64Type>::new(data_type, false)),
-        DataType::Decimal128(..) => Box::new(Total::<Decimal128Type>::new(data_type, false)),
-        _ => return None,
-    })
-}
-
-/// The same over a window whose start moves.
-pub(super) fn sliding(data_type: &DataType) -> Option<Box<dyn Accumulator>> {
-    Some(match data_type {
-        DataType::Int64 => Box::new(Total::<Int64Type>::new(data_type, true)),
-        DataType::UInt64 => Box::new(Total::<UInt64Type>::new(data_type, true)),
-        DataType::Decimal128(..) => Box::new(Total::<Decimal128Type>::new(data_type, true)),
+        DataType::Int64 => Box::new(Total::<Int64Type>::new(data_type, sliding)),
+        DataType::UInt64 => Box::new(Total::<UInt64Type>::new(data_type, sliding)),
+        DataType::Decimal128(..) => Box::new(Total::<Decimal128Type>::new(data_type, sliding)),
         _ => return None,
     })
 }
@@ -280,7 +271,7 @@ mod tests {
     #[test]
     fn one_sum_is_exact_or_an_error() {
         let of = |batches: &[&[Option<i128>]]| {
-            let mut total = total(&DataType::Decimal128(38, 0)).unwrap();
+            let mut total = total(&DataType::Decimal128(38, 0), false).unwrap();
             batches.iter().try_for_each(|batch| total.update_batch(&[decimals(batch)]))?;
             total.evaluate()
         };
@@ -307,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_window_moves_without_loss() {
-        let mut total = sliding(&DataType::Int64).unwrap();
+        let mut total = total(&DataType::Int64, true).unwrap();
         let numbers = |values: Vec<i64>| [Arc::new(PrimitiveArray::<Int64Type>::from(values)) as ArrayRef];
         total.update_batch(&numbers(vec![i64::MAX, -7])).unwrap();
         total.retract_batch(&numbers(vec![i64::MAX])).unwrap();

@@ -79,6 +79,10 @@ async fn what_leaves_the_range_of_its_type_is_an_error() {
     ] {
         refused(&lake, &text).await;
     }
+    // What the engine would add up unchecked.
+    let text = "select sum(distinct v), count(distinct k) from (values (1, 2), (1, 3)) as t(k, v)";
+    let error = try_rows(&session(&lake).await, text).await.unwrap_err();
+    assert!(error.to_string().contains("in a subquery"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
