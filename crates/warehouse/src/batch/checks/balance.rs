@@ -129,7 +129,7 @@ fn unequal(left: &str, right: &str) -> String {
     };
     format!(
         "select count(*) from ({}) as l full outer join ({}) as r on l.c = r.c \
-         where l.n is distinct from r.n or l.s is distinct from r.s",
+         where (l.n is distinct from r.n) or (l.s is distinct from r.s)",
         sums(left),
         sums(right)
     )
