@@ -1,4 +1,4 @@
-//! Lists the files of `models/` and `seeds/`, which are compiled into the binary, as Rust: names and texts.
+//! Lists the files of `models/`, `seeds/` and `questions/`, which are compiled into the binary, as Rust: names and texts.
 
 #![allow(clippy::print_stdout, reason = "cargo reads the output of build scripts")]
 
@@ -9,12 +9,17 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let mut list = String::new();
-    for (constant, folder, ending) in [("MODELS", "models", "sql"), ("SEEDS", "seeds", "csv")] {
+    let lists = [
+        ("pub(crate) const MODELS", "models", "sql"),
+        ("pub(crate) const SEEDS", "seeds", "csv"),
+        ("/// Questions to begin with: file name and query; what it asks is its opening comment.\npub const QUESTIONS", "questions", "sql"),
+    ];
+    for (constant, folder, ending) in lists {
         println!("cargo::rerun-if-changed={folder}");
         let mut found = Vec::new();
         walk(&root.join(folder), ending, &mut found)?;
         found.sort();
-        let _ = writeln!(list, "pub(crate) const {constant}: &[(&str, &str)] = &[");
+        let _ = writeln!(list, "{constant}: &[(&str, &str)] = &[");
         for path in found {
             let name = path.strip_prefix(root.join(folder)).map_err(io::Error::other)?;
             let _ = writeln!(list, "    ({:?}, include_str!({:?})),", name.to_string_lossy(), path);

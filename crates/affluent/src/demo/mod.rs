@@ -8,6 +8,7 @@
 mod events;
 mod live;
 mod report;
+mod warehouse;
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use warehouse::Runs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -144,7 +146,7 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
 }
 
 /// The embedded defaults on free ports, or the given configuration, on the demo's database and
-/// directory. A file that merely lies in the current directory does not count.
+/// directory. The pipelines run more often than by any calendar. A file that merely lies in the current directory does not count.
 fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> anyhow::Result<Config> {
     let settings = format!(
         "data_dir = {data:?}\n\
@@ -152,6 +154,8 @@ fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> 
          [broker]\nlisten = \"127.0.0.1:0\"\n\
          [registry_server]\nlisten = \"127.0.0.1:0\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\
+         [schedule.raw_to_dwh]\ncron = \"\"\n\
+         [schedule.rebuild]\ncron = \"\"\n\
          [log]\nfilter = \"warn\"\n",
         data = directory.join("data"),
         url = database.url,
@@ -170,14 +174,14 @@ async fn play(
     let interrupted = interruption()?;
     live.say("private PostgreSQL is up; inserts customers, merchants and their history");
     let options = PaymentsOptions { rate: args.rate, seed: args.seed, ..PaymentsOptions::default() };
-    let payments = Arc::new(Payments::new(database, options));
+    let payments = Arc::new(Payments::new(database.clone(), options));
     payments.prepare().await.context("prepare the payments database")?;
 
     live.say("starts every role; reads what the tables hold already");
     let mut running = Running::start(Arc::clone(&platform), roles);
     let mirrors = Mirrors::Store(platform.documents().await?);
     let played = tokio::select! {
-        played = Box::pin(measure(args, &platform, &mirrors, payments, &mut live, &interrupted)) => played,
+        played = Box::pin(measure(args, &platform, &mirrors, &database, payments, &mut live, &interrupted)) => played,
         error = running.failed() => Err(error),
     };
     live.clear();
@@ -194,6 +198,7 @@ async fn measure(
     args: &Args,
     platform: &Platform,
     mirrors: &Mirrors,
+    database: &Database,
     payments: Arc<Payments>,
     live: &mut Live,
     interrupted: &CancellationToken,
@@ -212,6 +217,8 @@ async fn measure(
     let before = verify::verify(platform, mirrors, &scope, &progress).await;
     progress.clear();
     before.context("compare before the load")?;
+    live.say("computes the warehouse of the history");
+    let batch = Runs::begin(platform).await.context("compute the warehouse before the load")?;
     latency::reset();
 
     let progress = payments.progress();
@@ -221,6 +228,7 @@ async fn measure(
         async move { payments.run(shutdown).await }
     });
     let events = EventLoad::start(platform, args.clicks, args.logs, args.seed, &shutdown);
+    let batch = batch.beside(shutdown.clone());
     let begun = Instant::now();
     let length = Duration::from_secs(args.seconds);
     while begun.elapsed() < length && !load.is_finished() && !interrupted.is_cancelled() {
@@ -245,6 +253,10 @@ async fn measure(
     events.compare(platform, DRAIN, &mut compared).await.context("compare clicks and log lines")?;
     let mut report = DemoReport::new(compared, &latency::latencies(), &progress, loaded);
     report.rate(&events);
+
+    live.say("computes the warehouse again from the raw zone, and compares it with the increments");
+    let batch = batch.await?.context("run the pipeline beside the load")?;
+    report.warehouse(batch.end(database).await.context("rebuild the warehouse")?);
     Ok(report)
 }
 

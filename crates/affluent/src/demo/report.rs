@@ -1,6 +1,7 @@
 //! The demo's verdict: every goal with what was measured, and the comparison of the stores.
 
 use super::events::EventsSent;
+use super::warehouse::Warehouse;
 use crate::bench;
 use crate::output;
 use crate::verify;
@@ -42,6 +43,17 @@ const fn promise(
     Promise { id, pipeline, stop, goal, what }
 }
 
+/// The warehouse is fresh: a change can be queried within so many seconds of its commit.
+const FRESH_S: f64 = 900.0;
+
+/// A question that was asked of the warehouse.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    pub(super) question: String,
+    /// For people: columns under each other, the first rows.
+    pub(super) table: String,
+}
+
 /// What `--report` writes and `--format json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct DemoReport {
@@ -58,6 +70,7 @@ pub(super) struct DemoReport {
     compared: String,
     #[serde(skip)]
     rates: String,
+    answers: Vec<Answer>,
 }
 
 impl DemoReport {
@@ -88,6 +101,7 @@ impl DemoReport {
             exact: compared.is_exact(),
             compared: compared.text(),
             rates: String::new(),
+            answers: Vec::new(),
             lost: compared.lost,
             duplicated: compared.duplicated,
             reconciliation: compared.reconciliation,
@@ -106,6 +120,34 @@ impl DemoReport {
         }
         let verdict = if accepted >= offered * (1.0 - RATE_TOLERANCE) { "met" } else { "MISSED" };
         self.rates = format!("clickstream.rate: {accepted:.1} of {offered} clicks/s accepted, {verdict}\n");
+    }
+
+    /// Adds how fresh the warehouse was, whether its money is that of the database and its tables those of a rebuild,
+    /// and what it answered.
+    pub(super) fn warehouse(&mut self, found: Warehouse) {
+        let fresh = found.freshness.worst_s.unwrap_or(f64::INFINITY);
+        self.figures.at_most("batch.freshness", FRESH_S, fresh, "s");
+        self.figures.at_most("batch.balance", 0.0, found.unbalanced.len() as f64, "currencies that differ");
+        self.figures.at_most("batch.rebuild_equal", 0.0, found.different.len() as f64, "tables that differ");
+        let verdict = |good: bool| if good { "met" } else { "MISSED" };
+        self.rates += &format!(
+            "batch.freshness: at most {fresh:.1} s from commit to `affluent sql` (goal {FRESH_S} s), {} runs beside the load, \
+             the longest {:.1} s, {}\n\
+             batch.balance: payments and money of the warehouse by currency as in the database, {}\n\
+             batch.rebuild_equal: {} rows computed again in {:.1} s equal the increments, {}\n",
+            found.runs,
+            found.longest_s,
+            verdict(fresh <= FRESH_S),
+            verdict(found.unbalanced.is_empty()),
+            found.compared,
+            found.rebuild_s,
+            verdict(found.different.is_empty()),
+        );
+        for difference in found.unbalanced.into_iter().chain(found.different) {
+            self.rates += &format!("  {difference}\n");
+            self.note(difference);
+        }
+        self.answers = found.answers;
     }
 
     pub(super) fn note(&mut self, text: String) {
@@ -145,6 +187,9 @@ impl DemoReport {
         }
         text.push('\n');
         text.push_str(&self.compared);
+        for Answer { question, table } in &self.answers {
+            text.push_str(&format!("\n{question}\n\n{table}"));
+        }
         text
     }
 }

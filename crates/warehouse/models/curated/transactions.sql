@@ -89,7 +89,7 @@ sql = "select transaction_id, currency from this where amount_reporting is null"
 [[tests]]
 name = "rate_recent"
 severity = "warn"
-sql = "select transaction_id, currency from this where cast(created_at as date) - exchange_rate_date > 40"
+sql = "select transaction_id, currency from this where cast(created_at as date) > exchange_rate_date + interval '40 days'"
 
 [[tests]]
 name = "every_payment_once"

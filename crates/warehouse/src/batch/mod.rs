@@ -31,6 +31,7 @@ mod units;
 pub mod window;
 mod work;
 
+pub use builtin::QUESTIONS;
 pub use checks::CheckResult;
 pub use error::BatchError;
 pub use fence::{Fence, Unfenced};
