@@ -20,7 +20,8 @@ const ROUNDS: usize = 20;
 const ROUNDS_OF_A_TRIAL: usize = 25;
 /// What failpoints begin with that this installation does not pass (its lake is of tables, and nothing in
 /// it is overwritten): the crates that name them kill at them in tests of their own.
-const ELSEWHERE: &[&str] = &["lake::json_", "lake::before_overwrite_files", "lake::after_overwrite_files", "schedule::", "batch::"];
+const ELSEWHERE: &[&str] =
+    &["lake::json_", "lake::before_overwrite_files", "lake::after_overwrite_files", "schedule::", "batch::"];
 /// How long an armed failpoint may wait to be passed before it is armed for its first pass.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FIRST: Duration = Duration::from_secs(40);
