@@ -2,8 +2,8 @@
 //!
 //! What becomes of a column is decided in `fit`.
 
+use crate::append::RowBatch;
 use crate::fit::Target;
-use crate::table::RowBatch;
 use crate::types::MICROS_A_DAY;
 use crate::{LakeError, encode};
 use affluent_model::Row;

@@ -1,13 +1,15 @@
 //! Deleting files that nothing refers to: left by crashes, or by snapshots that were dropped.
 //!
 //! A file goes only after it was seen unreferenced, and the grace period later still is; the first
-//! sighting is kept in the catalog's database, so it counts across restarts and processes. Files
+//! sighting is kept in a database (the catalog's, where that is SQLite), so it counts across restarts and processes. Files
 //! younger than the grace period are not even looked at: their commit may be under way.
 
+use crate::files::local;
 use crate::table::{LakeTable, off_worker};
 use crate::{LakeError, files, snapshot};
 use iceberg::table::Table;
 use sqlx::Row as _;
+use sqlx::sqlite::SqlitePool;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -18,6 +20,17 @@ pub struct Cleaned {
     /// Files that nothing refers to and that wait for the end of their grace.
     pub waiting: usize,
     pub deleted: usize,
+}
+
+/// Creates the table of what was seen.
+pub(crate) async fn prepare(pool: &SqlitePool) -> Result<(), LakeError> {
+    sqlx::query(
+        "CREATE TABLE IF NOT EXISTS affluent_unreferenced (
+             path TEXT PRIMARY KEY, table_location TEXT NOT NULL, since_ms INTEGER NOT NULL)",
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 impl LakeTable {
@@ -44,7 +57,7 @@ impl LakeTable {
             .collect();
 
         let now = snapshot::now_ms();
-        let pool = self.0.catalog.pool();
+        let pool = &self.0.catalog.sightings().await?;
         let known = sqlx::query("SELECT path, since_ms FROM affluent_unreferenced WHERE table_location = ?")
             .bind(&root)
             .fetch_all(pool)
@@ -136,9 +149,4 @@ fn list(directory: &Path, before: Option<SystemTime>, found: &mut Vec<PathBuf>) 
         }
     }
     Ok(())
-}
-
-/// The path of a location; other engines may write locations as URIs.
-fn local(location: &str) -> &str {
-    location.strip_prefix("file://").or_else(|| location.strip_prefix("file:")).unwrap_or(location)
 }

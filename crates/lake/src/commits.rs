@@ -1,10 +1,12 @@
-//! A write that happens once: its key, its offsets, and the loop that stores it against other writers.
+//! A write that happens once: its key, its offsets, and the two loops that store against other writers:
+//! [`LakeTable::store`] for rows, [`LakeTable::alter`] for metadata alone.
 //!
 //! Invariant: rows, offsets and the key change in one commit. A repeat of a key finds it and writes
 //! nothing, also after the snapshot is gone, as long as fewer than [`COMMITS_KEPT`] others came after it.
 
+use crate::catalog::is_conflict;
 use crate::snapshot::{self, Change};
-use crate::table::{LakeTable, is_conflict, pause};
+use crate::table::{LakeTable, pause};
 use crate::{Advance, LakeError, OFFSETS_PROPERTY, Offsets};
 use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
@@ -134,6 +136,13 @@ pub(crate) enum Stored {
     Stale,
 }
 
+/// A change of a table's metadata that touches no file.
+pub(crate) struct Alteration {
+    /// What it was computed from, beside the table's identity and current snapshot.
+    pub(crate) requirements: Vec<TableRequirement>,
+    pub(crate) updates: Vec<TableUpdate>,
+}
+
 /// Commits that one write may lose against others.
 pub(crate) struct Attempts {
     used: u32,
@@ -162,8 +171,8 @@ impl LakeTable {
     /// `None` from it means that the plan is stale. So is one that was made under another schema.
     ///
     /// # Errors
-    /// [`LakeError::OffsetConflict`] and [`LakeError::Contention`]: nothing was stored. After faults of
-    /// disk and catalog the key or the offsets tell.
+    /// [`LakeError::Unsettled`]: the key or the offsets tell what became of it. After all others nothing was
+    /// stored.
     pub(crate) async fn store(
         &self,
         commit: &Commit,
@@ -235,24 +244,49 @@ impl LakeTable {
         let mut requirements = snapshot::requirements(now);
         let current_schema_id = metadata.current_schema_id();
         requirements.push(TableRequirement::CurrentSchemaIdMatch { current_schema_id });
-        match self.0.catalog.commit(now, &requirements, updates).await.map_err(LakeError::from) {
+        match self.0.catalog.commit(now, &requirements, updates).await {
             Ok(table) => {
                 self.know(table);
                 Ok(Stored::Now(snapshot))
             }
             Err(error) => {
-                if let Some(produced) = produced.filter(|_| is_conflict(&error)) {
+                if let Some(produced) = produced.filter(|_| error.is_settled()) {
                     produced.discard();
                 }
                 Err(error)
             }
         }
     }
-}
 
-/// True where the error says for certain that nothing was stored.
-pub(crate) fn is_refused(error: &LakeError) -> bool {
-    matches!(error, LakeError::OffsetConflict(_) | LakeError::Contention { .. })
+    /// Changes the metadata by what `decide` makes of the table as it stands; asked again after every lost
+    /// race. False where it says `None`: there was nothing to change.
+    ///
+    /// # Errors
+    /// Those of `decide`; [`LakeError::Contention`]; disk and catalog.
+    pub(crate) async fn alter(
+        &self,
+        mut decide: impl FnMut(&Table) -> Result<Option<Alteration>, LakeError>,
+    ) -> Result<bool, LakeError> {
+        let mut attempts = self.attempts();
+        loop {
+            let turn = self.committing().await;
+            let base = self.refreshed().await?;
+            let Some(alteration) = decide(&base)? else { return Ok(false) };
+            let mut requirements = snapshot::requirements(&base);
+            requirements.extend(alteration.requirements);
+            match self.0.catalog.commit(&base, &requirements, alteration.updates).await {
+                Ok(table) => {
+                    self.know(table);
+                    return Ok(true);
+                }
+                Err(error) if is_conflict(&error) => {
+                    drop(turn);
+                    self.again(&mut attempts).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

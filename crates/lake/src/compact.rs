@@ -4,13 +4,15 @@
 //! and adds the large one. Older snapshots keep what they refer to. Invariant: rows in equal rows
 //! out; a merge whose inputs are no longer live (another process merged them) is thrown away.
 
+use crate::LakeError;
+use crate::append::discard;
+use crate::commits::{Commit, Stored};
 use crate::files::PartitionWriter;
 use crate::live::{self, LiveFile};
 use crate::read::{Columns, FileBatches};
 use crate::snapshot::{self, Change};
 use crate::sort::{MERGE_WAYS, Order, SortedMerge};
-use crate::table::{LakeTable, discard, is_conflict, off_worker, pause};
-use crate::{LakeError, OFFSETS_PROPERTY};
+use crate::table::{LakeTable, off_worker};
 use affluent_telemetry::failpoint;
 use futures::TryStreamExt;
 use iceberg::scan::FileScanTask;
@@ -212,42 +214,34 @@ impl LakeTable {
         self.sync(&written)?;
         failpoint("lake::after_merge_files");
         let count = written.len();
-        let replaced = self.replace(written, removed).await?;
+        let replaced = self.replace(metadata.current_schema_id(), written, removed).await?;
         Ok(replaced.then_some(count))
     }
 
-    /// Commits the exchange. False where a removed file is no longer live.
-    async fn replace(&self, added: Vec<DataFile>, removed: HashSet<String>) -> Result<bool, LakeError> {
-        let mut change = Change { operation: Operation::Replace, added, removed, summary: HashMap::new() };
-        for attempt in 1..=self.0.options.commit_attempts {
-            let turn = self.committing().await;
-            let base = self.refreshed().await?;
-            change.summary.clear();
-            if let Some(offsets) = base.metadata().properties().get(OFFSETS_PROPERTY) {
-                change.summary.insert(OFFSETS_PROPERTY.to_owned(), offsets.clone());
+    /// Commits the exchange. False where a removed file is no longer live, or the columns are others by now.
+    async fn replace(
+        &self,
+        schema_id: i32,
+        added: Vec<DataFile>,
+        removed: HashSet<String>,
+    ) -> Result<bool, LakeError> {
+        let decide = async |_: &Table| {
+            let (added, removed, summary) = (added.clone(), removed.clone(), HashMap::new());
+            Ok(Some(Change { operation: Operation::Replace, added, removed, summary }))
+        };
+        match self.store(&Commit::default(), schema_id, &mut self.attempts(), decide).await {
+            Ok(Stored::Now(_)) => Ok(true),
+            Ok(Stored::Before(_) | Stored::Stale) => {
+                discard(&added);
+                Ok(false)
             }
-            let Some(produced) = snapshot::produce(&base, &change, self.0.options.manifests_max).await?
-            else {
-                discard(&change.added);
-                return Ok(false);
-            };
-            let updates = produced.updates.clone();
-            let committed = self.0.catalog.commit(&base, &produced.requirements, updates).await;
-            match committed.map_err(LakeError::from) {
-                Ok(table) => {
-                    self.know(table);
-                    return Ok(true);
+            Err(error) => {
+                if error.is_settled() {
+                    discard(&added);
                 }
-                Err(error) if is_conflict(&error) => {
-                    produced.discard();
-                    drop(turn);
-                    pause(attempt).await;
-                }
-                Err(error) => return Err(error),
+                Err(error)
             }
         }
-        discard(&change.added);
-        Err(self.contention())
     }
 }
 

@@ -31,6 +31,13 @@ pub enum LakeError {
     /// Other writers won every attempt of this commit. Passing: try again.
     #[error("commit to {table} lost against other writers {attempts} times")]
     Contention { table: String, attempts: u32 },
+    /// The catalog failed while a commit was under way, and did not say since what became of it. Passing:
+    /// once it answers, the table's offsets or the key of the commit tell.
+    #[error("commit to {table}: whether it was stored is not known: {error}")]
+    Unsettled { table: String, error: String },
+    /// A REST catalog refuses, or cannot be reached. Nothing was stored.
+    #[error("catalog {0}")]
+    Rest(String),
     #[error("iceberg: {0}")]
     Iceberg(#[from] iceberg::Error),
     #[error("arrow: {0}")]
@@ -54,6 +61,12 @@ impl LakeError {
         }
     }
 
+    /// False where what was to be stored may be stored, now or a little later: nothing that it refers to may be
+    /// deleted then.
+    pub(crate) fn is_settled(&self) -> bool {
+        !matches!(self, LakeError::Unsettled { .. })
+    }
+
     /// Why a record that caused this belongs in quarantine; `None` for what is not the record's
     /// fault (disk, catalog, contention): try again.
     #[must_use]
@@ -68,6 +81,8 @@ impl LakeError {
             | LakeError::OffsetConflict(_)
             | LakeError::DuplicateKey { .. }
             | LakeError::Contention { .. }
+            | LakeError::Unsettled { .. }
+            | LakeError::Rest(_)
             | LakeError::Iceberg(_)
             | LakeError::Arrow(_)
             | LakeError::Catalog(_)

@@ -54,7 +54,7 @@ impl PartitionWriter {
         let generator = DefaultLocationGenerator::new(table.metadata())?;
         let prefix = uuid::Uuid::now_v7().to_string();
         let sample = generator.generate_location(partition.as_ref(), &prefix);
-        let directory = Path::new(&sample).parent().unwrap_or(Path::new("")).to_owned();
+        let directory = Path::new(local(&sample)).parent().unwrap_or(Path::new("")).to_owned();
         let level =
             ZstdLevel::try_new(level).map_err(|error| LakeError::Options(format!("zstd level: {error}")))?;
         let table = table.clone();
@@ -145,7 +145,7 @@ pub(crate) fn sync_parents<'a>(
     paths: impl IntoIterator<Item = &'a str>,
     known: &KnownDirs,
 ) -> Result<(), LakeError> {
-    let own: BTreeSet<&Path> = paths.into_iter().filter_map(|path| Path::new(path).parent()).collect();
+    let own: BTreeSet<&Path> = paths.into_iter().filter_map(|path| Path::new(local(path)).parent()).collect();
     let mut directories: BTreeSet<PathBuf> = own.iter().map(|&directory| directory.to_owned()).collect();
     let below_root = |directory: &&Path| *directory != root && directory.starts_with(root);
     let unknown: Vec<&Path> = {
@@ -202,6 +202,11 @@ pub(crate) fn create_dirs(path: &Path) -> Result<(), LakeError> {
 /// Flushes a directory's entries.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), LakeError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| io("flush", path, source))
+}
+
+/// The path of a location; other engines may write locations as URIs.
+pub(crate) fn local(location: &str) -> &str {
+    location.strip_prefix("file://").or_else(|| location.strip_prefix("file:")).unwrap_or(location)
 }
 
 /// Deletes a file; one that is gone already is fine.

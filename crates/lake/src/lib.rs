@@ -1,17 +1,17 @@
 //! Iceberg tables: append with offsets, overwrite, upsert, compaction, expiry, scans, and SQL over them.
 //!
-//! A [`Lake`] is a directory of tables and a catalog in SQLite, laid out as Iceberg's own SQL
-//! catalogs do, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
+//! A [`Lake`] is a directory of tables and a catalog, in SQLite as Iceberg's own SQL catalogs lay it out or
+//! behind Iceberg's REST protocol, so pyiceberg, DuckDB or Spark read it beside us. What lives here: types and values
 //! (`types`, `convert`, `encode`, `decode`, `fit`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `commits`,
-//! `partition`, `sort`, `table`, `overwrite`, `upsert`, `judge`, `keys`), named snapshots and the way back (`pin`), upkeep (`compact`, `retain`,
+//! `partition`, `sort`, `table`, `append`, `overwrite`, `upsert`, `judge`, `keys`), named snapshots and the way back (`pin`), upkeep (`compact`, `retain`,
 //! `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `sought`, `live`, `read`), queries
 //! ([`sql`]) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
-//! Invariants: a commit is a compare-and-swap on the table's metadata location, after everything
-//! it refers to is on disk; rows and offsets change together; a value that a column cannot hold
+//! Invariants: a commit is a compare-and-swap on the table's state, after everything it refers to is on disk; rows and offsets change together; a value that a column cannot hold
 //! exactly is an error.
 
+mod append;
 mod batch;
 mod catalog;
 mod choose;
@@ -48,7 +48,7 @@ mod table;
 mod types;
 mod upsert;
 
-pub use catalog::LakeCatalog;
+pub use append::{Appended, RowBatch};
 pub use choose::ColumnRange;
 pub use clean::Cleaned;
 pub use commits::{COMMITS_KEPT, COMMITS_PROPERTY, Commit, Outcome};
@@ -59,10 +59,10 @@ pub use json::{JsonLake, JsonTable, exact_json};
 pub use lookup::Lookup;
 pub use maintenance::MaintenanceService;
 pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
-pub use options::{LakeFormat, LakeOptions, MaintenanceOptions};
+pub use options::{LakeFormat, LakeOptions, MaintenanceOptions, RestOptions};
 pub use overwrite::{Overwrite, Overwritten, Remove};
 pub use partition::Partition;
 pub use scan::{RowStream, Scan};
-pub use table::{Appended, Lake, LakeTable, RowBatch, SnapshotInfo};
+pub use table::{Lake, LakeTable, SnapshotInfo};
 pub use types::widened;
 pub use upsert::{Upsert, Upserted};

@@ -5,12 +5,14 @@
 //! has a filter or not; a file without one is read.
 
 use crate::choose::{ColumnRange, Wanted};
+use crate::commits::Alteration;
 use crate::read::{Columns, FileBatches};
 use crate::sought::Sought;
-use crate::table::{LakeTable, is_commit_conflict, off_worker, pause};
-use crate::{LakeError, decode, scan, schema, snapshot};
+use crate::table::{LakeTable, off_worker};
+use crate::{LakeError, decode, scan, schema};
 use affluent_model::{Row, Value};
 use iceberg::TableUpdate;
+use iceberg::table::Table;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -46,23 +48,15 @@ impl LakeTable {
     /// [`LakeError::Contention`], disk and catalog.
     pub async fn keep_filter(&self, column: &str) -> Result<(), LakeError> {
         let property = format!("{FILTER_PROPERTY}{column}");
-        for attempt in 1..=self.0.options.commit_attempts {
-            let base = self.refreshed().await?;
+        let decide = |base: &Table| {
             if base.metadata().properties().get(&property).is_some_and(|value| value == "true") {
-                return Ok(());
+                return Ok(None);
             }
             let updates = HashMap::from([(property.clone(), "true".to_owned())]);
             let updates = vec![TableUpdate::SetProperties { updates }];
-            match self.0.catalog.commit(&base, &snapshot::requirements(&base), updates).await {
-                Ok(table) => {
-                    self.know(table);
-                    return Ok(());
-                }
-                Err(error) if is_commit_conflict(&error) => pause(attempt).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(self.contention())
+            Ok(Some(Alteration { requirements: Vec::new(), updates }))
+        };
+        self.alter(decide).await.map(drop)
     }
 
     /// The rows of the current snapshot whose key is one of the wanted, in no particular order: the key,

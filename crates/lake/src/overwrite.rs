@@ -5,12 +5,13 @@
 //! plan was made. Where another writer has changed them since, the plan is asked for again; a merge of
 //! their files changes no rows and does not count.
 
+use crate::append::discard;
 use crate::batch::{self, day_place, day_value};
 use crate::commits::{self, Attempts, Stored};
 use crate::fit::Target;
 use crate::live::{self, LiveFile};
 use crate::snapshot::Change;
-use crate::table::{LakeTable, discard, off_worker};
+use crate::table::{LakeTable, off_worker};
 use crate::{Commit, LakeError, Offsets, Outcome};
 use affluent_telemetry::failpoint;
 use arrow_array::RecordBatch;
@@ -98,8 +99,8 @@ impl LakeTable {
     /// # Errors
     /// Those of `plan`; [`LakeError::NoColumn`], [`LakeError::Incompatible`] and [`LakeError::Value`] for
     /// rows that do not fit, [`LakeError::Options`] for days of a table without days,
-    /// [`LakeError::OffsetConflict`], [`LakeError::Contention`]: nothing was stored. After faults of disk and
-    /// catalog nothing is visible, unless the fault hid the outcome: repeat it with the same key.
+    /// [`LakeError::OffsetConflict`], [`LakeError::Contention`], faults of disk and catalog: nothing was
+    /// stored. After [`LakeError::Unsettled`] repeat it with the same key.
     pub async fn rewrite(
         &self,
         commit: Commit,
@@ -140,7 +141,7 @@ impl LakeTable {
                     self.again(&mut attempts).await?;
                 }
                 Err(error) => {
-                    if commits::is_refused(&error) {
+                    if error.is_settled() {
                         discard(&prepared.added);
                     }
                     return Err(error);

@@ -3,12 +3,12 @@
 //! A tag keeps its snapshot from expiry until it is taken away; other engines read it by its name. A
 //! return makes an older kept snapshot the current one and keeps the newer ones in the history.
 
-use crate::commits::{COMMITS_PROPERTY, Commits};
-use crate::table::{LakeTable, is_commit_conflict};
-use crate::{LakeError, OFFSETS_PROPERTY, snapshot};
-use iceberg::TableUpdate;
+use crate::commits::{Alteration, COMMITS_PROPERTY, Commits};
+use crate::table::LakeTable;
+use crate::{LakeError, OFFSETS_PROPERTY};
 use iceberg::spec::{MAIN_BRANCH, SnapshotReference, SnapshotRetention, TableMetadata};
 use iceberg::table::Table;
+use iceberg::{TableRequirement, TableUpdate};
 use std::collections::{BTreeMap, HashMap};
 
 /// Longest name of a tag, bytes.
@@ -27,10 +27,16 @@ impl LakeTable {
         let reference = SnapshotReference::new(snapshot, SnapshotRetention::Tag { max_ref_age_ms: None });
         self.alter(|table| {
             self.kept(table, snapshot)?;
-            let (ref_name, reference) = (name.to_owned(), reference.clone());
-            Ok(vec![TableUpdate::SetSnapshotRef { ref_name, reference }])
+            let now = references(table)?.get(name).copied();
+            if now == Some(snapshot) {
+                return Ok(None);
+            }
+            let update =
+                TableUpdate::SetSnapshotRef { ref_name: name.to_owned(), reference: reference.clone() };
+            Ok(Some(Alteration { requirements: vec![stands(name, now)], updates: vec![update] }))
         })
         .await
+        .map(drop)
     }
 
     /// Takes a tag away; one that is not there is fine.
@@ -42,13 +48,12 @@ impl LakeTable {
             return Err(LakeError::Options(format!("{name} is a branch, no tag")));
         }
         self.alter(|table| {
-            let there = references(table)?.contains_key(name);
-            Ok(there
-                .then(|| TableUpdate::RemoveSnapshotRef { ref_name: name.to_owned() })
-                .into_iter()
-                .collect())
+            let Some(now) = references(table)?.get(name).copied() else { return Ok(None) };
+            let update = TableUpdate::RemoveSnapshotRef { ref_name: name.to_owned() };
+            Ok(Some(Alteration { requirements: vec![stands(name, Some(now))], updates: vec![update] }))
         })
         .await
+        .map(drop)
     }
 
     /// The snapshot of every tag and branch; the branch `main` is the current one.
@@ -69,11 +74,13 @@ impl LakeTable {
         self.alter(|table| {
             self.kept(table, snapshot)?;
             if table.metadata().current_snapshot_id() == Some(snapshot) {
-                return Ok(Vec::new());
+                return Ok(None);
             }
-            self.rollback(table.metadata(), snapshot)
+            let updates = self.rollback(table.metadata(), snapshot)?;
+            Ok(Some(Alteration { requirements: Vec::new(), updates }))
         })
         .await
+        .map(drop)
     }
 
     fn rollback(&self, metadata: &TableMetadata, snapshot: i64) -> Result<Vec<TableUpdate>, LakeError> {
@@ -102,33 +109,11 @@ impl LakeTable {
         let kept = table.metadata().snapshot_by_id(snapshot).is_some();
         kept.then_some(()).ok_or_else(|| LakeError::NoSnapshot { table: self.name(), snapshot })
     }
+}
 
-    /// Changes the metadata by what `decide` says of it; by nothing where it says nothing.
-    async fn alter(
-        &self,
-        decide: impl Fn(&Table) -> Result<Vec<TableUpdate>, LakeError>,
-    ) -> Result<(), LakeError> {
-        let mut attempts = self.attempts();
-        loop {
-            let turn = self.committing().await;
-            let base = self.refreshed().await?;
-            let updates = decide(&base)?;
-            if updates.is_empty() {
-                return Ok(());
-            }
-            match self.0.catalog.commit(&base, &snapshot::requirements(&base), updates).await {
-                Ok(table) => {
-                    self.know(table);
-                    return Ok(());
-                }
-                Err(error) if is_commit_conflict(&error) => {
-                    drop(turn);
-                    self.again(&mut attempts).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
+/// That a tag has not been moved since.
+fn stands(tag: &str, snapshot_id: Option<i64>) -> TableRequirement {
+    TableRequirement::RefSnapshotIdMatch { r#ref: tag.to_owned(), snapshot_id }
 }
 
 /// The offsets that the table had at a snapshot: its own, or those of the nearest snapshot before it.

@@ -3,7 +3,8 @@
 //! Dropping is metadata only: files that become unreferenced are deleted by `clean`, after a grace
 //! period, so a reader that began on a dropped snapshot ends in peace.
 
-use crate::table::{LakeTable, is_commit_conflict, off_worker, pause};
+use crate::commits::Alteration;
+use crate::table::{LakeTable, off_worker};
 use crate::{LakeError, MaintenanceOptions, pin, snapshot};
 use iceberg::TableUpdate;
 use iceberg::table::Table;
@@ -59,32 +60,24 @@ impl LakeTable {
     }
 
     async fn expire_here(&self) -> Result<usize, LakeError> {
-        let _turn = self.committing().await;
-        for attempt in 1..=self.0.options.commit_attempts {
-            let base = self.refreshed().await?;
-            let snapshots: Vec<Aged> = base
-                .metadata()
-                .snapshots()
-                .map(|snapshot| Aged { id: snapshot.snapshot_id(), at_ms: snapshot.timestamp_ms() })
-                .collect();
-            let pinned = pinned(&base)?;
+        let mut count = 0;
+        self.alter(|base| {
+            let aged = |snapshot: &iceberg::spec::SnapshotRef| Aged {
+                id: snapshot.snapshot_id(),
+                at_ms: snapshot.timestamp_ms(),
+            };
+            let snapshots: Vec<Aged> = base.metadata().snapshots().map(aged).collect();
             let options = &self.0.options.maintenance;
-            let snapshot_ids = expired(&snapshots, &pinned, snapshot::now_ms(), options);
-            let count = snapshot_ids.len();
+            let snapshot_ids = expired(&snapshots, &pinned(base)?, snapshot::now_ms(), options);
+            count = snapshot_ids.len();
             if count == 0 {
-                return Ok(0);
+                return Ok(None);
             }
             let updates = vec![TableUpdate::RemoveSnapshots { snapshot_ids }];
-            match self.0.catalog.commit(&base, &snapshot::requirements(&base), updates).await {
-                Ok(table) => {
-                    self.know(table);
-                    return Ok(count);
-                }
-                Err(error) if is_commit_conflict(&error) => pause(attempt).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(self.contention())
+            Ok(Some(Alteration { requirements: Vec::new(), updates }))
+        })
+        .await?;
+        Ok(count)
     }
 }
 

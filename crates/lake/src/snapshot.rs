@@ -32,7 +32,6 @@ pub(crate) struct Change {
 pub(crate) struct Produced {
     pub(crate) snapshot_id: i64,
     pub(crate) updates: Vec<TableUpdate>,
-    pub(crate) requirements: Vec<TableRequirement>,
     written: Vec<String>,
 }
 
@@ -61,12 +60,7 @@ pub(crate) async fn produce(
     if !matches!(updates, Ok(Some(_))) {
         discard(&writer.written);
     }
-    Ok(updates?.map(|updates| Produced {
-        snapshot_id: writer.snapshot_id,
-        updates,
-        requirements: requirements(table),
-        written: writer.written,
-    }))
+    Ok(updates?.map(|updates| Produced { snapshot_id: writer.snapshot_id, updates, written: writer.written }))
 }
 
 /// What every commit of ours asks of the table it was decided on.
@@ -260,7 +254,7 @@ impl Writer<'_> {
 fn discard(written: &[String]) {
     for path in written {
         // What stays behind is found as unreferenced later.
-        let _ = files::remove(std::path::Path::new(path));
+        let _ = files::remove(std::path::Path::new(files::local(path)));
     }
 }
 

@@ -6,19 +6,20 @@
 //! statistics. Order is a matter of speed alone: a file that is not sorted (older than the declaration,
 //! or written by another engine) is read and merged like any other, and just not marked as sorted.
 
+use crate::commits::Alteration;
 use crate::read::FileBatches;
 use crate::table::LakeTable;
-use crate::{LakeError, schema, snapshot};
+use crate::{LakeError, schema};
 use arrow_array::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_select::interleave::interleave_record_batch;
-use iceberg::TableUpdate;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
     self, DataFile, DataFileBuilder, NullOrder, PrimitiveType, Schema, SortDirection, SortOrder, Transform,
     Type,
 };
 use iceberg::table::Table;
+use iceberg::{TableRequirement, TableUpdate};
 
 /// Files that are merged at once into a sorted one. Each is open with its pages in memory.
 pub(crate) const MERGE_WAYS: usize = 8;
@@ -120,27 +121,21 @@ impl LakeTable {
         if sort_by.is_empty() || !unsorted(&self.known()) {
             return Ok(());
         }
-        let _turn = self.committing().await;
-        for attempt in 1..=self.0.options.commit_attempts {
-            let base = self.refreshed().await?;
-            if !unsorted(&base) {
-                return Ok(());
+        let decide = |base: &Table| {
+            if !unsorted(base) {
+                return Ok(None);
             }
             let sort_order = declared(&self.name(), base.metadata().current_schema(), sort_by)?;
-            let updates = vec![
-                TableUpdate::AddSortOrder { sort_order },
-                TableUpdate::SetDefaultSortOrder { sort_order_id: -1 },
-            ];
-            match self.0.catalog.commit(&base, &snapshot::requirements(&base), updates).await {
-                Ok(table) => {
-                    self.know(table);
-                    return Ok(());
-                }
-                Err(error) if crate::table::is_commit_conflict(&error) => crate::table::pause(attempt).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(self.contention())
+            let default_sort_order_id = base.metadata().default_sort_order_id();
+            Ok(Some(Alteration {
+                requirements: vec![TableRequirement::DefaultSortOrderIdMatch { default_sort_order_id }],
+                updates: vec![
+                    TableUpdate::AddSortOrder { sort_order },
+                    TableUpdate::SetDefaultSortOrder { sort_order_id: -1 },
+                ],
+            }))
+        };
+        self.alter(decide).await.map(drop)
     }
 }
 

@@ -1,42 +1,20 @@
-//! The lake's tables: opening, evolving, appending.
+//! The lake's tables: opening, creating, evolving, and what this process knows of each.
 
-use crate::batch::{self, Incoming, Partitions};
-use crate::files::{self, PartitionWriter};
+use crate::catalog::{self, Catalog};
+use crate::commits::Alteration;
+use crate::files;
+use crate::options::CatalogPlace;
 use crate::partition::{self, Partition};
-use crate::snapshot::{self, Change};
-use crate::sort::Order;
-use crate::{Advance, LakeCatalog, LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets, schema, types};
-use affluent_model::{Column, Row};
-use affluent_telemetry::failpoint;
-use arrow_array::RecordBatch;
-use iceberg::spec::{DataFile, NestedFieldRef, Operation, PartitionKey};
+use crate::{LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets, schema, types};
+use affluent_model::Column;
+use iceberg::spec::NestedFieldRef;
 use iceberg::table::Table;
-use iceberg::{ErrorKind, NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
+use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// zstd level of files that live until the next compaction.
-pub(crate) const LEVEL_FRESH: i32 = 1;
-
-/// Rows to append: one value a column each.
-#[derive(Debug, Clone, Default)]
-pub struct RowBatch {
-    pub columns: Arc<[Column]>,
-    pub rows: Vec<Row>,
-}
-
-/// What an append did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Appended {
-    /// The new snapshot; `None` where there were no rows and only offsets moved.
-    pub snapshot: Option<i64>,
-    pub rows: usize,
-    pub files: usize,
-}
 
 /// One snapshot of a table's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +33,10 @@ pub struct SnapshotInfo {
     pub offsets: Option<Offsets>,
 }
 
-/// A directory of Iceberg tables with its catalog. Cheap to clone.
+/// A directory of Iceberg tables and their catalog. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lake {
-    catalog: LakeCatalog,
+    catalog: Arc<dyn Catalog>,
     options: Arc<LakeOptions>,
     tables: Arc<Mutex<HashMap<TableIdent, LakeTable>>>,
 }
@@ -69,14 +47,14 @@ pub struct LakeTable(pub(crate) Arc<Shared>);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) catalog: LakeCatalog,
+    pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) options: Arc<LakeOptions>,
     pub(crate) ident: TableIdent,
     /// The newest state this process knows of; another process may be ahead.
     known: Mutex<Table>,
     /// One commit of this process at a time, so that only other processes are races.
     committing: tokio::sync::Mutex<()>,
-    directories: files::KnownDirs,
+    pub(crate) directories: files::KnownDirs,
 }
 
 impl Lake {
@@ -86,7 +64,7 @@ impl Lake {
     /// Options that cannot work; the disk; a catalog that is not one.
     pub async fn open(options: LakeOptions) -> Result<Self, LakeError> {
         options.check()?;
-        let catalog = LakeCatalog::open(&options).await?;
+        let catalog = catalog::open(&options).await?;
         Ok(Lake { catalog, options: Arc::new(options), tables: Arc::default() })
     }
 
@@ -96,17 +74,16 @@ impl Lake {
     /// As [`Lake::open`]; [`LakeError::Options`] where there is no catalog.
     pub async fn open_existing(options: LakeOptions) -> Result<Self, LakeError> {
         options.check()?;
-        let catalog = options.catalog_path();
-        if !catalog.is_file() {
-            return Err(LakeError::Options(format!("there is no lake: no file {}", catalog.display())));
+        if let CatalogPlace::Sqlite(file) = options.catalog_place()?
+            && !file.is_file()
+        {
+            return Err(LakeError::Options(format!("there is no lake: no file {}", file.display())));
         }
         Self::open(options).await
     }
 
-    /// The catalog, for engines that plan and read by themselves.
-    #[must_use]
-    pub fn catalog(&self) -> &LakeCatalog {
-        &self.catalog
+    pub(crate) fn catalog(&self) -> &dyn Catalog {
+        self.catalog.as_ref()
     }
 
     #[must_use]
@@ -132,7 +109,7 @@ impl Lake {
         if let Some(table) = self.tables.lock().get(&ident) {
             return Ok(table.clone());
         }
-        let table = self.catalog.load(&ident).await?;
+        let table = self.catalog.load(&ident, None).await?;
         Ok(self.share(table))
     }
 
@@ -178,10 +155,21 @@ impl Lake {
         Ok(table)
     }
 
+    /// Takes a table out of the catalog. Its files stay on disk.
+    ///
+    /// # Errors
+    /// [`LakeError::NotFound`]; the catalog fails.
+    pub async fn drop_table(&self, namespace: &str, name: &str) -> Result<(), LakeError> {
+        let ident = ident(namespace, name)?;
+        self.catalog.drop_table(&ident).await?;
+        self.tables.lock().remove(&ident);
+        Ok(())
+    }
+
     fn share(&self, table: Table) -> LakeTable {
         let ident = table.identifier().clone();
         let fresh = LakeTable(Arc::new(Shared {
-            catalog: self.catalog.clone(),
+            catalog: Arc::clone(&self.catalog),
             options: Arc::clone(&self.options),
             ident: ident.clone(),
             known: Mutex::new(table),
@@ -274,220 +262,31 @@ impl LakeTable {
         .map(drop)
     }
 
-    /// Appends the rows and advances the offsets, both or neither, in one commit that is on disk
-    /// and visible to every reader when this returns. Columns that the table lacks are added.
-    /// With no rows only the offsets move.
-    ///
-    /// Repeating a batch that was stored before is refused as [`LakeError::OffsetConflict`], as
-    /// long as it advances an offset.
-    ///
-    /// # Errors
-    /// [`LakeError::OffsetConflict`], [`LakeError::Incompatible`], [`LakeError::Value`]: nothing
-    /// was stored. [`LakeError::Contention`] and faults of disk and catalog: nothing is visible,
-    /// unless the fault hid the outcome; the offsets tell.
-    pub async fn append(&self, batch: Arc<RowBatch>, advance: Vec<Advance>) -> Result<Appended, LakeError> {
-        if !batch.rows.is_empty() {
-            self.evolve(&batch.columns).await?;
-        }
-        self.append_incoming(Incoming::Rows(batch), advance).await
-    }
-
-    /// The same for Arrow batches. Their columns are found by name, in any order; those that a batch
-    /// lacks are null. The table has to have all of them: see [`Lake::ensure_table`].
-    ///
-    /// # Errors
-    /// As [`LakeTable::append`], and [`LakeError::NoColumn`].
-    pub async fn append_batches(
-        &self,
-        batches: Vec<RecordBatch>,
-        advance: Vec<Advance>,
-    ) -> Result<Appended, LakeError> {
-        self.append_incoming(Incoming::Batches(batches), advance).await
-    }
-
-    async fn append_incoming(
-        &self,
-        incoming: Incoming,
-        advance: Vec<Advance>,
-    ) -> Result<Appended, LakeError> {
-        let table = self.clone();
-        off_worker(move || async move { table.append_here(&incoming, &advance).await }).await
-    }
-
-    async fn append_here(&self, batch: &Incoming, advance: &[Advance]) -> Result<Appended, LakeError> {
-        let _turn = self.0.committing.lock().await;
-        let mut base = self.known();
-        let mut offsets = Offsets::of(base.metadata().properties())?.advanced(advance);
-        if offsets.is_err() {
-            base = self.refreshed().await?;
-            offsets = Offsets::of(base.metadata().properties())?.advanced(advance);
-        }
-        let mut offsets = offsets?;
-        let mut written = (base.metadata().current_schema_id(), self.write(&base, batch).await?);
-        failpoint("lake::after_data_files");
-        for attempt in 1..=self.0.options.commit_attempts {
-            if written.0 != base.metadata().current_schema_id() {
-                // Another writer changed the schema: the rows are written again under it.
-                discard(&written.1);
-                written = (base.metadata().current_schema_id(), self.write(&base, batch).await?);
-            }
-            match self.commit_append(&base, &written.1, &offsets, !advance.is_empty()).await {
-                Ok((table, snapshot)) => {
-                    *self.0.known.lock() = table;
-                    return Ok(Appended { snapshot, rows: batch.rows(), files: written.1.len() });
-                }
-                Err(error) if is_conflict(&error) => {
-                    pause(attempt).await;
-                    base = self.refreshed().await?;
-                    match Offsets::of(base.metadata().properties())?.advanced(advance) {
-                        Ok(now) => offsets = now,
-                        Err(conflict) => {
-                            discard(&written.1);
-                            return Err(conflict.into());
-                        }
-                    }
-                }
-                Err(error) => {
-                    // The fault may hide a commit that was stored; only the offsets tell.
-                    let now = self.refreshed().await.map(|table| Offsets::of(table.metadata().properties()));
-                    if advance.iter().any(|to| to.expected != Some(to.next))
-                        && let Ok(Ok(now)) = now
-                        && now.advanced(advance).is_ok()
-                    {
-                        discard(&written.1);
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        discard(&written.1);
-        Err(self.contention())
-    }
-
-    async fn commit_append(
-        &self,
-        base: &Table,
-        files: &[DataFile],
-        offsets: &Offsets,
-        moved: bool,
-    ) -> Result<(Table, Option<i64>), LakeError> {
-        let mut properties = HashMap::new();
-        if moved {
-            properties.insert(OFFSETS_PROPERTY.to_owned(), offsets.to_text()?);
-        }
-        let change = Change {
-            operation: Operation::Append,
-            added: files.to_vec(),
-            removed: HashSet::new(),
-            summary: properties.clone(),
-        };
-        let produced = if files.is_empty() {
-            None
-        } else {
-            snapshot::produce(base, &change, self.0.options.manifests_max).await?
-        };
-        let mut updates = produced.as_ref().map_or_else(Vec::new, |produced| produced.updates.clone());
-        if !properties.is_empty() {
-            updates.push(TableUpdate::SetProperties { updates: properties });
-        }
-        if updates.is_empty() {
-            return Ok((base.clone(), None));
-        }
-        let mut requirements = snapshot::requirements(base);
-        let current_schema_id = base.metadata().current_schema_id();
-        requirements.push(TableRequirement::CurrentSchemaIdMatch { current_schema_id });
-        match self.0.catalog.commit(base, &requirements, updates).await {
-            Ok(table) => Ok((table, produced.map(|produced| produced.snapshot_id))),
-            Err(error) => {
-                if let Some(produced) = produced.filter(|_| is_commit_conflict(&error)) {
-                    produced.discard();
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Writes the rows as data files of `table`'s current schema, flushed with their directories.
-    async fn write(&self, table: &Table, incoming: &Incoming) -> Result<Vec<DataFile>, LakeError> {
-        if incoming.rows() == 0 {
-            return Ok(Vec::new());
-        }
-        let batches = incoming.batches(&self.name(), table.metadata().current_schema())?;
-        self.write_parts(table, batch::partitions(table, batches)?).await
-    }
-
-    /// Writes the batches of each partition as data files of `table`'s current schema, flushed with their
-    /// directories; after an error nothing is left of them.
-    pub(crate) async fn write_parts(
-        &self,
-        table: &Table,
-        parts: Partitions,
-    ) -> Result<Vec<DataFile>, LakeError> {
-        let mut written = Vec::new();
-        for (partition, batches) in parts {
-            match self.write_partition(table, partition, batches).await {
-                Ok(files) => written.extend(files),
-                Err(error) => {
-                    discard(&written);
-                    return Err(error);
-                }
-            }
-        }
-        self.sync(&written)?;
-        Ok(written)
-    }
-
-    async fn write_partition(
-        &self,
-        table: &Table,
-        partition: Option<PartitionKey>,
-        mut batches: Vec<RecordBatch>,
-    ) -> Result<Vec<DataFile>, LakeError> {
-        let order = Order::of(table);
-        if let Some(order) = &order {
-            batches = order.sorted(table.metadata().current_schema(), &batches)?;
-        }
-        let target = self.0.options.target_file_bytes;
-        let mut writer = PartitionWriter::new(table, partition, target, LEVEL_FRESH)?;
-        for batch in batches {
-            writer.write(batch).await?;
-        }
-        let spec_id = table.metadata().default_partition_spec_id();
-        let written = writer.close().await?;
-        match order {
-            Some(order) => written.iter().map(|file| order.mark(file, spec_id)).collect(),
-            None => Ok(written),
-        }
-    }
-
     /// Adds and promotes columns until the table has `columns`.
     pub(crate) async fn evolve(&self, columns: &[Column]) -> Result<(), LakeError> {
-        let mut base = self.known();
-        if self.evolution(&base, columns).is_ok_and(|evolved| evolved.is_none()) {
+        if self.evolution(&self.known(), columns).is_ok_and(|evolved| evolved.is_none()) {
             return Ok(());
         }
-        let _turn = self.0.committing.lock().await;
-        base = self.refreshed().await?;
-        for attempt in 1..=self.0.options.commit_attempts {
-            let Some(evolved) = self.evolution(&base, columns)? else { return Ok(()) };
-            let updates = vec![
-                TableUpdate::AddSchema { schema: evolved },
-                TableUpdate::SetCurrentSchema { schema_id: -1 },
-            ];
-            match self.0.catalog.commit(&base, &snapshot::requirements(&base), updates).await {
-                Ok(table) => {
-                    tracing::info!(table = %self.0.ident, "schema of the lake table evolved");
-                    *self.0.known.lock() = table;
-                    return Ok(());
-                }
-                Err(error) if is_commit_conflict(&error) => {
-                    pause(attempt).await;
-                    base = self.refreshed().await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let decide = |base: &Table| {
+            let Some(schema) = self.evolution(base, columns)? else { return Ok(None) };
+            let metadata = base.metadata();
+            let current_schema_id = metadata.current_schema_id();
+            let last_assigned_field_id = metadata.last_column_id();
+            Ok(Some(Alteration {
+                requirements: vec![
+                    TableRequirement::CurrentSchemaIdMatch { current_schema_id },
+                    TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id },
+                ],
+                updates: vec![
+                    TableUpdate::AddSchema { schema },
+                    TableUpdate::SetCurrentSchema { schema_id: -1 },
+                ],
+            }))
+        };
+        if self.alter(decide).await? {
+            tracing::info!(table = %self.0.ident, "schema of the lake table evolved");
         }
-        Err(self.contention())
+        Ok(())
     }
 
     fn evolution(
@@ -497,13 +296,6 @@ impl LakeTable {
     ) -> Result<Option<iceberg::spec::Schema>, LakeError> {
         let metadata = table.metadata();
         schema::evolve(&self.name(), metadata.current_schema(), metadata.last_column_id(), columns)
-    }
-
-    /// Flushes the directories of data files.
-    pub(crate) fn sync(&self, written: &[DataFile]) -> Result<(), LakeError> {
-        let table = self.known();
-        let root = Path::new(table.metadata().location());
-        files::sync_parents(root, written.iter().map(DataFile::file_path), &self.0.directories)
     }
 
     pub(crate) fn known(&self) -> Table {
@@ -520,12 +312,7 @@ impl LakeTable {
 
     /// The table as the catalog has it now.
     pub(crate) async fn refreshed(&self) -> Result<Table, LakeError> {
-        let known = self.known();
-        let location = self.0.catalog.location(&self.0.ident).await?;
-        if location.is_some() && location.as_deref() == known.metadata_location() {
-            return Ok(known);
-        }
-        let table = self.0.catalog.load(&self.0.ident).await?;
+        let table = self.0.catalog.load(&self.0.ident, Some(&self.known())).await?;
         self.know(table.clone());
         Ok(table)
     }
@@ -547,26 +334,10 @@ where
     tokio::task::spawn_blocking(move || runtime.block_on(work())).await?
 }
 
-/// True where the table moved under a commit: refresh and decide again.
-pub(crate) fn is_conflict(error: &LakeError) -> bool {
-    matches!(error, LakeError::Iceberg(error) if is_commit_conflict(error))
-}
-
-pub(crate) fn is_commit_conflict(error: &iceberg::Error) -> bool {
-    error.kind() == ErrorKind::CatalogCommitConflicts
-}
-
 /// A short random wait that grows with the attempts, to 50 ms.
 pub(crate) async fn pause(attempt: u32) {
     let spread = uuid::Uuid::new_v4().as_u64_pair().0 % u64::from(attempt.min(50));
     tokio::time::sleep(Duration::from_millis(1 + spread)).await;
-}
-
-/// Deletes data files that no commit will refer to; what stays behind is found as unreferenced.
-pub(crate) fn discard(written: &[DataFile]) {
-    for file in written {
-        let _ = files::remove(Path::new(file.file_path()));
-    }
 }
 
 pub(crate) fn columns_of(fields: &[NestedFieldRef]) -> Vec<Column> {

@@ -4,6 +4,7 @@
 //! are judged apart from one another, so after a lost race only those that are new are judged again.
 //! Invariant: at the commit every file that may hold a key has been judged.
 
+use crate::append::discard;
 use crate::batch::{self, Partitions};
 use crate::choose;
 use crate::commits::{self, Stored};
@@ -12,7 +13,7 @@ use crate::judge::{Judge, Judged, Verdicts};
 use crate::keys::Keys;
 use crate::live::{self, LiveFile};
 use crate::overwrite::change;
-use crate::table::{LakeTable, discard, off_worker};
+use crate::table::{LakeTable, off_worker};
 use crate::{ColumnRange, Commit, LakeError, Outcome};
 use affluent_telemetry::failpoint;
 use arrow_array::{ArrayRef, RecordBatch};
@@ -80,9 +81,8 @@ impl LakeTable {
     /// # Errors
     /// [`LakeError::DuplicateKey`]; [`LakeError::NoColumn`], [`LakeError::Incompatible`] and
     /// [`LakeError::Value`] for rows that do not fit and keys that are null, [`LakeError::Options`] for columns
-    /// that are no keys, [`LakeError::OffsetConflict`], [`LakeError::Contention`]: nothing was stored. After
-    /// faults of disk and catalog nothing is visible, unless the fault hid the outcome: repeat it with the
-    /// same key of the commit.
+    /// that are no keys, [`LakeError::OffsetConflict`], [`LakeError::Contention`], faults of disk and catalog:
+    /// nothing was stored. After [`LakeError::Unsettled`] repeat it with the same key of the commit.
     pub async fn upsert(&self, commit: Commit, upsert: Upsert) -> Result<Outcome<Upserted>, LakeError> {
         commit.check()?;
         let table = self.clone();
@@ -150,7 +150,7 @@ impl LakeTable {
                     self.again(&mut attempts).await?;
                 }
                 Err(error) => {
-                    if commits::is_refused(&error) {
+                    if error.is_settled() {
                         discard(&added);
                         discard_verdicts(verdicts.into_values());
                     }

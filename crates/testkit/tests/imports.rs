@@ -21,7 +21,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fail", &["telemetry"]),
     ("fjall", &["documents"]),
     ("iceberg", &["lake"]),
-    ("iceberg-catalog-sql", &["lake"]),
     ("kafka-protocol", &["broker"]),
     ("maxminddb", &["warehouse"]),
     ("metrics", &["telemetry"]),

@@ -65,8 +65,8 @@ impl Engine {
         Ok(Engine { lake, options, runtime, manifests, known: Mutex::default() })
     }
 
-    /// A session that sees the tables as `pins` ask for. All of them are of one moment: the catalog is
-    /// read once.
+    /// A session that sees the tables as `pins` ask for. All of them are of one moment where the catalog is
+    /// SQLite, which is read once; a REST catalog tells of one table after the other.
     ///
     /// # Errors
     /// [`LakeError::NotFound`] and [`LakeError::NoSnapshot`] for named tables; disk and catalog.
@@ -104,16 +104,8 @@ impl Engine {
     }
 
     async fn read_tables(&self) -> Result<Vec<Table>, LakeError> {
-        let catalog = self.lake.catalog();
-        let mut tables = Vec::new();
-        for (ident, location) in catalog.locations().await? {
-            let known = self.known.lock().get(&ident).cloned();
-            let table = match known.filter(|table| table.metadata_location() == Some(location.as_str())) {
-                Some(table) => table,
-                None => catalog.at(&ident, location).await?,
-            };
-            tables.push(table);
-        }
+        let known = self.known.lock().clone();
+        let tables = self.lake.catalog().load_all(&known).await?;
         let known = tables.iter().map(|table| (table.identifier().clone(), table.clone())).collect();
         *self.known.lock() = known;
         Ok(tables)

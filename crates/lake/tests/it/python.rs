@@ -1,16 +1,28 @@
 //! pyiceberg and DuckDB as independent readers.
 
-use serde_json::Value;
+use affluent_testkit::RestCatalog;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
-const SCRIPT: &str = r#"
+/// `open_catalog` for the other scripts, and what goes before the name of a table.
+const OPEN: &str = r#"
 import json, sys
+PLACE = json.loads(sys.argv[1])
+PREFIX = PLACE["namespace"] + "." if PLACE["url"] else ""
+def open_catalog():
+    if PLACE["url"]:
+        from pyiceberg.catalog.rest import RestCatalog
+        return RestCatalog("affluent", uri=PLACE["url"])
+    from pyiceberg.catalog.sql import SqlCatalog
+    warehouse = PLACE["warehouse"]
+    return SqlCatalog("affluent", uri="sqlite:///" + warehouse + "/catalog.db", warehouse=warehouse)
+"#;
+
+const SCRIPT: &str = r#"
 from decimal import Decimal
-from pyiceberg.catalog.sql import SqlCatalog
-ask = json.loads(sys.argv[1])
-catalog = SqlCatalog("affluent", uri="sqlite:///" + ask["catalog"], warehouse=ask["warehouse"])
-table = catalog.load_table(ask["table"])
+ask = json.loads(sys.argv[2])
+table = open_catalog().load_table(PREFIX + ask["table"])
 scan = {}
 if ask.get("snapshot"):
     scan["snapshot_id"] = ask["snapshot"]
@@ -62,29 +74,14 @@ if ask.get("values"):
 print(json.dumps(answer, default=str))
 "#;
 
-/// Lets pyiceberg work on a table, which `script` finds as `table`.
-pub(crate) fn change(warehouse: &Path, table: &str, script: &str) {
-    let open = "import sys
-from pyiceberg.catalog.sql import SqlCatalog
-catalog = SqlCatalog('affluent', uri='sqlite:///' + sys.argv[1] + '/catalog.db', warehouse=sys.argv[1])
-table = catalog.load_table(sys.argv[2])
-";
+/// Runs a script of pyiceberg's behind [`OPEN`]; what it prints.
+fn run(warehouse: &Path, script: &str, argument: &str) -> Vec<u8> {
+    let place = RestCatalog::of(warehouse);
+    let (url, namespace) = place.map(|place| (place.url, place.namespace)).unwrap_or_default();
+    let place = json!({"warehouse": warehouse.to_str().unwrap(), "url": url, "namespace": namespace});
     let python = std::env::var("AFFLUENT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(&python)
-        .args(["-c", &format!("{open}{script}"), warehouse.to_str().unwrap(), table])
-        .output()
-        .unwrap_or_else(|error| panic!("{python}: {error}; `make setup` installs what tests need"));
-    assert!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Asks pyiceberg about a table of the lake in `warehouse`. Keys of `ask`: `table`, `snapshot`,
-/// `filter`, `sum` (`[by, column]`), `duckdb` (the sums by DuckDB too), `values`, `groups` (columns whose statistics are asked for).
-pub(crate) fn ask(warehouse: &Path, mut ask: Value) -> Value {
-    ask["catalog"] = warehouse.join("catalog.db").to_str().unwrap().into();
-    ask["warehouse"] = warehouse.to_str().unwrap().into();
-    let python = std::env::var("AFFLUENT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let output = Command::new(&python)
-        .args(["-c", SCRIPT, &ask.to_string()])
+        .args(["-c", &format!("{OPEN}{script}"), &place.to_string(), argument])
         .output()
         .unwrap_or_else(|error| panic!("{python}: {error}; `make setup` installs what tests need"));
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -92,6 +89,18 @@ pub(crate) fn ask(warehouse: &Path, mut ask: Value) -> Value {
         !stderr.contains("ModuleNotFoundError"),
         "{python} lacks pyiceberg: run `make setup` and set AFFLUENT_TEST_PYTHON\n{stderr}"
     );
-    assert!(output.status.success(), "pyiceberg failed on {ask}:\n{stderr}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    assert!(output.status.success(), "pyiceberg failed on {argument}:\n{stderr}");
+    output.stdout
+}
+
+/// Lets pyiceberg work on a table, which `script` finds as `table`.
+pub(crate) fn change(warehouse: &Path, table: &str, script: &str) {
+    let open = "table = open_catalog().load_table(PREFIX + sys.argv[2])\n";
+    run(warehouse, &format!("{open}{script}"), table);
+}
+
+/// Asks pyiceberg about a table of the lake in `warehouse`. Keys of `ask`: `table`, `snapshot`,
+/// `filter`, `sum` (`[by, column]`), `duckdb` (the sums by DuckDB too), `values`, `groups` (columns whose statistics are asked for).
+pub(crate) fn ask(warehouse: &Path, ask: Value) -> Value {
+    serde_json::from_slice(&run(warehouse, SCRIPT, &ask.to_string())).unwrap()
 }

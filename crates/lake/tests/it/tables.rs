@@ -2,6 +2,7 @@
 
 use affluent_lake::{Advance, Lake, LakeOptions, LakeTable, Partition, RowBatch, Scan};
 use affluent_model::{Column, ColumnType, Row, Value};
+use affluent_testkit::RestCatalog;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int64Type};
 use arrow_array::{
@@ -93,8 +94,14 @@ pub(crate) fn advance(expected: Option<i64>, next: i64) -> Vec<Advance> {
     vec![Advance { topic: "oltp.public.payments".into(), partition: 0, expected, next }]
 }
 
+/// With the catalog that the tests run on: SQLite, or the REST catalog that `RestCatalog` tells of.
 pub(crate) fn options(warehouse: &Path) -> LakeOptions {
-    LakeOptions { warehouse: warehouse.to_owned(), ..LakeOptions::default() }
+    let mut options = LakeOptions { warehouse: warehouse.to_owned(), ..LakeOptions::default() };
+    if let Some(RestCatalog { url, namespace }) = RestCatalog::of(warehouse) {
+        options.catalog = url;
+        options.rest.namespace = namespace;
+    }
+    options
 }
 
 pub(crate) async fn payments_table(lake: &Lake) -> LakeTable {

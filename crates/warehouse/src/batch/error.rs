@@ -79,6 +79,8 @@ fn is_passing(error: &LakeError) -> bool {
         // Another process has moved the table: what is left to do is found anew.
         LakeError::OffsetConflict(_)
         | LakeError::Contention { .. }
+        | LakeError::Unsettled { .. }
+        | LakeError::Rest(_)
         | LakeError::Iceberg(_)
         | LakeError::Catalog(_)
         | LakeError::Io { .. }

@@ -7,3 +7,17 @@ mod geo;
 mod models;
 mod raw;
 mod staging;
+
+use affluent_lake::LakeOptions;
+use affluent_testkit::RestCatalog;
+use std::path::Path;
+
+/// With the catalog that the tests run on: SQLite, or the REST catalog that `RestCatalog` tells of.
+pub(crate) fn lake_options(warehouse: &Path) -> LakeOptions {
+    let mut options = LakeOptions { warehouse: warehouse.to_owned(), ..LakeOptions::default() };
+    if let Some(RestCatalog { url, namespace }) = RestCatalog::of(warehouse) {
+        options.catalog = url;
+        options.rest.namespace = namespace;
+    }
+    options
+}

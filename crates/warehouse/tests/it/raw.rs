@@ -1,6 +1,6 @@
 //! A raw zone as the lake sink writes it, and a look at the staged one.
 
-use affluent_lake::{Advance, Lake, LakeOptions, LakeTable, Partition, RowBatch, Scan};
+use affluent_lake::{Advance, Lake, LakeTable, Partition, RowBatch, Scan};
 use affluent_model::{Column, ColumnType, EventKind, Row, Value};
 use affluent_telemetry::health::Health;
 use affluent_warehouse::staged::{Source, StageOptions, StageService};
@@ -55,7 +55,7 @@ fn columns() -> Vec<Column> {
 }
 
 pub(crate) async fn lake(directory: &Path) -> Lake {
-    let mut options = LakeOptions { warehouse: directory.to_owned(), ..LakeOptions::default() };
+    let mut options = crate::lake_options(directory);
     options.maintenance.compact_files_min = 4;
     Lake::open(options).await.unwrap()
 }

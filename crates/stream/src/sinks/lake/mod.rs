@@ -373,6 +373,8 @@ fn sink_error(topic: &str, error: &LakeError) -> SinkError {
         LakeError::NotFound(_)
         | LakeError::NoSnapshot { .. }
         | LakeError::Contention { .. }
+        | LakeError::Unsettled { .. }
+        | LakeError::Rest(_)
         | LakeError::Iceberg(_)
         | LakeError::Arrow(_)
         | LakeError::Catalog(_)

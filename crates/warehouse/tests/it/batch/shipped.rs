@@ -2,7 +2,7 @@
 //! history at once, and against the rebuild.
 
 use super::world::{DAY, Dying, NOON, World};
-use affluent_lake::{Advance, Lake, LakeOptions, Partition, RowBatch};
+use affluent_lake::{Advance, Lake, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Row, Value};
 use affluent_warehouse::batch::{Batch, BatchOptions, Models, Task, Unfenced};
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ struct Shop {
 impl Shop {
     async fn new(rows_max: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = LakeOptions { warehouse: dir.path().join("lake"), ..LakeOptions::default() };
+        let options = crate::lake_options(&dir.path().join("lake"));
         let lake = Lake::open(options).await.unwrap();
         let batch = Batch::new(lake.clone(), BatchOptions { rows_max, ..BatchOptions::default() }).unwrap();
         Shop { lake, batch, models: Models::load(None).unwrap(), positions: 0, _dir: dir }

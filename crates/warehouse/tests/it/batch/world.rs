@@ -2,7 +2,7 @@
 //! run that can be killed before any of its commits.
 
 use affluent_lake::sql::{Engine, EngineOptions, Pins, Renderer, TextFormat};
-use affluent_lake::{Advance, Lake, LakeOptions, Partition, RowBatch};
+use affluent_lake::{Advance, Lake, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Row, Value};
 use affluent_warehouse::batch::{Batch, BatchError, BatchOptions, Fence, Models, RawToDwh, TASKS, Unfenced};
 use async_trait::async_trait;
@@ -152,7 +152,7 @@ impl World {
 
     pub(crate) async fn with(rows_max: u64, files: &[(String, String)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = LakeOptions { warehouse: dir.path().join("lake"), ..LakeOptions::default() };
+        let options = crate::lake_options(&dir.path().join("lake"));
         let lake = Lake::open(options).await.unwrap();
         let batch = batch(&lake, dir.path(), rows_max, files);
         World { dir: Some(dir), lake, batch }

@@ -6,8 +6,8 @@ mod files;
 mod increments;
 mod story;
 
+use affluent_lake::Lake;
 use affluent_lake::sql::{Engine, EngineOptions, Pins, Renderer, Session, TextFormat};
-use affluent_lake::{Lake, LakeOptions};
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use files::{Model, seeds};
@@ -33,8 +33,7 @@ struct Bench {
 impl Bench {
     /// With the shipped seeds, but for [`RATES`].
     async fn new(directory: &Path) -> Self {
-        let options = LakeOptions { warehouse: directory.to_owned(), ..LakeOptions::default() };
-        let lake = Lake::open(options).await.unwrap();
+        let lake = Lake::open(crate::lake_options(directory)).await.unwrap();
         let engine = Engine::new(lake, EngineOptions { partitions: 1, ..EngineOptions::default() }).unwrap();
         let mut bench = Bench { engine, seeds: seeds() };
         let session = bench.session(&Tables::new()).await;
