@@ -196,13 +196,18 @@ impl RestCatalog {
                 },
                 Err(failure) => failure,
             };
-            if let Failure::Unknown(error) = &failure {
-                tracing::warn!(table = %ident, error, sending, "outcome of a commit unknown, looking");
-                doubt = Some(error.clone());
+            let may_be_stored = match &failure {
+                Failure::Unknown(_) => true,
+                // What was sent once may have come twice: then the conflict is with ourselves.
+                Failure::Refused { status, .. } => *status == StatusCode::CONFLICT && snapshot.is_some(),
+                Failure::Unsent(_) => false,
+            };
+            if may_be_stored {
+                tracing::debug!(table = %ident, %failure, sending, "outcome of a commit unknown, looking");
+                doubt = Some(failure.to_string());
             } else if doubt.is_none() && (!failure.is_passing() || sending == SENDINGS_MAX) {
                 return Err(self.refused(ident, &path, &failure));
             }
-            pause(sending).await;
             if let Some(error) = &doubt {
                 match self.look(ident, requirements, snapshot).await {
                     Ok(Seen::Stored(table)) => return Ok(*table),
@@ -214,6 +219,7 @@ impl RestCatalog {
                     }
                 }
             }
+            pause(sending).await;
         }
     }
 
