@@ -1,4 +1,4 @@
-//! Which side of a hash join is held in memory: the one with fewer rows at the most.
+//! Which side of a join is held in memory: the one with fewer rows at the most.
 //!
 //! The engine's own choice rests on estimates, and has none behind a window, a group or another join; it then
 //! holds whatever stands on the left, such as all payments beside a table of merchants. A join cannot go to disk,
@@ -48,17 +48,27 @@ impl PhysicalOptimizerRule for BuildSide {
 
 /// The join with its sides exchanged, where the right one has far fewer rows.
 fn exchanged(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let Some(join) = plan.downcast_ref::<HashJoinExec>() else { return Ok(None) };
-    if join.null_aware || !join.join_type().supports_swap() {
+    let children = plan.children();
+    let [left, right] = children.as_slice() else { return Ok(None) };
+    let (Some(left), Some(right)) = (rows_max(left.as_ref()), rows_max(right.as_ref())) else {
         return Ok(None);
-    }
-    let (left, right) = (rows_max(join.left().as_ref()), rows_max(join.right().as_ref()));
-    let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+    };
     if left / FEWER <= right {
         return Ok(None);
     }
-    let mode = if right <= COLLECTED_MAX { PartitionMode::CollectLeft } else { PartitionMode::Partitioned };
-    join.swap_inputs(mode).map(Some)
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        if join.null_aware || !join.join_type().supports_swap() {
+            return Ok(None);
+        }
+        let few = right <= COLLECTED_MAX;
+        let mode = if few { PartitionMode::CollectLeft } else { PartitionMode::Partitioned };
+        return join.swap_inputs(mode).map(Some);
+    }
+    if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+        return if join.join_type().supports_swap() { join.swap_inputs().map(Some) } else { Ok(None) };
+    }
+    // Of a product every row that is held makes a batch of its own.
+    plan.downcast_ref::<CrossJoinExec>().map(CrossJoinExec::swap_inputs).transpose()
 }
 
 /// Rows at the most, if each row finds one partner: keys are joined with what they refer to. `None`: not known.
