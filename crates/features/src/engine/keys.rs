@@ -8,9 +8,6 @@ use crate::event::{At, Key};
 use crate::plan::Group;
 use hashbrown::HashTable;
 
-/// Up to so many rows, windows are computed from the log each time; beyond, they are kept running.
-pub(crate) const SCAN_MAX: usize = 32;
-
 /// What became of an event at one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -42,6 +39,8 @@ pub(crate) struct Keys {
     index: HashTable<u32>,
     pub(crate) slots: Vec<Slot>,
     hasher: ahash::RandomState,
+    /// The slot that was last asked for: an event is applied and its key is read right after.
+    recent: Option<u32>,
     /// For windows that are computed each time.
     scratch: Running,
 }
@@ -49,13 +48,17 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(group: &Group) -> Self {
         let hasher = ahash::RandomState::new();
-        Keys { index: HashTable::new(), slots: Vec::new(), hasher, scratch: Running::new(group) }
+        Keys { index: HashTable::new(), slots: Vec::new(), hasher, recent: None, scratch: Running::new(group) }
     }
 
-    pub(crate) fn find(&self, key: Key) -> Option<usize> {
+    pub(crate) fn find(&mut self, key: Key) -> Option<usize> {
         let slots = &self.slots;
+        if let Some(slot) = self.recent.filter(|&slot| slots[slot as usize].key == key) {
+            return Some(slot as usize);
+        }
         let found = self.index.find(self.hasher.hash_one(key), |&slot| slots[slot as usize].key == key);
-        found.map(|&slot| slot as usize)
+        self.recent = found.copied();
+        self.recent.map(|slot| slot as usize)
     }
 
     /// The slot of a key, made where there is none; none where there may be no more.
@@ -90,6 +93,11 @@ impl Keys {
     /// Writes the values of a key at an instant. False where rows that some window reaches were let go.
     pub(crate) fn read(&mut self, group: &Group, key: Option<Key>, at: At, vector: &mut [f64]) -> bool {
         let slot = key.and_then(|key| self.find(key));
+        self.read_slot(group, slot, at, vector)
+    }
+
+    /// As [`Keys::read`], of a slot; without one, of a key that has no event.
+    pub(crate) fn read_slot(&mut self, group: &Group, slot: Option<usize>, at: At, vector: &mut [f64]) -> bool {
         let Some(slot) = slot.map(|slot| &mut self.slots[slot]) else {
             let nothing = Log::default();
             self.scratch.build(group, &nothing, at);
@@ -103,7 +111,7 @@ impl Keys {
                 running.move_to(group, log, at);
                 running
             }
-            None if log.len(group.stride) <= SCAN_MAX => {
+            None if log.len() <= group.scan_max => {
                 self.scratch.build(group, log, at);
                 &mut self.scratch
             }
@@ -121,6 +129,7 @@ impl Keys {
     /// Lets go of keys of which no window at `now` or later holds anything, and no late event can come any more.
     pub(crate) fn evict(&mut self, group: &Group, now: i64) -> usize {
         let before = self.slots.len();
+        self.recent = None;
         let kept = group.retention + group.lateness;
         let mut place = 0;
         while place < self.slots.len() {
@@ -160,10 +169,13 @@ pub(crate) struct Limits {
 }
 
 impl Slot {
-    fn apply(&mut self, group: &Group, row: &[i64], limits: Limits) -> (Outcome, bool) {
+    /// Takes a row into the log; whether rows had to be let go for it before their time.
+    pub(crate) fn apply(&mut self, group: &Group, row: &[i64], limits: Limits) -> (Outcome, bool) {
         let stride = group.stride;
         let at = instant(row);
-        let place = match self.log.find(stride, at) {
+        // Nearly every event is the newest of its key: then the log need not be looked at.
+        let found = if at.0 > self.newest { Err(self.log.len()) } else { self.log.find(stride, at) };
+        let place = match found {
             Ok(place) => return (self.correct(group, place, row), false),
             Err(place) => place,
         };
@@ -172,11 +184,13 @@ impl Slot {
         }
         self.log.insert(stride, place, row);
         self.newest = self.newest.max(at.0);
-        if let Some(running) = &mut self.running {
+        let length = self.log.len();
+        if let Some(running) = &mut self.running
+            && place + 1 < length
+        {
             running.inserted(group, &self.log, place);
         }
         let horizon = self.newest.saturating_sub(group.lateness).saturating_sub(group.retention);
-        let length = self.log.len(stride);
         let mut leaving = 0;
         while leaving < length && self.log.row(stride, leaving)[0] <= horizon {
             leaving += 1;
@@ -208,9 +222,9 @@ impl Slot {
 
     fn let_go(&mut self, group: &Group, rows: usize) {
         self.lost = self.lost.max(self.log.row(group.stride, rows - 1)[0]);
-        self.log.drop_front(group.stride, rows);
+        self.log.drop_front(rows);
         let keep = self.running.as_mut().is_some_and(|running| running.dropped(group, rows));
-        if !keep || self.log.len(group.stride) <= SCAN_MAX / 2 {
+        if !keep || self.log.len() <= group.scan_max / 2 {
             self.running = None;
         }
     }

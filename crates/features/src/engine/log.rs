@@ -9,13 +9,15 @@ use crate::aggregate::instant;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
     words: Vec<i64>,
+    /// Rows that are there.
+    rows: u32,
     /// Rows at the front that have left.
     gone: u32,
 }
 
 impl Log {
-    pub(crate) fn len(&self, stride: usize) -> usize {
-        self.words.len() / stride - self.gone as usize
+    pub(crate) fn len(&self) -> usize {
+        self.rows as usize
     }
 
     #[inline]
@@ -44,7 +46,7 @@ impl Log {
 
     /// How many rows lie before or at an instant.
     pub(crate) fn before_or_at(&self, stride: usize, bound: (i64, u64)) -> usize {
-        let (mut low, mut high) = (0, self.len(stride));
+        let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
             if instant(self.row(stride, middle)) <= bound { low = middle + 1 } else { high = middle }
@@ -54,7 +56,7 @@ impl Log {
 
     /// Where a row of this instant is, or where it belongs. Nearly all come at the end.
     pub(crate) fn find(&self, stride: usize, at: (i64, u64)) -> Result<usize, usize> {
-        let length = self.len(stride);
+        let length = self.len();
         if length == 0 || instant(self.row(stride, length - 1)) < at {
             return Err(length);
         }
@@ -65,7 +67,8 @@ impl Log {
     /// Puts a row at its place.
     pub(crate) fn insert(&mut self, stride: usize, index: usize, row: &[i64]) {
         self.make_room(stride);
-        if index == self.len(stride) {
+        self.rows += 1;
+        if index + 1 == self.len() {
             self.words.extend_from_slice(row);
             return;
         }
@@ -77,16 +80,19 @@ impl Log {
     }
 
     /// Takes rows off the front.
-    pub(crate) fn drop_front(&mut self, stride: usize, rows: usize) {
-        self.gone += u32::try_from(rows).unwrap_or(u32::MAX);
-        if self.len(stride) == 0 {
+    pub(crate) fn drop_front(&mut self, rows: usize) {
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        self.gone += rows;
+        self.rows -= rows;
+        if self.len() == 0 {
             self.words = Vec::new();
             self.gone = 0;
         }
     }
 
     /// Appends rows as they were kept.
-    pub(crate) fn extend(&mut self, words: &[i64]) {
+    pub(crate) fn extend(&mut self, stride: usize, words: &[i64]) {
+        self.rows += u32::try_from(words.len() / stride).unwrap_or(u32::MAX);
         self.words.reserve_exact(words.len());
         self.words.extend_from_slice(words);
     }
@@ -96,7 +102,7 @@ impl Log {
         if self.words.capacity() - self.words.len() >= stride {
             return;
         }
-        let rows = self.words.len() / stride;
+        let rows = (self.gone + self.rows) as usize;
         if self.gone as usize * 4 >= rows && self.gone > 0 {
             self.words.drain(..self.gone as usize * stride);
             self.gone = 0;
@@ -129,14 +135,14 @@ mod tests {
                     }
                 }
                 if nth % 7 == 6 {
-                    let rows = leave.min(log.len(4));
-                    log.drop_front(4, rows);
+                    let rows = leave.min(log.len());
+                    log.drop_front(rows);
                     expected.sort_unstable();
                     expected.drain(..rows);
                 }
             }
             expected.sort_unstable();
-            prop_assert_eq!(log.rows(4, 0..log.len(4)).map(<[i64]>::to_vec).collect::<Vec<_>>(),
+            prop_assert_eq!(log.rows(4, 0..log.len()).map(<[i64]>::to_vec).collect::<Vec<_>>(),
                 expected.iter().map(|row| row.to_vec()).collect::<Vec<_>>());
         }
     }

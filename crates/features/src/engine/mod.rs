@@ -12,18 +12,20 @@
 //! Invariant: what the engine answers is a function of the events it took, not of the order in which they came or of how
 //! often it was asked, stored and restored.
 
+mod batch;
 mod keys;
 mod log;
 mod read;
 mod running;
 mod snapshot;
 
+pub(crate) use batch::{BATCH_MAX, Queue};
 pub use snapshot::{CALLER_MAX, SnapshotError};
 
 use crate::aggregate::{HEADER, finish};
 use crate::definition::ColumnType;
 use crate::event::{At, EVENTS_MAX, Event, Key, NULL, VALUE_MAX};
-use crate::plan::{EntityId, Plan, SourceId};
+use crate::plan::{EntityId, EntityShape, Group, Plan, SourceId, SourceShape};
 use keys::{Keys, Limits, Outcome};
 use std::sync::Arc;
 
@@ -111,35 +113,13 @@ impl Engine {
         let plan = Arc::clone(&self.plan);
         let source = plan.source_shape(event.source);
         check(&plan, event)?;
-        let mut passed: u64 = u64::from(!event.removed);
-        if !event.removed {
-            for (filter, bit) in source.filters.iter().zip(1u8..) {
-                passed |= u64::from(filter.passes(event.time, event.cells)) << bit;
-            }
-        }
-        let limits = Limits {
-            keys_max: self.options.keys_max,
-            events_max: self.options.events_max.clamp(1, EVENTS_MAX - 1),
-        };
+        let (passed, limits) = (passed(source, event), self.limits());
         let mut counters = Counters::default();
         for &(number, key) in &source.groups {
             let (Some(key), group) = (event.keys[key], &plan.groups[number]) else { continue };
-            self.row.clear();
-            self.row.extend([event.time, event.order.cast_signed(), passed.cast_signed()]);
-            self.row.extend(group.columns.iter().map(|&column| event.cells[column]));
-            if group.corrections {
-                self.row.push(event.version.cast_signed());
-            }
-            debug_assert!(self.row.len() == group.stride && group.stride >= HEADER);
-            let (outcome, shortened) = self.keys[number].apply(group, key, &self.row, limits);
-            counters.shortened += u64::from(shortened);
-            match outcome {
-                Outcome::New => counters.new += 1,
-                Outcome::Corrected => counters.corrected += 1,
-                Outcome::Duplicate => counters.duplicates += 1,
-                Outcome::Late => counters.late += 1,
-                Outcome::Full => counters.refused += 1,
-            }
+            put_row(group, event, passed, &mut self.row);
+            let outcome = self.keys[number].apply(group, key, &self.row, limits);
+            counters.count(outcome);
         }
         self.counters.add(counters);
         Ok(counters)
@@ -168,10 +148,7 @@ impl Engine {
             let at = if source == Some(group.source) { at } else { At::time(at.time) };
             exact &= self.keys[number].read(group, key, at, vector);
         }
-        for ratio in &shape.ratios {
-            let value = finish::ratio(vector[ratio.of], vector[ratio.to]);
-            vector[ratio.place] = if value.is_nan() { ratio.default } else { value };
-        }
+        put_ratios(shape, vector);
         exact
     }
 
@@ -183,12 +160,7 @@ impl Engine {
     pub fn row(&mut self, event: &Event, row: &mut [f64]) -> bool {
         let plan = Arc::clone(&self.plan);
         let source = plan.source_shape(event.source);
-        for ((request, default), value) in source.requests.iter().zip(row.iter_mut()) {
-            *value = request.value(event.time, event.cells);
-            if value.is_nan() {
-                *value = *default;
-            }
-        }
+        put_requests(source, event, row);
         let (mut place, mut exact) = (source.requests.len(), true);
         for &(entity, key) in &source.parts {
             let width = plan.entity_shape(entity).features.len();
@@ -206,7 +178,65 @@ impl Engine {
     }
 }
 
+impl Engine {
+    fn limits(&self) -> Limits {
+        Limits {
+            keys_max: self.options.keys_max,
+            events_max: self.options.events_max.clamp(1, EVENTS_MAX - 1),
+        }
+    }
+}
+
+/// Bit 0: the event is there; then one a filter of its source.
+fn passed(source: &SourceShape, event: &Event) -> u64 {
+    if event.removed {
+        return 0;
+    }
+    source.filters.iter().zip(1u8..).fold(1, |passed, (filter, bit)| {
+        passed | u64::from(filter.passes(event.time, event.cells)) << bit
+    })
+}
+
+/// The row of an event in a group.
+fn put_row(group: &Group, event: &Event, passed: u64, row: &mut Vec<i64>) {
+    row.clear();
+    row.extend([event.time, event.order.cast_signed(), passed.cast_signed()]);
+    row.extend(group.columns.iter().map(|&column| event.cells[column]));
+    if group.corrections {
+        row.push(event.version.cast_signed());
+    }
+    debug_assert!(row.len() == group.stride && group.stride >= HEADER);
+}
+
+/// Quotients, once the features that they are made of stand.
+fn put_ratios(entity: &EntityShape, vector: &mut [f64]) {
+    for ratio in &entity.ratios {
+        let value = finish::ratio(vector[ratio.of], vector[ratio.to]);
+        vector[ratio.place] = if value.is_nan() { ratio.default } else { value };
+    }
+}
+
+/// Features of the event itself, at the beginning of its row.
+fn put_requests(source: &SourceShape, event: &Event, row: &mut [f64]) {
+    for ((request, default), place) in source.requests.iter().zip(row) {
+        let value = request.value(event.time, event.cells);
+        *place = if value.is_nan() { *default } else { value };
+    }
+}
+
 impl Counters {
+    /// What became of an event at one key, and whether older events had to go for it.
+    fn count(&mut self, (outcome, shortened): (Outcome, bool)) {
+        self.shortened += u64::from(shortened);
+        match outcome {
+            Outcome::New => self.new += 1,
+            Outcome::Corrected => self.corrected += 1,
+            Outcome::Duplicate => self.duplicates += 1,
+            Outcome::Late => self.late += 1,
+            Outcome::Full => self.refused += 1,
+        }
+    }
+
     /// Adds another count.
     pub fn add(&mut self, other: Counters) {
         self.new += other.new;

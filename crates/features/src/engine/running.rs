@@ -57,7 +57,7 @@ impl Running {
                 }
             }
         }
-        let length = log.len(stride);
+        let length = log.len();
         for (place, edge) in group.edges.iter().enumerate() {
             let bound = edge.place.bound(at);
             while (self.pointers[place] as usize) < length {

@@ -175,7 +175,7 @@ impl Engine {
         let slot = keys.slot(key, self.options.keys_max).ok_or(SnapshotError::Damaged("too many keys"))?;
         let slot = &mut keys.slots[slot];
         (slot.newest, slot.lost) = (newest, lost);
-        let known = slot.log.len(group.stride);
+        let known = slot.log.len();
         let mut last = known.checked_sub(1).map(|place| instant(slot.log.row(group.stride, place)));
         for row in words.chunks_exact(group.stride) {
             let at = instant(row);
@@ -187,7 +187,7 @@ impl Engine {
         if known + rows > crate::event::EVENTS_MAX {
             return Err(SnapshotError::Damaged("a key has too many rows"));
         }
-        slot.log.extend(&words);
+        slot.log.extend(group.stride, &words);
         Ok(())
     }
 }

@@ -291,8 +291,29 @@ impl<'a> Draft<'a> {
         let stride = HEADER + self.columns.len() + usize::from(corrections);
         let (columns, lateness, readers, shape) = (self.columns, self.source.lateness, self.readers, self.shape);
         let digest = [0; 16];
-        Ok(Group { entity, source, lateness, retention, columns, corrections, stride, edges, windows, shape, readers, digest })
+        let scan_max = (running_words(&shape, edges.len()) / stride).clamp(8, 64);
+        Ok(Group {
+            entity,
+            source,
+            lateness,
+            retention,
+            columns,
+            corrections,
+            stride,
+            edges,
+            windows,
+            shape,
+            readers,
+            scan_max,
+            digest,
+        })
     }
+}
+
+/// About how many words of memory windows take that are kept running: maps and queues with a few values each.
+fn running_words(shape: &Shape, edges: usize) -> usize {
+    let plain = 16 + (edges + shape.counts).div_ceil(2) + 4 * shape.sums + 2 * shape.squares;
+    plain + 16 * shape.extremes.len() + 48 * (shape.categories + shape.distincts)
 }
 
 fn upper(window: &Window) -> Place {

@@ -104,6 +104,9 @@ pub(crate) struct Group {
     pub(crate) windows: Vec<Bounds>,
     pub(crate) shape: Shape,
     pub(crate) readers: Vec<Reader>,
+    /// Up to so many rows of a key, windows are computed from the log each time; beyond, they are kept running. What is kept
+    /// running takes about as much memory as so many rows do.
+    pub(crate) scan_max: usize,
     /// What identifies the layout of its rows.
     pub(crate) digest: [u8; 16],
 }

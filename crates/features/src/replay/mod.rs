@@ -2,11 +2,12 @@
 //!
 //! Events are applied in the order of their arrival, ties by event time and order, as a stream brings them. A row is read once its own
 //! event has been applied, so it sees events that came before it and happened before it, and a correction or a label only if it had come.
-//! There is no second implementation: a replay is the same calls as a stream makes.
+//! There is no second implementation: a replay makes the same calls as a stream, only that it takes the keys of a batch one after
+//! the other.
 //!
 //! History that does not fit into memory comes in several calls, each later in arrival than the one before.
 
-use crate::engine::{Counters, Engine, EventError};
+use crate::engine::{BATCH_MAX, Counters, Engine, EventError, Queue};
 use crate::event::{Event, Key, NULL};
 use crate::plan::SourceId;
 
@@ -47,6 +48,9 @@ pub struct Row<'a> {
     pub values: &'a [f64],
 }
 
+/// Values that a batch may hold: 32 MiB of them.
+const VALUES_MAX: usize = 1 << 22;
+
 /// Why history cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -59,7 +63,7 @@ pub enum ReplayError {
 /// Replays events and hands each row to `sink`. What became of the events is counted.
 ///
 /// # Errors
-/// [`ReplayError`]; events before the wrong one have been applied.
+/// [`ReplayError`]; events of batches before that of the wrong one have been applied.
 pub fn replay(
     engine: &mut Engine,
     inputs: &[Columns],
@@ -74,31 +78,32 @@ pub fn replay(
         width = width.max(plan.source_shape(input.source).row.len());
     }
     let mut next = vec![0usize; inputs.len()];
-    let (mut keys, mut cells, mut values) = (Vec::new(), Vec::new(), vec![f64::NAN; width]);
+    let (mut keys, mut cells) = (Vec::new(), Vec::new());
+    let (mut queue, mut from) = (Queue::default(), Vec::new());
     let mut counters = Counters::default();
+    // A batch holds its rows until it is done.
+    let batch = (VALUES_MAX / width.max(1)).clamp(1, BATCH_MAX);
     loop {
-        let candidates = inputs.iter().enumerate().filter(|(number, input)| next[*number] < input.time.len());
-        let first = candidates.min_by_key(|(number, input)| input.arrival(at(&orders[*number], next[*number])));
-        let Some((number, input)) = first else { return Ok(counters) };
-        let place = at(&orders[number], next[number]);
-        next[number] += 1;
-        input.fill(place, &mut keys, &mut cells);
-        let event = Event {
-            source: input.source,
-            time: input.time[place],
-            order: input.order[place],
-            version: input.version.map_or(0, |version| version[place]),
-            removed: input.removed.is_some_and(|removed| removed[place]),
-            keys: &keys,
-            cells: &cells,
-        };
-        let outcome = engine.apply(&event);
-        counters.add(outcome.map_err(|source| ReplayError::Event { input: number, event: place, source })?);
-        if input.rows {
-            let values = &mut values[..plan.source_shape(input.source).row.len()];
-            let exact = engine.row(&event, values);
-            sink(Row { input: number, event: place, exact, values });
+        queue.clear();
+        from.clear();
+        while queue.len() < batch {
+            let open = inputs.iter().enumerate().filter(|(number, input)| next[*number] < input.time.len());
+            let first = open.min_by_key(|(number, input)| input.arrival(at(&orders[*number], next[*number])));
+            let Some((number, input)) = first else { break };
+            let place = at(&orders[number], next[number]);
+            next[number] += 1;
+            input.fill(place, &mut keys, &mut cells);
+            from.push((number, place));
+            queue.push(&input.event(place, &keys, &cells), input.rows);
         }
+        if from.is_empty() {
+            return Ok(counters);
+        }
+        let done = engine.run(&mut queue, |nth, exact, values| {
+            let (input, event) = from[nth];
+            sink(Row { input, event, exact, values });
+        });
+        counters.add(done.map_err(|(nth, source)| ReplayError::Event { input: from[nth].0, event: from[nth].1, source })?);
     }
 }
 
@@ -128,6 +133,18 @@ fn check(plan: &crate::Plan, number: usize, input: &Columns) -> Result<(), Repla
 }
 
 impl Columns<'_> {
+    fn event<'e>(&self, place: usize, keys: &'e [Option<Key>], cells: &'e [i64]) -> Event<'e> {
+        Event {
+            source: self.source,
+            time: self.time[place],
+            order: self.order[place],
+            version: self.version.map_or(0, |version| version[place]),
+            removed: self.removed.is_some_and(|removed| removed[place]),
+            keys,
+            cells,
+        }
+    }
+
     fn arrival(&self, place: usize) -> (i64, i64, u64) {
         (self.arrived[place], self.time[place], self.order[place])
     }
