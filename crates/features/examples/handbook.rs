@@ -34,10 +34,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut values = arguments.next().map(std::fs::File::create).transpose()?.map(std::io::BufWriter::new);
     let started = Instant::now();
     let payments = read(&file)?;
-    println!("read {} payments in {:.2} s; {} MiB resident", payments.time.len(), started.elapsed().as_secs_f64(), peak_mib());
+    println!(
+        "read {} payments in {:.2} s; {} MiB resident",
+        payments.time.len(),
+        started.elapsed().as_secs_f64(),
+        peak_mib()
+    );
 
     let mut names = Vec::new();
-    for feature in ["card_customer_payments", "card_customer_amount_mean", "card_terminal_payments", "card_terminal_fraud_rate"] {
+    for feature in [
+        "card_customer_payments",
+        "card_customer_amount_mean",
+        "card_terminal_payments",
+        "card_terminal_fraud_rate",
+    ] {
         names.extend(["1d", "7d", "30d"].map(|window| format!("{feature}_{window}")));
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -82,11 +92,23 @@ fn read(file: &str) -> Result<Payments, Box<dyn Error>> {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column {name}"));
         let times = column("occurred_at")?.as_primitive::<TimestampMicrosecondType>();
         payments.time.extend(times.values());
-        payments.id.extend(column("transaction_id")?.as_primitive::<Int64Type>().values().iter().map(|id| id.cast_unsigned()));
-        payments.customer.extend(column("customer_id")?.as_primitive::<Int32Type>().values().iter().map(|id| i64::from(*id)));
-        payments.terminal.extend(column("terminal_id")?.as_primitive::<Int32Type>().values().iter().map(|id| i64::from(*id)));
+        payments.id.extend(
+            column("transaction_id")?
+                .as_primitive::<Int64Type>()
+                .values()
+                .iter()
+                .map(|id| id.cast_unsigned()),
+        );
+        payments.customer.extend(
+            column("customer_id")?.as_primitive::<Int32Type>().values().iter().map(|id| i64::from(*id)),
+        );
+        payments.terminal.extend(
+            column("terminal_id")?.as_primitive::<Int32Type>().values().iter().map(|id| i64::from(*id)),
+        );
         payments.amount.extend(column("amount_minor")?.as_primitive::<Int64Type>().values());
-        payments.fraud.extend(column("fraud")?.as_primitive::<Int8Type>().values().iter().map(|f| i64::from(*f)));
+        payments
+            .fraud
+            .extend(column("fraud")?.as_primitive::<Int8Type>().values().iter().map(|f| i64::from(*f)));
     }
     Ok(payments)
 }
@@ -95,7 +117,8 @@ fn read(file: &str) -> Result<Payments, Box<dyn Error>> {
 fn busy_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = [11, 12].map(|field| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0));
+    let ticks =
+        [11, 12].map(|field| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0));
     (ticks[0] + ticks[1]) / 100.0
 }
 

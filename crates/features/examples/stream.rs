@@ -91,7 +91,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (keys, counters) = (engine.keys(), engine.counters());
     drop(engine);
     let (started, busy) = (Instant::now(), busy_seconds());
-    let restored = Engine::restore(plan, Options::default(), &mut BufReader::new(std::fs::File::open(&file)?));
+    let restored =
+        Engine::restore(plan, Options::default(), &mut BufReader::new(std::fs::File::open(&file)?));
     let (engine, _) = restored.inspect_err(|_| drop(std::fs::remove_file(&file)))?;
     report("restored", keys as u64, started, busy_seconds() - busy);
     std::fs::remove_file(&file)?;
@@ -111,7 +112,9 @@ fn definitions() -> Result<Definitions, Box<dyn Error>> {
         );
     }
     let views = views.map(|(entity, features)| {
-        let head = format!("entity = '{entity}'\nsource = 'payments'\nowner = 'o'\nfreshness = 'stream'\ndescription = 'd'\n");
+        let head = format!(
+            "entity = '{entity}'\nsource = 'payments'\nowner = 'o'\nfreshness = 'stream'\ndescription = 'd'\n"
+        );
         head + &features
     });
     let files = [("sources/payments.toml", SOURCE), ("a.toml", &views[0]), ("b.toml", &views[1])];
@@ -146,7 +149,8 @@ impl Payments {
 
     fn next<T, E>(&mut self, then: impl FnOnce(&Event) -> Result<T, E>) -> Result<T, E> {
         self.made += 1;
-        let (customer, terminal) = (self.random(self.customers).cast_signed(), self.random(20_000).cast_signed());
+        let (customer, terminal) =
+            (self.random(self.customers).cast_signed(), self.random(20_000).cast_signed());
         let (amount, merchant) = (100 + self.random(20_000).cast_signed(), self.random(5_000).cast_signed());
         let country = self.countries[usize::try_from(self.random(64).saturating_sub(56)).unwrap_or(0)];
         let device = customer * 4 + self.random(16).saturating_sub(13).cast_signed();
@@ -172,7 +176,8 @@ fn report(what: &str, count: u64, started: Instant, busy: f64) {
 fn busy_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = [11, 12].map(|field| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0));
+    let ticks =
+        [11, 12].map(|field| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0));
     (ticks[0] + ticks[1]) / 100.0
 }
 

@@ -10,9 +10,15 @@ pub const NIGHT: (i64, i64) = (0, 6);
 /// What is computed of the current event. Columns are positions in the source, places their decimals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    Value { column: usize, places: u8 },
+    Value {
+        column: usize,
+        places: u8,
+    },
     /// Natural logarithm of one more than the value; nothing below minus one.
-    Log1p { column: usize, places: u8 },
+    Log1p {
+        column: usize,
+        places: u8,
+    },
     Hour,
     Weekday,
     /// 1 on Saturday and Sunday, else 0.
@@ -20,7 +26,10 @@ pub enum Request {
     /// 1 from 0 to 6 o'clock, else 0.
     Night,
     /// Kilometres between two places: latitude and longitude of each.
-    Distance { from: (usize, usize), to: (usize, usize) },
+    Distance {
+        from: (usize, usize),
+        to: (usize, usize),
+    },
 }
 
 impl Request {
@@ -48,7 +57,10 @@ impl Request {
                 &[a, b, c, d] if columns.iter().all(|(_, kind)| *kind == ColumnType::Degrees) => {
                     Ok(Request::Distance { from: (a.0, b.0), to: (c.0, d.0) })
                 }
-                _ => Err("distance needs columns = [latitude, longitude, latitude, longitude] of type degrees".to_owned()),
+                _ => {
+                    Err("distance needs columns = [latitude, longitude, latitude, longitude] of type degrees"
+                        .to_owned())
+                }
             },
             _ => {
                 let known = ["value", "log1p", "hour", "weekday", "weekend", "night", "distance"];
@@ -116,9 +128,13 @@ mod tests {
         let log = Request::checked("log1p", &money).unwrap();
         assert_eq!(log.value(0, &[99]), 100f64.ln());
         assert!(log.value(0, &[-1]).is_nan() && log.value(0, &[NULL]).is_nan());
-        let at = |name: &str, hours: i64| Request::checked(name, &[]).unwrap().value(hours * event::HOUR, &[]);
+        let at =
+            |name: &str, hours: i64| Request::checked(name, &[]).unwrap().value(hours * event::HOUR, &[]);
         // The epoch was a Thursday.
-        assert_eq!((at("night", 5), at("night", 6), at("weekend", 47), at("weekend", 48)), (1.0, 0.0, 0.0, 1.0));
+        assert_eq!(
+            (at("night", 5), at("night", 6), at("weekend", 47), at("weekend", 48)),
+            (1.0, 0.0, 0.0, 1.0)
+        );
         Request::checked("hour", &money).unwrap_err();
         Request::checked("distance", &money).unwrap_err();
     }

@@ -127,7 +127,9 @@ impl Kept {
             Keep::Extreme { at, column } => {
                 self.extremes[usize::from(at)].enter(instant(row), row[usize::from(column)]);
             }
-            Keep::Categories { at, column } => self.categories[usize::from(at)].enter(row[usize::from(column)]),
+            Keep::Categories { at, column } => {
+                self.categories[usize::from(at)].enter(row[usize::from(column)])
+            }
             Keep::Distinct { at, column } => {
                 self.distincts[usize::from(at)].enter(instant(row), row[usize::from(column)]);
             }
@@ -147,7 +149,9 @@ impl Kept {
                 self.squares[usize::from(at)] -= sum::square(row[usize::from(column)]);
             }
             Keep::Extreme { at, .. } => self.extremes[usize::from(at)].expire(instant(row)),
-            Keep::Categories { at, column } => self.categories[usize::from(at)].leave(row[usize::from(column)]),
+            Keep::Categories { at, column } => {
+                self.categories[usize::from(at)].leave(row[usize::from(column)])
+            }
             Keep::Distinct { at, column } => {
                 self.distincts[usize::from(at)].expire(instant(row), row[usize::from(column)]);
             }
@@ -164,7 +168,9 @@ impl Kept {
                 self.expire(step, row);
             }
             Keep::Extreme { at, .. } => self.extremes[usize::from(at)].withdraw(),
-            Keep::Distinct { at, column } => self.distincts[usize::from(at)].withdraw(row[usize::from(column)]),
+            Keep::Distinct { at, column } => {
+                self.distincts[usize::from(at)].withdraw(row[usize::from(column)])
+            }
         }
     }
 
@@ -195,7 +201,8 @@ mod tests {
     /// Entering and leaving in any order that windows allow ends with what the remaining rows give.
     #[test]
     fn what_is_kept_depends_on_the_rows_in_the_window_alone() {
-        let shape = Shape { counts: 1, sums: 1, squares: 1, extremes: vec![true], categories: 1, distincts: 1 };
+        let shape =
+            Shape { counts: 1, sums: 1, squares: 1, extremes: vec![true], categories: 1, distincts: 1 };
         let row = |nth: i64, value: i64| vec![nth, nth, 1, value];
         let rows: Vec<Vec<i64>> = [5, -3, 5, 8, NULL, 2].iter().zip(1..).map(|(&v, n)| row(n, v)).collect();
         let column = 3;

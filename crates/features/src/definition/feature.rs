@@ -74,11 +74,22 @@ pub enum Aggregate {
 /// How a value comes about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compute {
-    Window { source: String, filter: Filter, window: Window, aggregate: Aggregate },
+    Window {
+        source: String,
+        filter: Filter,
+        window: Window,
+        aggregate: Aggregate,
+    },
     /// One feature divided by another of the same entity.
-    Ratio { of: String, to: String },
+    Ratio {
+        of: String,
+        to: String,
+    },
     /// From the event that asks alone.
-    Request { source: String, request: Request },
+    Request {
+        source: String,
+        request: Request,
+    },
 }
 
 /// A checked feature: one number a key and instant.

@@ -104,7 +104,10 @@ pub(crate) fn parse_view(
     }
     let mut features = Vec::new();
     for (nth, table) in view.features.iter().enumerate() {
-        let name = table.get("name").and_then(|n| n.as_str()).map_or_else(|| format!("feature {}", nth + 1), str::to_owned);
+        let name = table
+            .get("name")
+            .and_then(|n| n.as_str())
+            .map_or_else(|| format!("feature {}", nth + 1), str::to_owned);
         let built = Builder { view: &view, source, file }.features(table.clone());
         features.extend(built.map_err(|message| wrong(format!("{name}: {message}")))?);
     }
@@ -136,7 +139,8 @@ impl Builder<'_> {
         }
         if self.view.entity == REQUEST {
             only(&table, &[COMMON, &["column", "columns"]].concat(), &raw.aggregate)?;
-            let columns = self.columns(raw.column.as_ref().into_iter().chain(raw.columns.iter().flatten()))?;
+            let columns =
+                self.columns(raw.column.as_ref().into_iter().chain(raw.columns.iter().flatten()))?;
             let request = Request::checked(&raw.aggregate, &columns)?;
             let compute = Compute::Request { source: self.source.name.clone(), request };
             return Ok(vec![self.feature(&raw, raw.name.clone(), compute)]);
@@ -150,7 +154,11 @@ impl Builder<'_> {
         }
         let Some((name, needs)) = AGGREGATES.iter().find(|(name, _)| *name == raw.aggregate) else {
             let known = AGGREGATES.iter().map(|(name, _)| *name).chain(["ratio"]);
-            return Err(format!("unknown aggregate {}{}", raw.aggregate, keys::nearest(&raw.aggregate, known)));
+            return Err(format!(
+                "unknown aggregate {}{}",
+                raw.aggregate,
+                keys::nearest(&raw.aggregate, known)
+            ));
         };
         only(&table, &[COMMON, WINDOWED, needs].concat(), name)?;
         if let Some(missing) = needs.iter().find(|key| **key != "n" && !table.contains_key(**key)) {
@@ -158,7 +166,9 @@ impl Builder<'_> {
         }
         let spans: Vec<(&str, bool)> = match (&raw.window, &raw.windows) {
             (Some(window), None) => vec![(window.as_str(), false)],
-            (None, Some(windows)) if !windows.is_empty() => windows.iter().map(|w| (w.as_str(), true)).collect(),
+            (None, Some(windows)) if !windows.is_empty() => {
+                windows.iter().map(|w| (w.as_str(), true)).collect()
+            }
             _ => return Err("expected window = \"7d\", or windows = [\"1h\", \"7d\"]".to_owned()),
         };
         let mut features = Vec::new();
@@ -177,7 +187,11 @@ impl Builder<'_> {
                 let filter = raw.filter.as_deref().map(|f| Filter::parse(f, self.source)).transpose();
                 let filter = filter.map_err(|m| format!("filter: {m}"))?.unwrap_or(Filter::All);
                 let source = self.source.name.clone();
-                features.push(self.feature(&raw, name, Compute::Window { source, filter, window, aggregate }));
+                features.push(self.feature(
+                    &raw,
+                    name,
+                    Compute::Window { source, filter, window, aggregate },
+                ));
             }
         }
         Ok(features)
@@ -187,7 +201,9 @@ impl Builder<'_> {
         let delay = raw.delay.as_deref().map_or(Ok(0), parse_duration).map_err(|m| format!("delay: {m}"))?;
         let compares = aggregate.compares_current();
         if compares && raw.current == Some(Current::Include) {
-            return Err("it compares the current event with those before: current cannot be \"include\"".to_owned());
+            return Err(
+                "it compares the current event with those before: current cannot be \"include\"".to_owned()
+            );
         }
         if delay > 0 && raw.current.is_some() {
             return Err("a delayed window never holds the current event: leave out current".to_owned());

@@ -2,7 +2,8 @@
 
 /// `; did you mean x?` of the likeliest known name, or nothing.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let likely = known.map(|name| (strsim::jaro_winkler(wrong, name), name)).filter(|(score, _)| *score >= 0.8);
+    let likely =
+        known.map(|name| (strsim::jaro_winkler(wrong, name), name)).filter(|(score, _)| *score >= 0.8);
     likely
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| format!("; did you mean {name}?"))

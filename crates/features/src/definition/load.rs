@@ -18,17 +18,17 @@ impl Definitions {
     /// # Errors
     /// [`DefinitionError`]: which file, what is wrong with it.
     pub fn load(directory: Option<&Path>) -> Result<Self, DefinitionError> {
-        let mut files: BTreeMap<String, (String, String)> = FILES
-            .iter()
-            .map(|&(path, text)| (path.to_owned(), (path.to_owned(), text.to_owned())))
-            .collect();
+        let mut files: BTreeMap<String, (String, String)> =
+            FILES.iter().map(|&(path, text)| (path.to_owned(), (path.to_owned(), text.to_owned()))).collect();
         if let Some(directory) = directory {
             for (path, text) in files_of(directory)? {
                 let shown = directory.join(&path).display().to_string();
                 files.insert(path, (shown, text));
             }
         }
-        Self::from_files(files.iter().map(|(path, (shown, text))| (path.as_str(), shown.as_str(), text.as_str())))
+        Self::from_files(
+            files.iter().map(|(path, (shown, text))| (path.as_str(), shown.as_str(), text.as_str())),
+        )
     }
 
     /// Definitions of texts: path (`sources/NAME.toml` or `NAME.toml`), name for messages, text.

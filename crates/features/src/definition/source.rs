@@ -1,6 +1,7 @@
 //! A source: a stream of events with typed columns, the entities they belong to, and a clock.
 
 use super::{DefinitionError, keys, window::parse_duration};
+use crate::event::{VALUE_MAX, fingerprint};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -43,6 +44,24 @@ impl ColumnType {
         }
     }
 
+    /// The cell of a value as text: what an event carries and what filters are compared with. Nothing is rounded.
+    ///
+    /// # Errors
+    /// A message: what is wrong with the text.
+    pub fn cell(self, text: &str) -> Result<i64, String> {
+        match self {
+            ColumnType::Text => Ok(fingerprint(text)),
+            ColumnType::Bool => match text {
+                "true" => Ok(1),
+                "false" => Ok(0),
+                _ => Err(format!("expected true or false, found {text}")),
+            },
+            ColumnType::Integer | ColumnType::Decimal(_) | ColumnType::Money | ColumnType::Degrees => {
+                scaled(text, self.places())
+            }
+        }
+    }
+
     /// Decimal places of the cell: what a value is divided by is ten to this power. Money stays in minor units.
     #[must_use]
     pub fn places(self) -> u8 {
@@ -52,6 +71,19 @@ impl ColumnType {
             ColumnType::Integer | ColumnType::Money | ColumnType::Bool | ColumnType::Text => 0,
         }
     }
+}
+
+/// A decimal number times ten to the power of `places`, exactly.
+fn scaled(number: &str, places: u8) -> Result<i64, String> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > usize::from(places) {
+        return Err(format!("{number} has more than {places} decimal places"));
+    }
+    let digits = format!("{whole}{fraction:0<width$}", width = usize::from(places));
+    let value = digits.parse::<i64>().map_err(|_| format!("{number} is no number or out of range"))?;
+    let fits = (-VALUE_MAX..=VALUE_MAX).contains(&value);
+    if fits { Ok(value) } else { Err(format!("{number} is out of range")) }
 }
 
 /// A column of a source.
@@ -133,7 +165,9 @@ impl Source {
         }
         for name in raw.entities.keys().chain(raw.columns.keys()).map(String::as_str).chain([name]) {
             if !keys::is_name(name) || name == super::REQUEST {
-                return Err(wrong(format!("{name:?} is no name: lower case words joined by _, not \"request\"")));
+                return Err(wrong(format!(
+                    "{name:?} is no name: lower case words joined by _, not \"request\""
+                )));
             }
         }
         if columns.len() > COLUMNS_MAX || raw.entities.len() > COLUMNS_MAX {
@@ -172,5 +206,30 @@ impl Source {
     #[must_use]
     pub fn entity(&self, name: &str) -> Option<usize> {
         self.entities.iter().position(|(entity, _)| entity == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_exact() {
+        for (kind, text, expected) in [
+            (ColumnType::Integer, "-7", Some(-7)),
+            (ColumnType::Decimal(2), "-0.5", Some(-50)),
+            (ColumnType::Decimal(2), "1.2300", Some(123)),
+            (ColumnType::Decimal(2), "1.234", None),
+            (ColumnType::Degrees, "48.8566", Some(48_856_600)),
+            (ColumnType::Money, "1234", Some(1234)),
+            (ColumnType::Money, "12.34", None),
+            (ColumnType::Bool, "true", Some(1)),
+            (ColumnType::Bool, "1", None),
+            (ColumnType::Integer, "1125899906842625", None),
+            (ColumnType::Integer, "1e3", None),
+        ] {
+            assert_eq!(kind.cell(text).ok(), expected, "{kind:?} {text}");
+        }
+        assert_eq!(ColumnType::Text.cell("a"), ColumnType::Text.cell("a"));
     }
 }

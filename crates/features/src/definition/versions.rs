@@ -34,7 +34,8 @@ impl Versions {
         let mut versions = BTreeMap::new();
         for (nth, line) in text.lines().enumerate() {
             let parts: Vec<&str> = line.split_whitespace().collect();
-            let (&[name, number, digest], Ok(version)) = (parts.as_slice(), parts.get(1).unwrap_or(&"").parse())
+            let (&[name, number, digest], Ok(version)) =
+                (parts.as_slice(), parts.get(1).unwrap_or(&"").parse())
             else {
                 let message = format!("line {}: expected name, version, digest", nth + 1);
                 return Err(DefinitionError::file(file, message));

@@ -4,8 +4,8 @@
 //! of arrival: its log and windows stay in the processor's cache. What comes out is what [`Engine::apply`] and [`Engine::row`] give one event
 //! after the other.
 
-use super::{Counters, Engine, EventError, check, passed, put_ratios, put_requests, put_row};
 use super::keys::Outcome;
+use super::{Counters, Engine, EventError, check, passed, put_ratios, put_requests, put_row};
 use crate::event::{At, Event, Key};
 use crate::plan::SourceId;
 use std::sync::Arc;

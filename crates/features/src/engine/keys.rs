@@ -48,7 +48,13 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(group: &Group) -> Self {
         let hasher = ahash::RandomState::new();
-        Keys { index: HashTable::new(), slots: Vec::new(), hasher, recent: None, scratch: Running::new(group) }
+        Keys {
+            index: HashTable::new(),
+            slots: Vec::new(),
+            hasher,
+            recent: None,
+            scratch: Running::new(group),
+        }
     }
 
     pub(crate) fn find(&mut self, key: Key) -> Option<usize> {
@@ -97,7 +103,13 @@ impl Keys {
     }
 
     /// As [`Keys::read`], of a slot; without one, of a key that has no event.
-    pub(crate) fn read_slot(&mut self, group: &Group, slot: Option<usize>, at: At, vector: &mut [f64]) -> bool {
+    pub(crate) fn read_slot(
+        &mut self,
+        group: &Group,
+        slot: Option<usize>,
+        at: At,
+        vector: &mut [f64],
+    ) -> bool {
         let Some(slot) = slot.map(|slot| &mut self.slots[slot]) else {
             let nothing = Log::default();
             self.scratch.build(group, &nothing, at);

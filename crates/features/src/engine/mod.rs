@@ -105,6 +105,12 @@ impl Engine {
         self.keys.iter().map(|keys| keys.slots.len()).sum()
     }
 
+    /// The keys of an entity that have state. One with events of several sources comes several times.
+    pub fn keys_of(&self, entity: EntityId) -> impl Iterator<Item = Key> {
+        let groups = self.plan.entity_shape(entity).groups.iter();
+        groups.flat_map(|&number| self.keys[number].slots.iter().map(|slot| slot.key))
+    }
+
     /// Takes an event. What became of it is in the counters that are returned: of this event alone.
     ///
     /// # Errors
@@ -192,9 +198,11 @@ fn passed(source: &SourceShape, event: &Event) -> u64 {
     if event.removed {
         return 0;
     }
-    source.filters.iter().zip(1u8..).fold(1, |passed, (filter, bit)| {
-        passed | u64::from(filter.passes(event.time, event.cells)) << bit
-    })
+    source
+        .filters
+        .iter()
+        .zip(1u8..)
+        .fold(1, |passed, (filter, bit)| passed | u64::from(filter.passes(event.time, event.cells)) << bit)
 }
 
 /// The row of an event in a group.

@@ -76,7 +76,9 @@ impl View<'_> {
                 let from = value as f64 - finish::mean(sum);
                 finish::ratio(from, finish::deviation(sum, kept.squares[squares]))
             }),
-            Read::Speed { window, filter, latitude, longitude } => self.speed(window, filter, latitude, longitude),
+            Read::Speed { window, filter, latitude, longitude } => {
+                self.speed(window, filter, latitude, longitude)
+            }
         }
     }
 
@@ -88,7 +90,8 @@ impl View<'_> {
     /// The rows of a window that pass a filter.
     fn rows(&self, window: usize, filter: u8) -> impl DoubleEndedIterator<Item = &[i64]> {
         let bounds = &self.group.windows[window];
-        let range = self.running.pointers[bounds.lower] as usize..self.running.pointers[bounds.upper] as usize;
+        let range =
+            self.running.pointers[bounds.lower] as usize..self.running.pointers[bounds.upper] as usize;
         self.log.rows(self.group.stride, range).filter(move |row| passes(row, filter))
     }
 

@@ -8,8 +8,8 @@
 
 use super::log::Log;
 use crate::aggregate::{Kept, instant, passes};
-use crate::event::At;
 use crate::definition::SESSION_MAX;
+use crate::event::At;
 use crate::plan::{Group, Side};
 
 #[derive(Debug, Clone)]
@@ -156,4 +156,3 @@ fn session_start(group: &Group, log: &Log, upper: usize, gap: i64, at: At) -> us
 fn index(rows: usize) -> u32 {
     u32::try_from(rows).unwrap_or(u32::MAX)
 }
-

@@ -158,7 +158,11 @@ impl Engine {
             keys.reserve(room.min(1 << 21));
             expected.push(count);
         }
-        if bytes.0.is_empty() { Ok((caller, expected)) } else { Err(SnapshotError::Damaged("its head is too long")) }
+        if bytes.0.is_empty() {
+            Ok((caller, expected))
+        } else {
+            Err(SnapshotError::Damaged("its head is too long"))
+        }
     }
 
     fn read_record(&mut self, bytes: &mut Bytes) -> Result<(), SnapshotError> {
@@ -169,9 +173,9 @@ impl Engine {
         let key = Key(bytes.u128()?);
         let (newest, lost) = (bytes.u64()?.cast_signed(), bytes.u64()?.cast_signed());
         let rows = bytes.length()?;
-        let words = bytes.take(rows.checked_mul(group.stride * 8).ok_or(SnapshotError::Damaged("too long"))?)?;
-        let words: Vec<i64> =
-            words.as_chunks::<8>().0.iter().map(|word| i64::from_le_bytes(*word)).collect();
+        let words =
+            bytes.take(rows.checked_mul(group.stride * 8).ok_or(SnapshotError::Damaged("too long"))?)?;
+        let words: Vec<i64> = words.as_chunks::<8>().0.iter().map(|word| i64::from_le_bytes(*word)).collect();
         let slot = keys.slot(key, self.options.keys_max).ok_or(SnapshotError::Damaged("too many keys"))?;
         let slot = &mut keys.slots[slot];
         (slot.newest, slot.lost) = (newest, lost);

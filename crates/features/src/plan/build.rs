@@ -113,9 +113,7 @@ impl<'a> Draft<'a> {
         let bit = self.filter(filters, filter)?;
         let number = position_or_push(&mut self.windows, |(w, _)| *w == window, || (window, Vec::new()));
         let places = |column: usize| self.source.columns[column].kind.places();
-        let sum = |draft: &mut Self, column: u16| {
-            draft.keep(number, bit, Keep::Sum { at: 0, column })
-        };
+        let sum = |draft: &mut Self, column: u16| draft.keep(number, bit, Keep::Sum { at: 0, column });
         Ok(match aggregate {
             Aggregate::Count => Read::Count { at: self.keep(number, bit, Keep::Count { at: 0 }) },
             Aggregate::Rate => Read::Rate {
@@ -286,10 +284,12 @@ impl<'a> Draft<'a> {
             Place::Day(length) => length + crate::event::DAY,
         });
         let session = windows.iter().any(|window| window.session.is_some());
-        let retention = reach.max().unwrap_or(0).max(if session { crate::definition::SESSION_MAX } else { 0 });
+        let retention =
+            reach.max().unwrap_or(0).max(if session { crate::definition::SESSION_MAX } else { 0 });
         let corrections = self.source.corrections;
         let stride = HEADER + self.columns.len() + usize::from(corrections);
-        let (columns, lateness, readers, shape) = (self.columns, self.source.lateness, self.readers, self.shape);
+        let (columns, lateness, readers, shape) =
+            (self.columns, self.source.lateness, self.readers, self.shape);
         let digest = [0; 16];
         let scan_max = (running_words(&shape, edges.len()) / stride).clamp(8, 64);
         Ok(Group {

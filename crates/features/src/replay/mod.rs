@@ -103,7 +103,11 @@ pub fn replay(
             let (input, event) = from[nth];
             sink(Row { input, event, exact, values });
         });
-        counters.add(done.map_err(|(nth, source)| ReplayError::Event { input: from[nth].0, event: from[nth].1, source })?);
+        counters.add(done.map_err(|(nth, source)| ReplayError::Event {
+            input: from[nth].0,
+            event: from[nth].1,
+            source,
+        })?);
     }
 }
 

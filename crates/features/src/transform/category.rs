@@ -20,8 +20,12 @@ pub enum CategoryFit {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Category {
     /// The texts in the order of their places; the unknown comes behind them.
-    OneHot { texts: Vec<String> },
-    Hashing { places: usize },
+    OneHot {
+        texts: Vec<String>,
+    },
+    Hashing {
+        places: usize,
+    },
 }
 
 /// At most so many places.
@@ -47,7 +51,9 @@ impl Category {
                 // Stable: equally frequent ones stay in the order of the alphabet.
                 frequent.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
                 frequent.truncate(texts_max);
-                Ok(Category::OneHot { texts: frequent.into_iter().map(|(text, _)| text.to_owned()).collect() })
+                Ok(Category::OneHot {
+                    texts: frequent.into_iter().map(|(text, _)| text.to_owned()).collect(),
+                })
             }
             CategoryFit::OneHot { .. } | CategoryFit::Hashing { .. } => Err(FitError::Parameter("places")),
         }

@@ -22,10 +22,15 @@ pub enum NumericFit {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Numeric {
     /// (value - centre) / scale.
-    Linear { centre: f64, scale: f64 },
+    Linear {
+        centre: f64,
+        scale: f64,
+    },
     Log1p,
     /// Values at equal steps of the distribution, rising.
-    Quantile { values: Vec<f64> },
+    Quantile {
+        values: Vec<f64>,
+    },
 }
 
 /// At most so many steps of a quantile normalisation.

@@ -64,7 +64,9 @@ impl TargetEncoder {
 
     /// The value of a row at its time (microseconds), and takes on its label, which will be known at `known_at`. Times do not fall.
     pub fn encode(&mut self, time: i64, text: Option<&str>, label: Option<(bool, i64)>) -> f64 {
-        while let Some((_, _, text, label)) = self.waiting.first().filter(|(known, ..)| *known < time).cloned() {
+        while let Some((_, _, text, label)) =
+            self.waiting.first().filter(|(known, ..)| *known < time).cloned()
+        {
             self.table.learn(text.as_deref(), label);
             self.waiting.pop_first();
         }
@@ -91,7 +93,8 @@ mod tests {
     fn a_row_sees_labels_of_the_past_alone() {
         let mut encoder = TargetEncoder::new(1);
         // A label is known two units after its row.
-        let mut row = |time: i64, text: &str, label: bool| encoder.encode(time, Some(text), Some((label, time + 2)));
+        let mut row =
+            |time: i64, text: &str, label: bool| encoder.encode(time, Some(text), Some((label, time + 2)));
         assert!(row(0, "a", true).is_nan());
         assert!(row(2, "a", false).is_nan(), "what becomes known at the time itself is not yet known");
         assert_eq!(row(3, "a", true), 1.0);

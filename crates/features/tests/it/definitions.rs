@@ -55,7 +55,8 @@ fn the_shipped_definitions_are_recorded_and_run() {
         let source = plan.source(name).unwrap();
         let shape = plan.source_shape(source);
         let (keys, cells) = (vec![Some(1.into()); shape.entities.len()], vec![1; shape.columns.len()]);
-        let event = Event { source, time: 0, order: 1, version: 0, removed: false, keys: &keys, cells: &cells };
+        let event =
+            Event { source, time: 0, order: 1, version: 0, removed: false, keys: &keys, cells: &cells };
         engine.apply(&event).unwrap();
         let mut row = vec![f64::INFINITY; shape.row.len()];
         assert!(engine.row(&event, &mut row));
@@ -131,7 +132,9 @@ fn a_directory_overrides_and_adds() {
     std::fs::write(folder.path().join("ips.toml"), VIEW.replace("amount_mean", "other")).unwrap();
     let definitions = Definitions::load(Some(folder.path())).unwrap();
     assert!(definitions.feature("amount_mean_7d").is_some() && definitions.feature("other_7d").is_some());
-    assert!(definitions.feature("ip_payments_1h").is_none() && definitions.feature("card_payments_1h").is_some());
+    assert!(
+        definitions.feature("ip_payments_1h").is_none() && definitions.feature("card_payments_1h").is_some()
+    );
     let selected = definitions.select(&["customer_velocity"]).unwrap();
     assert_eq!(selected.features.len(), 3, "a ratio brings its parts");
     let error = definitions.select(&["customer_velocty"]).unwrap_err().to_string();

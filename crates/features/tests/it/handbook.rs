@@ -27,9 +27,12 @@ const TABLE: &[Line] = &[
 #[test]
 fn the_handbook_by_hand() {
     let mut names = Vec::new();
-    for feature in
-        ["card_customer_payments", "card_customer_amount_mean", "card_terminal_payments", "card_terminal_fraud_rate"]
-    {
+    for feature in [
+        "card_customer_payments",
+        "card_customer_amount_mean",
+        "card_terminal_payments",
+        "card_terminal_fraud_rate",
+    ] {
         names.extend(["1d", "7d", "30d"].map(|window| format!("{feature}_{window}")));
     }
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -65,16 +65,30 @@ const AGGREGATES: &[(&str, &str)] = &[
 pub(crate) fn definitions() -> Definitions {
     let mut view = VIEW.to_owned();
     let mut add = |name: String, aggregate: &str, rest: &str| {
-        view += &format!("[[features]]\nname = '{name}'\nversion = 1\ndescription = 'd'\naggregate = '{aggregate}'\n{rest}\n");
+        view += &format!(
+            "[[features]]\nname = '{name}'\nversion = 1\ndescription = 'd'\naggregate = '{aggregate}'\n{rest}\n"
+        );
     };
     let windows = "windows = ['1h', '8h', 'day', 'session 30m']";
     for (aggregate, rest) in AGGREGATES {
         add(format!("plain_{aggregate}"), aggregate, &format!("{rest}\n{windows}"));
         let filter = "filter = \"amount > 0.5 or kind in ('k1', 'k2')\"";
-        add(format!("part_{aggregate}"), aggregate, &format!("{rest}\n{filter}\nwindow = '5h'\ndefault = -1.5"));
+        add(
+            format!("part_{aggregate}"),
+            aggregate,
+            &format!("{rest}\n{filter}\nwindow = '5h'\ndefault = -1.5"),
+        );
         if !["since_last", "is_new", "to_mean", "zscore", "speed"].contains(aggregate) {
-            add(format!("before_{aggregate}"), aggregate, &format!("{rest}\nwindow = '8h'\ncurrent = 'exclude'"));
-            add(format!("late_{aggregate}"), aggregate, &format!("{rest}\nwindows = ['1h', 'day']\ndelay = '90m'"));
+            add(
+                format!("before_{aggregate}"),
+                aggregate,
+                &format!("{rest}\nwindow = '8h'\ncurrent = 'exclude'"),
+            );
+            add(
+                format!("late_{aggregate}"),
+                aggregate,
+                &format!("{rest}\nwindows = ['1h', 'day']\ndelay = '90m'"),
+            );
         }
     }
     add("rate".to_owned(), "rate", "window = '8h'");
@@ -148,7 +162,8 @@ pub(crate) fn arrivals(length: usize) -> impl Strategy<Value = Vec<Arrival>> {
             }
             let minutes = i64::try_from(nth).unwrap() * 4;
             let time = 17_622 * DAY + 20 * HOUR + minutes / 10 * TEN_MINUTES - late * TEN_MINUTES;
-            let text = if text == 0 { NULL } else { affluent_features::event::fingerprint(&format!("k{text}")) };
+            let text =
+                if text == 0 { NULL } else { affluent_features::event::fingerprint(&format!("k{text}")) };
             let fraud = if fraud == 2 { NULL } else { i64::from(fraud) };
             let (source, cells) = match kind {
                 0 => ("labels", vec![weight]),

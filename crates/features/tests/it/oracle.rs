@@ -136,7 +136,11 @@ fn window_value(definitions: &Definitions, feature: &Feature, events: &[Arrival]
                 terms += (term * 4_294_967_296.0).round() as i64;
             }
             let values = f64::from(values);
-            (values.log2() - terms as f64 / 4_294_967_296.0 / values).max(if values > 0.0 { 0.0 } else { f64::NAN })
+            (values.log2() - terms as f64 / 4_294_967_296.0 / values).max(if values > 0.0 {
+                0.0
+            } else {
+                f64::NAN
+            })
         }
         Aggregate::Share(ref part) => {
             let passing = rows.iter().filter(|row| part.passes(row.time, &row.cells)).count();

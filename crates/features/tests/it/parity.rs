@@ -59,7 +59,8 @@ fn stream(arrivals: &[Arrival], restart_every: usize) -> Vec<Option<Vec<f64>>> {
             let mut stored = Vec::new();
             engine.snapshot(b"offsets", &mut stored).unwrap();
             let counters = engine.counters();
-            let (restored, caller) = Engine::restore(Arc::clone(&plan), Options::default(), &mut &stored[..]).unwrap();
+            let (restored, caller) =
+                Engine::restore(Arc::clone(&plan), Options::default(), &mut &stored[..]).unwrap();
             assert_eq!((caller.as_slice(), restored.counters()), (&b"offsets"[..], counters));
             engine = restored;
         }
@@ -78,7 +79,8 @@ fn replay_piece(engine: &mut Engine, arrivals: &[Arrival]) -> Vec<Option<Vec<f64
     let mut rows = vec![None; arrivals.len()];
     let mut places = Vec::new();
     let names = ["payments", "labels"];
-    let of = |name: &'static str| arrivals.iter().enumerate().filter(move |(_, arrival)| arrival.source == name);
+    let of =
+        |name: &'static str| arrivals.iter().enumerate().filter(move |(_, arrival)| arrival.source == name);
     let column = |name, read: &dyn Fn(usize, &Arrival) -> i64| {
         of(name).map(|(nth, arrival)| read(nth, arrival)).collect::<Vec<i64>>()
     };
@@ -97,7 +99,8 @@ fn replay_piece(engine: &mut Engine, arrivals: &[Arrival]) -> Vec<Option<Vec<f64
         ));
     }
     let keys: Vec<[KeyColumn; 1]> = held.iter().map(|held| [KeyColumn::Keys(&held.3)]).collect();
-    let cells: Vec<Vec<&[i64]>> = held.iter().map(|held| held.4.iter().map(Vec::as_slice).collect()).collect();
+    let cells: Vec<Vec<&[i64]>> =
+        held.iter().map(|held| held.4.iter().map(Vec::as_slice).collect()).collect();
     let inputs: Vec<Columns> = names
         .iter()
         .zip(&held)
@@ -133,6 +136,14 @@ proptest! {
         let streamed = stream(&arrivals, restart_every);
         prop_assert_eq!(bits(&streamed), bits(&replayed(&arrivals, 1_000)), "replay");
         prop_assert_eq!(bits(&streamed), bits(&replayed(&arrivals, restart_every)), "replay in pieces");
+    }
+
+    /// Late events, corrections and labels change rows that come after them, never a training set that there is already.
+    #[test]
+    fn what_arrives_later_changes_no_earlier_row(arrivals in arrivals(80), until in 0usize..80) {
+        let until = until.min(arrivals.len());
+        let early = replayed(&arrivals[..until], 1_000);
+        prop_assert_eq!(bits(&early), bits(&replayed(&arrivals, 1_000)[..until]));
     }
 
     /// Whatever the order of arrival, as long as nothing is late: the state answers the same.

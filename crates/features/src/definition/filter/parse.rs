@@ -2,7 +2,6 @@
 
 use super::{Comparison, Field, Filter};
 use crate::definition::{ColumnType, Source, keys};
-use crate::event::fingerprint;
 
 /// How deep parentheses and nots may go, and how long a filter may be.
 const DEPTH_MAX: usize = 32;
@@ -49,7 +48,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             let end = rest[1..].find('\'').ok_or("a quote is not closed")?;
             (Token::Text(rest[1..=end].to_owned()), end + 2)
         } else if first.is_ascii_digit() || first == '-' {
-            let used = 1 + rest[1..].find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len() - 1);
+            let used =
+                1 + rest[1..].find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len() - 1);
             (Token::Number(rest[..used].to_owned()), used)
         } else if first.is_alphabetic() {
             let used = length(|c| c.is_alphanumeric() || c == '_');
@@ -183,12 +183,11 @@ impl Parser<'_> {
     fn literal(&mut self, kind: ColumnType) -> Result<i64, String> {
         let token = self.next()?;
         match (kind, token) {
-            (ColumnType::Text, Token::Text(text)) => Ok(fingerprint(&text)),
+            (ColumnType::Text, Token::Text(text)) => kind.cell(&text),
             (ColumnType::Text, other) => Err(format!("expected a text in quotes, found {other}")),
-            (ColumnType::Bool, Token::Word(word)) if word == "true" => Ok(1),
-            (ColumnType::Bool, Token::Word(word)) if word == "false" => Ok(0),
+            (ColumnType::Bool, Token::Word(text)) => kind.cell(&text),
             (ColumnType::Bool, other) => Err(format!("expected true or false, found {other}")),
-            (_, Token::Number(number)) => scaled(&number, kind.places()),
+            (_, Token::Number(text)) => kind.cell(&text),
             (_, other) => Err(format!("expected a number, found {other}")),
         }
     }
@@ -196,15 +195,4 @@ impl Parser<'_> {
 
 fn negate(negated: bool, filter: Filter) -> Filter {
     if negated { Filter::Not(Box::new(filter)) } else { filter }
-}
-
-/// A decimal number times ten to the power of `places`, exactly.
-fn scaled(number: &str, places: u8) -> Result<i64, String> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.len() > usize::from(places) {
-        return Err(format!("{number} has more than {places} decimal places"));
-    }
-    let digits = format!("{whole}{fraction:0<width$}", width = usize::from(places));
-    let value = digits.parse::<i64>().map_err(|_| format!("{number} is no number or out of range"))?;
-    if value.abs() > crate::event::VALUE_MAX { Err(format!("{number} is out of range")) } else { Ok(value) }
 }
