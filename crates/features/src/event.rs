@@ -60,7 +60,7 @@ impl Key {
             return id.into();
         }
         match text.parse::<std::net::IpAddr>() {
-            Ok(std::net::IpAddr::V4(ip)) => Key(u128::from(ip.to_ipv6_mapped().to_bits())),
+            Ok(std::net::IpAddr::V4(ip)) => Key(ip.to_ipv6_mapped().to_bits()),
             Ok(std::net::IpAddr::V6(ip)) => Key(ip.to_bits()),
             Err(_) => {
                 let digest = Sha256::digest(text.as_bytes());

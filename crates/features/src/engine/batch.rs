@@ -181,7 +181,8 @@ impl Engine {
                     }
                     if head.row {
                         let vector = head.begin + begin;
-                        keys.read_slot(group, None, instant(head), &mut values[vector..vector + width]);
+                        let vector = &mut values[vector..vector + width];
+                        keys.read_slot(group, None, instant(head), limits, vector);
                     }
                 }
             }
@@ -197,7 +198,7 @@ impl Engine {
             if let (true, Some((_, begin))) = (work & READ != 0, parts[head.source.0]) {
                 let vector = head.begin + begin;
                 let vector = &mut values[vector..vector + width];
-                exact[place] &= keys.read_slot(group, Some(slot), instant(head), vector);
+                exact[place] &= keys.read_slot(group, Some(slot), instant(head), limits, vector);
             }
         }
     }

@@ -97,9 +97,16 @@ impl Keys {
     }
 
     /// Writes the values of a key at an instant. False where rows that some window reaches were let go.
-    pub(crate) fn read(&mut self, group: &Group, key: Option<Key>, at: At, vector: &mut [f64]) -> bool {
+    pub(crate) fn read(
+        &mut self,
+        group: &Group,
+        key: Option<Key>,
+        at: At,
+        limits: Limits,
+        vector: &mut [f64],
+    ) -> bool {
         let slot = key.and_then(|key| self.find(key));
-        self.read_slot(group, slot, at, vector)
+        self.read_slot(group, slot, at, limits, vector)
     }
 
     /// As [`Keys::read`], of a slot; without one, of a key that has no event.
@@ -108,6 +115,7 @@ impl Keys {
         group: &Group,
         slot: Option<usize>,
         at: At,
+        limits: Limits,
         vector: &mut [f64],
     ) -> bool {
         let Some(slot) = slot.map(|slot| &mut self.slots[slot]) else {
@@ -123,7 +131,7 @@ impl Keys {
                 running.move_to(group, log, at);
                 running
             }
-            None if log.len() <= group.scan_max => {
+            None if log.len() <= limits.scan_max(group) => {
                 self.scratch.build(group, log, at);
                 &mut self.scratch
             }
@@ -178,6 +186,14 @@ impl Keys {
 pub(crate) struct Limits {
     pub(crate) keys_max: usize,
     pub(crate) events_max: usize,
+    /// Above so many rows windows are kept running, whatever the plan says.
+    pub(crate) scan_max: Option<usize>,
+}
+
+impl Limits {
+    fn scan_max(self, group: &Group) -> usize {
+        self.scan_max.unwrap_or(group.scan_max)
+    }
 }
 
 impl Slot {
@@ -212,7 +228,7 @@ impl Slot {
             leaving = length - limits.events_max;
         }
         if leaving > 0 {
-            self.let_go(group, leaving);
+            self.let_go(group, leaving, limits);
         }
         (Outcome::New, too_many)
     }
@@ -232,11 +248,11 @@ impl Slot {
         Outcome::Corrected
     }
 
-    fn let_go(&mut self, group: &Group, rows: usize) {
+    fn let_go(&mut self, group: &Group, rows: usize, limits: Limits) {
         self.lost = self.lost.max(self.log.row(group.stride, rows - 1)[0]);
         self.log.drop_front(rows);
         let keep = self.running.as_mut().is_some_and(|running| running.dropped(group, rows));
-        if !keep || self.log.len() <= group.scan_max / 2 {
+        if !keep || self.log.len() <= limits.scan_max(group) / 2 {
             self.running = None;
         }
     }

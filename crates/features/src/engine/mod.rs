@@ -7,7 +7,7 @@
 //! of its key alone, however keys are spread over processes. Within the source's lateness it is put in its place; later ones are counted and
 //! not applied.
 //!
-//! **Repeats.** An event that is there already changes nothing; a source with corrections takes a higher version of it.
+//! **Repeats.** An event that is there already changes nothing; a source with corrections takes a higher version of it, as long as it is kept.
 //!
 //! Invariant: what the engine answers is a function of the events it took, not of the order in which they came or of how
 //! often it was asked, stored and restored.
@@ -39,11 +39,14 @@ pub struct Options {
     pub keys_max: usize,
     /// Events of a key in a group, at most [`EVENTS_MAX`]; beyond, the oldest are let go and vectors that need them are marked.
     pub events_max: usize,
+    /// Windows of a key with more events than this are kept running, those of others computed each time they are asked for. Without it,
+    /// running ones may take about as much memory as the events do. It changes no value.
+    pub scan_max: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { keys_max: 50_000_000, events_max: EVENTS_MAX }
+        Options { keys_max: 50_000_000, events_max: EVENTS_MAX, scan_max: None }
     }
 }
 
@@ -147,12 +150,13 @@ impl Engine {
         vector: &mut [f64],
     ) -> bool {
         let plan = Arc::clone(&self.plan);
-        let shape = plan.entity_shape(entity);
+        let (shape, limits) = (plan.entity_shape(entity), self.limits());
+        let at = At { time: at.time.clamp(-TIME_MAX, TIME_MAX), ..at };
         let mut exact = true;
         for &number in &shape.groups {
             let group = &plan.groups[number];
             let at = if source == Some(group.source) { at } else { At::time(at.time) };
-            exact &= self.keys[number].read(group, key, at, vector);
+            exact &= self.keys[number].read(group, key, at, limits, vector);
         }
         put_ratios(shape, vector);
         exact
@@ -189,6 +193,7 @@ impl Engine {
         Limits {
             keys_max: self.options.keys_max,
             events_max: self.options.events_max.clamp(1, EVENTS_MAX - 1),
+            scan_max: self.options.scan_max,
         }
     }
 }

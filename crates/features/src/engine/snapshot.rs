@@ -183,7 +183,8 @@ impl Engine {
         let mut last = known.checked_sub(1).map(|place| instant(slot.log.row(group.stride, place)));
         for row in words.chunks_exact(group.stride) {
             let at = instant(row);
-            if last.is_some_and(|last| last >= at) || at.0 > newest || at.0 <= lost {
+            let is_time = (-super::TIME_MAX..=super::TIME_MAX).contains(&at.0);
+            if last.is_some_and(|last| last >= at) || at.0 > newest || at.0 <= lost || !is_time {
                 return Err(SnapshotError::Damaged("rows are not in order"));
             }
             last = Some(at);

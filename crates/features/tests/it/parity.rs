@@ -25,9 +25,9 @@ fn compare(names: &[String], found: &[f64], expected: &[f64], what: &str) {
     }
 }
 
-fn stream(arrivals: &[Arrival], restart_every: usize) -> Vec<Option<Vec<f64>>> {
+fn stream(arrivals: &[Arrival], restart_every: usize, options: Options) -> Vec<Option<Vec<f64>>> {
     let (definitions, plan) = (definitions(), plan());
-    let mut engine = Engine::new(Arc::clone(&plan), Options::default());
+    let mut engine = Engine::new(Arc::clone(&plan), options);
     let mut oracle = Oracle::default();
     let mut rows = Vec::new();
     for (nth, arrival) in arrivals.iter().enumerate() {
@@ -59,8 +59,7 @@ fn stream(arrivals: &[Arrival], restart_every: usize) -> Vec<Option<Vec<f64>>> {
             let mut stored = Vec::new();
             engine.snapshot(b"offsets", &mut stored).unwrap();
             let counters = engine.counters();
-            let (restored, caller) =
-                Engine::restore(Arc::clone(&plan), Options::default(), &mut &stored[..]).unwrap();
+            let (restored, caller) = Engine::restore(Arc::clone(&plan), options, &mut &stored[..]).unwrap();
             assert_eq!((caller.as_slice(), restored.counters()), (&b"offsets"[..], counters));
             engine = restored;
         }
@@ -132,8 +131,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn stream_replay_and_oracle_agree(arrivals in arrivals(160), restart_every in 1usize..40) {
-        let streamed = stream(&arrivals, restart_every);
+    fn stream_replay_and_oracle_agree(arrivals in arrivals(160), restart_every in 1usize..200, scan_max in 0usize..40) {
+        let streamed = stream(&arrivals, restart_every, Options { scan_max: Some(scan_max), ..Options::default() });
         prop_assert_eq!(bits(&streamed), bits(&replayed(&arrivals, 1_000)), "replay");
         prop_assert_eq!(bits(&streamed), bits(&replayed(&arrivals, restart_every)), "replay in pieces");
     }

@@ -62,7 +62,8 @@ fn other_definitions_are_refused() {
 #[test]
 fn bounds_hold() {
     let plan = plan();
-    let mut engine = Engine::new(Arc::clone(&plan), Options { keys_max: 1, events_max: 10 });
+    let mut engine =
+        Engine::new(Arc::clone(&plan), Options { keys_max: 1, events_max: 10, ..Options::default() });
     let (source, entity) = (plan.source("labels").unwrap(), plan.entity("customer").unwrap());
     let mut vector = vec![0.0; plan.entity_shape(entity).features.len()];
     let labels = plan.entity_shape(entity).features.iter().position(|(name, _)| name == "labels").unwrap();
