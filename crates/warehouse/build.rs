@@ -12,7 +12,11 @@ fn main() -> io::Result<()> {
     let lists = [
         ("pub(crate) const MODELS", "models", "sql"),
         ("pub(crate) const SEEDS", "seeds", "csv"),
-        ("/// Questions to begin with: file name and query; what it asks is its opening comment.\npub const QUESTIONS", "questions", "sql"),
+        (
+            "/// Questions to begin with: file name and query; what it asks is its opening comment.\npub const QUESTIONS",
+            "questions",
+            "sql",
+        ),
     ];
     for (constant, folder, ending) in lists {
         println!("cargo::rerun-if-changed={folder}");

@@ -24,7 +24,8 @@ const ANSWER_ROWS: u64 = 5;
 /// Money that is there, by currency: payments and their sum, as text with every digit.
 type Balance = BTreeMap<String, (i64, String)>;
 
-const BALANCE_SOURCE: &str = "select currency, count(*), sum(amount)::numeric(38, 4)::text from transactions group by currency";
+const BALANCE_SOURCE: &str =
+    "select currency, count(*), sum(amount)::numeric(38, 4)::text from transactions group by currency";
 const BALANCE_WAREHOUSE: &str = "select currency, cast(count(*) as varchar), cast(cast(sum(amount) as decimal(38, 4)) as varchar) \
      from dwh.fact_transactions group by currency";
 
@@ -84,7 +85,7 @@ impl Runs {
     pub(super) async fn begin(platform: &Platform) -> anyhow::Result<Runs> {
         let (config, lake) = (platform.config(), platform.lake().await?);
         let engine = Batch::new(lake.clone(), config.batch.clone())?;
-        let pipelines = batch::pipelines(&config.schedule, &engine, false)?;
+        let pipelines = batch::pipelines(&config.schedule, &engine, false, None)?;
         let ledger = batch::ledger(&config.schedule).await?;
         let runner = Runner::new(ledger, config.schedule.clone());
         let engine = Engine::new(lake.clone(), EngineOptions::default())?;
