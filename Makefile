@@ -51,6 +51,7 @@ soak: setup ## 200 rounds of kill -9 instead of the 20 of `make test`
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it kill -- --nocapture
 
 .PHONY: interop
-interop: setup ## Run the streaming tests against Apache Kafka and the document tests against FerretDB
+interop: setup build ## Run the streaming tests against Apache Kafka, the document tests against FerretDB, the DAGs in Airflow
 	crates/testkit/interop/kafka.sh run cargo test --locked --workspace --exclude affluent --test it
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
+	deploy/airflow/check.sh $(AFFLUENT)
