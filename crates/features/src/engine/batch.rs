@@ -37,10 +37,6 @@ struct Head {
     row: bool,
 }
 
-/// The sort key of an event in a group: slot, place in the queue, whether it is applied, whether it is read.
-const APPLY: u64 = 1;
-const READ: u64 = 2;
-
 /// Events of a batch: enough for many of each key, few enough to stay in the cache themselves.
 pub(crate) const BATCH_MAX: usize = 1 << 16;
 
@@ -143,7 +139,7 @@ impl Engine {
     ) {
         let plan = Arc::clone(&self.plan);
         let (group, limits) = (&plan.groups[number], self.limits());
-        let (keys, row) = (&mut self.keys[number], &mut self.row);
+        let keys = &mut self.keys[number];
         let width = plan.entity_shape(group.entity).features.len();
         // What each source has to do with the group: which of its keys, and where in its row the entity's vector begins.
         let parts: Vec<Option<(usize, usize)>> = (0..plan.sources.len())
@@ -157,11 +153,13 @@ impl Engine {
                 })
             })
             .collect();
-        let instant = |head: &Head| match head.source == group.source {
+        let instant = |applied: bool, head: &Head| match applied {
             true => At { time: head.time, order: head.order },
             false => At::time(head.time),
         };
-        let mut work = Vec::with_capacity(queue.len());
+        // What the work below needs of each event, small enough to stay in the cache.
+        let mut rows = Vec::with_capacity(queue.len() * group.stride);
+        let mut jobs = Vec::with_capacity(queue.len());
         for (place, head) in queue.heads.iter().enumerate() {
             let Some((key, begin)) = parts[head.source.0] else { continue };
             let (key, applied) = (queue.keys[head.keys as usize + key], head.source == group.source);
@@ -170,36 +168,47 @@ impl Engine {
                 Some(key) => keys.find(key),
                 None => None,
             };
-            match slot {
-                Some(slot) => {
-                    let what = if applied { APPLY } else { 0 } | if head.row { READ } else { 0 };
-                    work.push((slot as u64) << 32 | (place as u64) << 2 | what);
+            let vector = head.begin + begin;
+            let Some(slot) = slot else {
+                if applied && key.is_some() {
+                    counters.count((Outcome::Full, false));
                 }
-                None => {
-                    if applied && key.is_some() {
-                        counters.count((Outcome::Full, false));
-                    }
-                    if head.row {
-                        let vector = head.begin + begin;
-                        let vector = &mut values[vector..vector + width];
-                        keys.read_slot(group, None, instant(head), limits, vector);
-                    }
+                if head.row {
+                    let vector = &mut values[vector..vector + width];
+                    keys.read_slot(group, None, instant(applied, head), limits, vector);
                 }
+                continue;
+            };
+            let row = rows.len();
+            if applied {
+                put_row(group, &queue.event(head), head.passed, &mut rows);
             }
+            let vector = if head.row { Some(vector) } else { None };
+            jobs.push(Job { slot, place, applied, row, vector });
         }
-        work.sort_unstable();
-        for work in work {
-            let (slot, place) = ((work >> 32) as usize, (work as u32 >> 2) as usize);
-            let head = &queue.heads[place];
-            if work & APPLY != 0 {
-                put_row(group, &queue.event(head), head.passed, row);
+        jobs.sort_unstable_by_key(|job| (job.slot, job.place));
+        for Job { slot, place, applied, row, vector } in jobs {
+            let at = if applied {
+                let row = &rows[row..row + group.stride];
                 counters.count(keys.slots[slot].apply(group, row, limits));
-            }
-            if let (true, Some((_, begin))) = (work & READ != 0, parts[head.source.0]) {
-                let vector = head.begin + begin;
+                let (time, order) = crate::aggregate::instant(row);
+                At { time, order }
+            } else {
+                At::time(queue.heads[place].time)
+            };
+            if let Some(vector) = vector {
                 let vector = &mut values[vector..vector + width];
-                exact[place] &= keys.read_slot(group, Some(slot), instant(head), limits, vector);
+                exact[place] &= keys.read_slot(group, Some(slot), at, limits, vector);
             }
         }
     }
+}
+
+/// What an event has to do with a key: its row is applied, its vector read, or both.
+struct Job {
+    slot: usize,
+    place: usize,
+    applied: bool,
+    row: usize,
+    vector: Option<usize>,
 }

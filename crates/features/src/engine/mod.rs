@@ -126,6 +126,7 @@ impl Engine {
         let mut counters = Counters::default();
         for &(number, key) in &source.groups {
             let (Some(key), group) = (event.keys[key], &plan.groups[number]) else { continue };
+            self.row.clear();
             put_row(group, event, passed, &mut self.row);
             let outcome = self.keys[number].apply(group, key, &self.row, limits);
             counters.count(outcome);
@@ -210,15 +211,15 @@ fn passed(source: &SourceShape, event: &Event) -> u64 {
         .fold(1, |passed, (filter, bit)| passed | u64::from(filter.passes(event.time, event.cells)) << bit)
 }
 
-/// The row of an event in a group.
+/// Appends the row of an event in a group.
 fn put_row(group: &Group, event: &Event, passed: u64, row: &mut Vec<i64>) {
-    row.clear();
+    let begin = row.len();
     row.extend([event.time, event.order.cast_signed(), passed.cast_signed()]);
     row.extend(group.columns.iter().map(|&column| event.cells[column]));
     if group.corrections {
         row.push(event.version.cast_signed());
     }
-    debug_assert!(row.len() == group.stride && group.stride >= HEADER);
+    debug_assert!(row.len() - begin == group.stride && group.stride >= HEADER);
 }
 
 /// Quotients, once the features that they are made of stand.
