@@ -51,7 +51,8 @@ soak: setup ## 200 rounds of kill -9 instead of the 20 of `make test`
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it kill -- --nocapture
 
 .PHONY: interop
-interop: setup ## Run the tests on Apache Kafka, an Iceberg REST catalog and FerretDB instead of what is built in
+interop: setup build ## Run the tests on Apache Kafka, an Iceberg REST catalog and FerretDB instead of what is built in, the DAGs in Airflow
 	ulimit -n 8192 && crates/testkit/interop/kafka.sh run crates/testkit/interop/iceberg.sh run \
 	  cargo test --locked --workspace --exclude affluent --test it --test rest
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
+	deploy/airflow/check.sh $(AFFLUENT)

@@ -16,6 +16,8 @@ use std::collections::HashMap;
 
 /// Table property with the keys of the last commits; summary entry with the key of its snapshot.
 pub const COMMITS_PROPERTY: &str = "affluent.commits";
+/// Table property with the highest [`Commit::fence`] that has written.
+pub const FENCE_PROPERTY: &str = "affluent.fence";
 /// Keys that a table remembers beside those in the summaries of its snapshots.
 pub const COMMITS_KEPT: usize = 100;
 /// Longest key, bytes.
@@ -28,13 +30,16 @@ pub struct Commit {
     pub key: Option<String>,
     /// Offsets that the rows bring the table to, under the rule of [`LakeTable::append`].
     pub advance: Vec<Advance>,
+    /// The writer's fencing token, from whoever decides which one writer may write: it grows from writer to
+    /// writer. Once a table has seen one, it refuses all lower ones.
+    pub fence: Option<i64>,
 }
 
 impl Commit {
     /// A write of this name.
     #[must_use]
     pub fn named(key: impl Into<String>) -> Self {
-        Commit { key: Some(key.into()), advance: Vec::new() }
+        Commit { key: Some(key.into()), ..Commit::default() }
     }
 
     pub(crate) fn check(&self) -> Result<(), LakeError> {
@@ -43,6 +48,20 @@ impl Commit {
             return Ok(());
         }
         Err(LakeError::Options(format!("the key of a commit has 1 to {KEY_BYTES_MAX} bytes")))
+    }
+
+    /// Refuses a writer that another one has replaced; true where its token is new to the table.
+    fn passes(&self, table: &Table) -> Result<bool, LakeError> {
+        let Some(own) = self.fence else { return Ok(false) };
+        let Some(text) = table.metadata().properties().get(FENCE_PROPERTY) else { return Ok(true) };
+        let seen: i64 = text.parse().map_err(|error: std::num::ParseIntError| LakeError::Malformed {
+            what: format!("table property {FENCE_PROPERTY}"),
+            error: error.to_string(),
+        })?;
+        if own < seen {
+            return Err(LakeError::Fenced { table: table.identifier().to_string(), own, seen });
+        }
+        Ok(own > seen)
     }
 }
 
@@ -186,6 +205,7 @@ impl LakeTable {
             if let Some(snapshot) = committed(&now, commit)? {
                 return Ok(Stored::Before(snapshot));
             }
+            commit.passes(&now)?;
             let offsets = Offsets::of(now.metadata().properties())?.advanced(&commit.advance)?;
             if now.metadata().current_schema_id() != schema_id {
                 return Ok(Stored::Stale);
@@ -210,6 +230,7 @@ impl LakeTable {
         mut change: Change,
     ) -> Result<Stored, LakeError> {
         let metadata = now.metadata();
+        let is_new = commit.passes(now)?;
         if !offsets.is_empty() {
             change.summary.insert(OFFSETS_PROPERTY.to_owned(), offsets.to_text()?);
         }
@@ -233,6 +254,9 @@ impl LakeTable {
             let sequence = metadata.last_sequence_number() + i64::from(snapshot.is_some());
             let commits = Commits::of(metadata)?.with(key, snapshot, sequence);
             properties.insert(COMMITS_PROPERTY.to_owned(), commits.to_text()?);
+        }
+        if let Some(fence) = commit.fence.filter(|_| is_new) {
+            properties.insert(FENCE_PROPERTY.to_owned(), fence.to_string());
         }
         let mut updates = produced.as_ref().map_or_else(Vec::new, |produced| produced.updates.clone());
         if !properties.is_empty() {

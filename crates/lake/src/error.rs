@@ -18,6 +18,10 @@ pub enum LakeError {
     /// [`crate::LakeTable::offsets`].
     #[error(transparent)]
     OffsetConflict(#[from] OffsetConflict),
+    /// A writer with a higher fencing token has written since: this one has lost its right. Nothing was
+    /// written.
+    #[error("writer {own} of {table} was replaced by writer {seen}")]
+    Fenced { table: String, own: i64, seen: i64 },
     /// The columns do not fit the table's and cannot be evolved to.
     #[error("column {column} of {table} is {stored} in the lake and cannot become {wanted}")]
     Incompatible { table: String, column: String, stored: String, wanted: String },
@@ -79,6 +83,7 @@ impl LakeError {
             | LakeError::NoSnapshot { .. }
             | LakeError::NoColumn { .. }
             | LakeError::OffsetConflict(_)
+            | LakeError::Fenced { .. }
             | LakeError::DuplicateKey { .. }
             | LakeError::Contention { .. }
             | LakeError::Unsettled { .. }

@@ -51,7 +51,7 @@ mod upsert;
 pub use append::{Appended, RowBatch};
 pub use choose::ColumnRange;
 pub use clean::Cleaned;
-pub use commits::{COMMITS_KEPT, COMMITS_PROPERTY, Commit, Outcome};
+pub use commits::{COMMITS_KEPT, COMMITS_PROPERTY, Commit, FENCE_PROPERTY, Outcome};
 pub use compact::Compacted;
 pub use encode::{fits, unrepresentable};
 pub use error::{LakeError, Misfit};

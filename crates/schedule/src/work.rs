@@ -86,10 +86,16 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// Number of the run; grows from run to run of all pipelines. Carried by every commit of the run.
+    /// Number of the run in the ledger.
+    #[must_use]
+    pub fn run(&self) -> i64 {
+        self.run
+    }
+
+    /// Grows from run to run of all pipelines, and from one ledger to the next. Carried by every commit of the run.
     #[must_use]
     pub fn fence(&self) -> i64 {
-        self.run
+        self.ledger.token(self.run)
     }
 
     /// The how manieth attempt of the task within this run, from 1.

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 /// Dependencies with one door: crate name, the crates that may name it.
 const DOORS: &[(&str, &[&str])] = &[
     ("apache-avro", &["bus"]),
-    ("arrow-array", &["lake", "warehouse"]),
+    ("arrow-array", &["features", "lake", "warehouse"]),
     ("arrow-ord", &["lake"]),
     ("arrow-row", &["lake"]),
     ("arrow-schema", &["lake", "warehouse"]),
     ("arrow-select", &["lake", "warehouse"]),
+    ("crc32c", &["broker", "features"]),
     ("chrono-tz", &["schedule"]),
     ("clap", &["affluent"]),
     ("datafusion", &["lake"]),
@@ -26,7 +27,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("metrics", &["telemetry"]),
     ("metrics-exporter-prometheus", &["telemetry"]),
     ("mongodb", &["documents"]),
-    ("parquet", &["lake"]),
+    ("parquet", &["features", "lake"]),
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),

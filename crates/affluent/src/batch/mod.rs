@@ -1,17 +1,21 @@
 //! `affluent batch`: runs pipelines, and shows and turns back what they made.
 
+mod openlineage;
 mod run;
 mod status;
 mod versions;
+
+pub(crate) use openlineage::Emitter;
 
 use crate::cli::Format;
 use crate::config::Config;
 use crate::output::{self, Exit};
 use affluent_lake::Lake;
-use affluent_schedule::{Clock, Ledger, Pipeline, RAW_TO_DWH, REBUILD, ScheduleOptions};
+use affluent_schedule::{Clock, Ledger, Pipeline, RAW_TO_DWH, REBUILD, ScheduleOptions, Work};
 use affluent_warehouse::batch::{Batch, BatchError, Models, RawToDwh, TASKS};
 use anyhow::Context as _;
 use clap::Subcommand;
+use openlineage::Told;
 use std::sync::Arc;
 
 const EXAMPLES: &str = "\
@@ -63,7 +67,7 @@ pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::
 }
 
 /// The pipelines on their calendars. With `full` the pipeline of every quarter of an hour computes everything
-/// again, as the nightly one does.
+/// again, as the nightly one does. With `emitter` what their tasks read and write is told.
 ///
 /// # Errors
 /// A cron line that cannot be read.
@@ -71,13 +75,24 @@ pub(crate) fn pipelines(
     options: &ScheduleOptions,
     batch: &Batch,
     full: bool,
+    emitter: Option<&Emitter>,
 ) -> anyhow::Result<Vec<Pipeline>> {
-    let rebuild = || Arc::new(RawToDwh::rebuild(batch.clone()));
-    let often = if full { rebuild() } else { Arc::new(RawToDwh::increments(batch.clone())) };
+    let work = |pipeline: &'static str, work: RawToDwh| -> Arc<dyn Work> {
+        match emitter {
+            Some(emitter) => {
+                let models = Arc::new(batch.models().clone());
+                Arc::new(Told::new(Arc::new(work), pipeline, models, emitter.clone()))
+            }
+            None => Arc::new(work),
+        }
+    };
+    let rebuild = || RawToDwh::rebuild(batch.clone());
+    let often = if full { rebuild() } else { RawToDwh::increments(batch.clone()) };
+    let (often, nightly) = (work(RAW_TO_DWH, often), work(REBUILD, rebuild()));
     let zone = &options.time_zone;
     Ok(vec![
         Pipeline::new(RAW_TO_DWH, TASKS, options.raw_to_dwh.clone(), zone, often)?,
-        Pipeline::new(REBUILD, TASKS, options.rebuild.clone(), zone, rebuild())?,
+        Pipeline::new(REBUILD, TASKS, options.rebuild.clone(), zone, nightly)?,
     ])
 }
 

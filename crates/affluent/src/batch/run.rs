@@ -1,6 +1,6 @@
 //! `affluent batch run` and `affluent batch backfill`.
 
-use super::{engine, ledger, pipelines};
+use super::{Emitter, engine, ledger, pipelines};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::output::{self, Exit};
@@ -65,7 +65,7 @@ pub(crate) struct BackfillArgs {
 /// # Errors
 /// No lake or ledger, an unknown task, an interval that is none.
 pub(crate) async fn run(args: RunArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
-    let (runner, pipeline) = prepared(config, &args.pipeline, args.full).await?;
+    let (runner, pipeline, emitter) = prepared(config, &args.pipeline, args.full).await?;
     if let Some(task) = &args.task
         && !pipeline.tasks().contains(&task.as_str())
     {
@@ -80,7 +80,9 @@ pub(crate) async fn run(args: RunArgs, config: &Config, format: Format) -> anyho
     let wait = Duration::from_secs(args.wait);
     let request = Request { interval, only: args.task, fresh, reason: Reason::Manual, wait };
     let stop = stopped_by_signals()?;
-    let end = runner.run(&pipeline, &request, &stop).await?;
+    let end = runner.run(&pipeline, &request, &stop).await;
+    told(emitter).await;
+    let end = end?;
     let record = match &end {
         RunEnd::Succeeded { run }
         | RunEnd::Skipped { run }
@@ -105,12 +107,14 @@ pub(crate) async fn run(args: RunArgs, config: &Config, format: Format) -> anyho
 /// # Errors
 /// No lake or ledger, a range without intervals.
 pub(crate) async fn backfill(args: BackfillArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
-    let (runner, pipeline) = prepared(config, &args.pipeline, false).await?;
+    let (runner, pipeline, emitter) = prepared(config, &args.pipeline, false).await?;
     let wait = Duration::from_secs(args.wait);
     let range = interval(args.from, args.to)?;
     let backfill = Backfill { range, parallel: args.parallel, fresh: args.fresh, wait };
     let stop = stopped_by_signals()?;
-    let report = runner.backfill(&pipeline, &backfill, &stop).await?;
+    let report = runner.backfill(&pipeline, &backfill, &stop).await;
+    told(emitter).await;
+    let report = report?;
     match format {
         Format::Json => output::print_json(&report)?,
         Format::Text => {
@@ -126,13 +130,25 @@ pub(crate) async fn backfill(args: BackfillArgs, config: &Config, format: Format
     })
 }
 
-async fn prepared(config: &Config, name: &str, full: bool) -> anyhow::Result<(Runner, Pipeline)> {
+/// Waits a little for what was told of the run.
+async fn told(emitter: Option<Emitter>) {
+    if let Some(emitter) = emitter {
+        emitter.flush().await;
+    }
+}
+
+async fn prepared(
+    config: &Config,
+    name: &str,
+    full: bool,
+) -> anyhow::Result<(Runner, Pipeline, Option<Emitter>)> {
     let batch = engine(config).await?;
     let runner = Runner::new(ledger(&config.schedule).await?, config.schedule.clone());
-    let pipeline =
-        pipelines(&config.schedule, &batch, full)?.into_iter().find(|pipeline| pipeline.name() == name);
+    let emitter = Emitter::start(&config.batch)?;
+    let pipelines = pipelines(&config.schedule, &batch, full, emitter.as_ref())?;
+    let pipeline = pipelines.into_iter().find(|pipeline| pipeline.name() == name);
     let pipeline = pipeline.ok_or_else(|| output::usage(format!("there is no pipeline {name}")))?;
-    Ok((runner, pipeline))
+    Ok((runner, pipeline, emitter))
 }
 
 fn interval(from: i64, to: i64) -> anyhow::Result<Interval> {

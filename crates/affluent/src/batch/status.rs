@@ -7,7 +7,7 @@ use crate::output::{self, Exit};
 use affluent_lake::Lake;
 use affluent_model::time::format_micros;
 use affluent_schedule::{History, RunRecord};
-use affluent_warehouse::batch::{Version, versions};
+use affluent_warehouse::batch::{Batch, Version, versions};
 use serde_json::{Value as Json, json};
 
 /// Alerts and versions that are shown.
@@ -31,14 +31,19 @@ pub(crate) async fn run(args: &StatusArgs, config: &Config, format: Format) -> a
     let status = ledger.status(ALERTS).await?;
     let runs = ledger.history(&History { limit: args.runs, ..History::default() }).await?;
     // Without a lake there are no versions either.
-    let published = match Lake::open_existing(config.lake.clone()).await {
-        Ok(lake) => versions(&lake).await?,
-        Err(_) => Vec::new(),
+    let (published, changed) = match Lake::open_existing(config.lake.clone()).await {
+        Ok(lake) => {
+            let batch = Batch::new(lake.clone(), config.batch.clone()).map_err(super::told)?;
+            (versions(&lake).await?, batch.changed().await?)
+        }
+        Err(_) => Default::default(),
     };
     match format {
         Format::Json => {
             let shown: Vec<Json> = published.iter().take(VERSIONS).map(version_json).collect();
-            output::print_json(&json!({"status": status, "runs": runs, "versions": shown}))?;
+            output::print_json(
+                &json!({"status": status, "runs": runs, "versions": shown, "changed": changed}),
+            )?;
         }
         Format::Text => {
             let pipelines = status.pipelines.iter().map(|pipeline| {
@@ -56,6 +61,13 @@ pub(crate) async fn run(args: &StatusArgs, config: &Config, format: Format) -> a
                 let rows = published.iter().take(VERSIONS).map(version_row);
                 text +=
                     &format!("\n{}", output::table(&["version", "as of", "published", "tables", ""], rows));
+            }
+            if !changed.is_empty() {
+                text += &format!(
+                    "\nTheir models or seeds have changed since these were computed: {}.\n\
+                     What comes in goes by the new ones; `affluent batch run rebuild` computes the rest.\n",
+                    changed.join(", ")
+                );
             }
             if !status.alerts.is_empty() {
                 let rows = status.alerts.iter().map(|alert| {

@@ -85,7 +85,7 @@ impl Runs {
     pub(super) async fn begin(platform: &Platform) -> anyhow::Result<Runs> {
         let (config, lake) = (platform.config(), platform.lake().await?);
         let engine = Batch::new(lake.clone(), config.batch.clone())?;
-        let pipelines = batch::pipelines(&config.schedule, &engine, false)?;
+        let pipelines = batch::pipelines(&config.schedule, &engine, false, None)?;
         let ledger = batch::ledger(&config.schedule).await?;
         let runner = Runner::new(ledger, config.schedule.clone());
         let engine = Engine::new(lake.clone(), EngineOptions::default())?;

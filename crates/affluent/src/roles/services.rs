@@ -158,11 +158,15 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     let lake = platform.lake().await.map_err(fatal)?;
     let options = platform.config().schedule.clone();
     let batch = Batch::new(lake, platform.config().batch.clone()).map_err(|error| fatal(error.into()))?;
-    let pipelines = batch::pipelines(&options, &batch, false).map_err(fatal)?;
+    let emitter = batch::Emitter::start(&platform.config().batch).map_err(fatal)?;
+    let pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
     let ledger = batch::ledger(&options).await.map_err(|error| RoleError::new(error, true))?;
     let service = ScheduleService::new(options, ledger, pipelines, platform.health().clone())
         .map_err(|error| fatal(error.into()))?;
     service.run(shutdown).await;
+    if let Some(emitter) = emitter {
+        emitter.flush().await;
+    }
     Ok(())
 }
 

@@ -157,9 +157,7 @@ impl BoundedColumn {
             (PrimitiveLiteral::Float(value), DataType::Float32) => ScalarValue::Float32(Some(value.0)),
             (PrimitiveLiteral::Float(value), DataType::Float64) => ScalarValue::Float64(Some(value.0.into())),
             (PrimitiveLiteral::Double(value), DataType::Float64) => ScalarValue::Float64(Some(value.0)),
-            (PrimitiveLiteral::String(value), DataType::Utf8View) => {
-                ScalarValue::Utf8View(Some(value.clone()))
-            }
+            (PrimitiveLiteral::String(value), DataType::Utf8) => ScalarValue::Utf8(Some(value.clone())),
             (PrimitiveLiteral::Int128(value), DataType::Decimal128(precision, scale)) => {
                 ScalarValue::Decimal128(Some(*value), *precision, *scale)
             }

@@ -1,5 +1,6 @@
 //! The engine: memory, spill directory and caches, shared by its sessions.
 
+use super::build_side::{self, BuildSide};
 use super::catalog::{CATALOG, DEFAULT_SCHEMA, Names};
 use super::files::ManifestCache;
 use super::pins::{Pinned, Pins};
@@ -9,6 +10,8 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use iceberg::TableIdent;
 use iceberg::table::Table;
@@ -118,6 +121,7 @@ impl Engine {
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_default_features()
             .with_analyzer_rule(Arc::new(checked::Arithmetic))
+            .with_physical_optimizer_rules(rules())
             .build();
         let context = SessionContext::new_with_state(state);
         for function in checked::aggregates() {
@@ -137,6 +141,10 @@ impl Engine {
         options.execution.time_zone = Some("+00:00".to_owned());
         // 0.1 is a tenth, not a float near it: amounts are multiplied by such literals.
         options.sql_parser.parse_float_as_decimal = true;
+        // What is held in memory is told by `build_side`, or by the query: the left side.
+        options.optimizer.join_reordering = false;
+        // Of views a sorted or joined row would hold whole pages of the file it came from.
+        options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.metadata_size_hint = Some(FOOTER_HINT);
         options.execution.parquet.enable_page_index = true;
         options.execution.parquet.bloom_filter_on_read = true;
@@ -145,4 +153,12 @@ impl Engine {
         options.execution.sort_spill_reservation_bytes = reserve;
         config
     }
+}
+
+/// The engine's own rules for physical plans, and ours among them.
+fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == build_side::AFTER);
+    rules.insert(place.map_or(0, |place| place + 1), Arc::new(BuildSide));
+    rules
 }

@@ -11,6 +11,7 @@
 //! not fit its type is an error; nothing here writes to the lake.
 
 mod bounds;
+mod build_side;
 mod catalog;
 mod checked;
 mod columns;

@@ -6,7 +6,7 @@ use crate::tables::{
 };
 use affluent_lake::{
     COMMITS_KEPT, Commit, Lake, LakeError, LakeTable, Outcome, Overwrite, Overwritten, Partition, Remove,
-    Scan,
+    Scan, Upsert,
 };
 use affluent_model::{Column, ColumnType};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
@@ -113,7 +113,7 @@ async fn a_key_is_committed_once_and_offsets_go_with_it() {
 
     // Offsets are advanced with the rows, or refused with them.
     let with_offsets = |expected, next, rows| {
-        let commit = Commit { key: None, advance: advance(expected, next) };
+        let commit = Commit { advance: advance(expected, next), ..Commit::default() };
         table.overwrite(commit, Overwrite { remove: Remove::Nothing, rows: vec![payment_batch(rows)] })
     };
     with_offsets(None, 30, 20..30).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_tag_outlives_expiry_and_the_table_returns_to_it() {
     let table = payments_table(&lake).await;
     let step = async |key: &str, from: i64, remove| {
         let advance = advance((from > 0).then_some(from), from + 10);
-        let commit = Commit { key: Some(key.to_owned()), advance };
+        let commit = Commit { advance, ..Commit::named(key) };
         let rows = vec![payment_batch_of(from..from + 10, |n| n)];
         table
             .overwrite(commit, Overwrite { remove, rows })
@@ -256,4 +256,28 @@ async fn a_tag_outlives_expiry_and_the_table_returns_to_it() {
     table.expire().await.unwrap();
     assert!(table.scan(Scan { snapshot: Some(first), ..Scan::default() }).await.is_err());
     assert_eq!(stored(&table).await, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_was_replaced_writes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    let table = payments_table(&lake).await;
+    let by = |fence| Commit { fence: Some(fence), ..Commit::default() };
+    let add = |from: i64| Overwrite { remove: Remove::Nothing, rows: vec![payment_batch(from..from + 10)] };
+    table.overwrite(by(7), add(0)).await.unwrap();
+    table.overwrite(by(7), add(10)).await.unwrap();
+    // The next one says that it is there before it has anything to write.
+    table.overwrite(by(8), Overwrite::default()).await.unwrap();
+    let refused = table.overwrite(by(7), Overwrite { remove: Remove::Table, rows: vec![] }).await;
+    assert!(matches!(refused, Err(LakeError::Fenced { own: 7, seen: 8, .. })), "{refused:?}");
+    let upsert = Upsert { rows: vec![payment_batch(0..5)], key: vec!["id".to_owned()], ..Upsert::default() };
+    let refused = table.upsert(by(7), upsert).await;
+    assert!(matches!(refused, Err(LakeError::Fenced { .. })), "{refused:?}");
+    // Neither a merge of files nor a writer without a token forgets it.
+    table.compact(CancellationToken::new()).await.unwrap();
+    table.append_batches(vec![payment_batch(20..30)], Vec::new()).await.unwrap();
+    table.overwrite(by(7), add(30)).await.unwrap_err();
+    table.overwrite(by(8), add(30)).await.unwrap();
+    assert_eq!(stored(&table).await, (0..40).collect::<Vec<_>>());
 }

@@ -37,7 +37,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const OPEN_ATTEMPTS: u32 = 20;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// The layout below; a ledger of a higher number was made by a newer version.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -61,7 +61,14 @@ CREATE TABLE IF NOT EXISTS alerts (
     id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, kind TEXT NOT NULL, from_us INTEGER NOT NULL,
     to_us INTEGER NOT NULL, run_id INTEGER NOT NULL, task TEXT NOT NULL, at_us INTEGER NOT NULL, detail TEXT NOT NULL,
     UNIQUE (pipeline, kind, from_us, to_us, run_id, task)) STRICT;
+CREATE TABLE IF NOT EXISTS origin (at_s INTEGER NOT NULL) STRICT;
 ";
+
+/// Notes when the ledger was made: by its first run where there is one.
+const ORIGIN: &str = "INSERT INTO origin SELECT coalesce((SELECT min(started_us) FROM runs), ?) / 1000000
+    WHERE NOT EXISTS (SELECT 1 FROM origin)";
+/// Fencing tokens of one ledger: its runs are fewer.
+const TOKENS: i64 = 1_000_000_000;
 
 /// Why the ledger could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +124,15 @@ pub struct Ledger {
     pool: SqlitePool,
     clock: Clock,
     host: Arc<str>,
+    /// When it was made, seconds since the epoch.
+    origin_s: i64,
+}
+
+/// What was found in the file.
+struct Found {
+    pool: SqlitePool,
+    layout: i64,
+    origin_s: i64,
 }
 
 impl Ledger {
@@ -130,8 +146,8 @@ impl Ledger {
                 .map_err(|source| LedgerError::Directory { path: path.to_owned(), source })?;
         }
         let mut attempt = 1;
-        let (pool, found) = loop {
-            match connect(path).await {
+        let found = loop {
+            match connect(path, clock.now_us()).await {
                 Ok(opened) => break opened,
                 Err(source) if attempt == OPEN_ATTEMPTS || !is_busy(&source) => {
                     return Err(LedgerError::Open { path: path.to_owned(), source: Box::new(source) });
@@ -140,10 +156,16 @@ impl Ledger {
             }
             tokio::time::sleep(OPEN_PAUSE).await;
         };
-        if found > LAYOUT {
-            return Err(LedgerError::Newer { path: path.to_owned(), found });
+        if found.layout > LAYOUT {
+            return Err(LedgerError::Newer { path: path.to_owned(), found: found.layout });
         }
-        Ok(Ledger { pool, clock, host: host().into() })
+        Ok(Ledger { pool: found.pool, clock, host: host().into(), origin_s: found.origin_s.max(0) })
+    }
+
+    /// The fencing token of a run: grows from run to run, and from a ledger to one that is made after it.
+    #[must_use]
+    pub fn token(&self, run: i64) -> i64 {
+        self.origin_s.saturating_mul(TOKENS).saturating_add(run)
     }
 
     /// The clock by which leases are given and expire.
@@ -158,8 +180,8 @@ impl Ledger {
     }
 }
 
-/// Opens the file and makes what is missing; with the number of its layout.
-async fn connect(path: &Path) -> Result<(SqlitePool, i64), sqlx::Error> {
+/// Opens the file and makes what is missing.
+async fn connect(path: &Path, now_us: i64) -> Result<Found, sqlx::Error> {
     let connect = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -168,13 +190,18 @@ async fn connect(path: &Path) -> Result<(SqlitePool, i64), sqlx::Error> {
         .busy_timeout(BUSY_TIMEOUT);
     let pool = SqlitePoolOptions::new().max_connections(4).connect_with(connect).await?;
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let found: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *tx).await?.try_get(0)?;
-    if found < LAYOUT {
+    let layout: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *tx).await?.try_get(0)?;
+    if layout < LAYOUT {
         sqlx::query(TABLES).execute(&mut *tx).await?;
+        sqlx::query(ORIGIN).bind(now_us).execute(&mut *tx).await?;
         sqlx::query(&format!("PRAGMA user_version = {LAYOUT}")).execute(&mut *tx).await?;
     }
+    let origin_s = match layout <= LAYOUT {
+        true => sqlx::query("SELECT at_s FROM origin").fetch_one(&mut *tx).await?.try_get(0)?,
+        false => 0,
+    };
     tx.commit().await?;
-    Ok((pool, found))
+    Ok(Found { pool, layout, origin_s })
 }
 
 /// Another process holds the file at this moment.

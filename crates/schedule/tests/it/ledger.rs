@@ -140,3 +140,22 @@ async fn a_ledger_of_a_newer_version_is_left_alone() {
     let error = Ledger::open(&path, home.clock.clock()).await.unwrap_err();
     assert!(matches!(error, LedgerError::Newer { found: 99, .. }), "{error}");
 }
+
+#[tokio::test]
+async fn fencing_tokens_grow_from_run_to_run_and_from_a_ledger_to_the_next() {
+    let home = Home::new().await;
+    let first = start(&home.ledger, &claim(0)).await.run;
+    let second = start(&home.ledger, &claim(1)).await.run;
+    assert!(home.ledger.token(first) < home.ledger.token(second));
+    // Opened again, also one that older versions made, it gives the same ones.
+    let path = home.dir.path().join("runs.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    sqlx::raw_sql("DROP TABLE origin; PRAGMA user_version = 1").execute(&pool).await.unwrap();
+    home.clock.advance(100 * SECOND_US);
+    let again = open(home.dir.path(), home.clock.clock()).await;
+    assert_eq!(again.token(second), home.ledger.token(second));
+    // A ledger that takes the place of one that was deleted counts runs from 1, but not tokens.
+    let later = tempfile::tempdir().unwrap();
+    let later = open(later.path(), home.clock.clock()).await;
+    assert!(later.token(1) > home.ledger.token(second));
+}

@@ -42,7 +42,7 @@ impl Work for Stuck {
                 tokio::task::yield_now().await;
             }
             context.check().await?;
-            std::fs::write(self.0.join("committed"), context.fence().to_string())
+            std::fs::write(self.0.join("committed"), context.run().to_string())
                 .map_err(WorkError::lasting)?;
         }
         // A store that commits once under a key: the key is the name of a file.

@@ -26,16 +26,19 @@ with ranked as (
 newest as (
     select * from ranked where nth = 1 and _op <> 'd'
 ),
--- Where the newest change left out columns that did not change: the values that were sent last.
+-- Of rows with changes that left out columns: the values that were sent last. They are few, so they stand first in
+-- the join, where they are held in memory.
 kept as (
     select
         id,
-        first_value(email order by nth) filter (where not coalesce(array_has(_unchanged, 'email'), false)) as email,
-        first_value(full_name order by nth) filter (where not coalesce(array_has(_unchanged, 'full_name'), false)) as full_name,
-        first_value(phone order by nth) filter (where not coalesce(array_has(_unchanged, 'phone'), false)) as phone,
-        first_value(preferences order by nth) filter (where not coalesce(array_has(_unchanged, 'preferences'), false)) as preferences
-    from ranked
-    where _op <> 'd' and id in (select id from newest where cardinality(_unchanged) > 0)
+        first_value(email order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'email'), false)) as email,
+        first_value(full_name order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'full_name'), false)) as full_name,
+        first_value(phone order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'phone'), false)) as phone,
+        first_value(preferences order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'preferences'), false)) as preferences
+    from staged.customers
+    where _op <> 'd'
+        and _lsn > (select lsn from curated.truncations where source_table = 'customers')
+        and id in (select id from staged.customers where cardinality(_unchanged) > 0)
     group by id
 )
 select
@@ -54,5 +57,5 @@ select
     n._lsn,
     n._ordinal,
     n._commit_ts as changed_at
-from newest n
-left join kept k on k.id = n.id
+from kept k
+right join newest n on n.id = k.id

@@ -26,13 +26,16 @@ with ranked as (
 newest as (
     select * from ranked where nth = 1 and _op <> 'd'
 ),
--- Where the newest change left out columns that did not change: the values that were sent last.
+-- Of rows with changes that left out columns: the values that were sent last. They are few, so they stand first in
+-- the join, where they are held in memory.
 kept as (
     select
         id,
-        first_value(name order by nth) filter (where not coalesce(array_has(_unchanged, 'name'), false)) as name
-    from ranked
-    where _op <> 'd' and id in (select id from newest where cardinality(_unchanged) > 0)
+        first_value(name order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'name'), false)) as name
+    from staged.merchants
+    where _op <> 'd'
+        and _lsn > (select lsn from curated.truncations where source_table = 'merchants')
+        and id in (select id from staged.merchants where cardinality(_unchanged) > 0)
     group by id
 )
 select
@@ -48,5 +51,5 @@ select
     n._lsn,
     n._ordinal,
     n._commit_ts as changed_at
-from newest n
-left join kept k on k.id = n.id
+from kept k
+right join newest n on n.id = k.id

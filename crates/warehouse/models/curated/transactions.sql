@@ -94,6 +94,7 @@ sql = "select transaction_id, currency from this where cast(created_at as date) 
 [[tests]]
 name = "every_payment_once"
 severity = "error"
+whole = true
 sql = """select coalesce(a.currency, b.currency) as currency
     from (select currency, count(*) as payments, sum(amount) as amount from this group by currency) a
     full join (select currency, count(*) as payments, sum(amount) as amount from curated.payments group by currency) b

@@ -21,6 +21,7 @@ accepted = { outcome = ["converted", "abandoned", "browsed"] }
 [[tests]]
 name = "every_click_in_one_session"
 severity = "error"
+whole = true
 sql = """select a.clicks from (select sum(clicks) as clicks from this) a
     cross join (select count(*) as clicks from curated.clicks) b
     where coalesce(a.clicks, 0) <> b.clicks"""

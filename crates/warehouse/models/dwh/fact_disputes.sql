@@ -34,6 +34,7 @@ currency_key = "dwh.dim_currency.currency_key"
 [[tests]]
 name = "balance_per_currency"
 severity = "error"
+whole = true
 sql = """select coalesce(a.currency, b.currency) as currency
     from (select currency, count(*) as disputes, sum(amount) as amount from this group by currency) a
     full join (select currency, count(*) as disputes, sum(amount) as amount from curated.disputes group by currency) b

@@ -2,11 +2,11 @@
 //! window, and then the frontier.
 
 use super::columns::{CHANGES, NAMES, named};
-use super::fence::Fence;
+use super::fence::{Fence, permit};
 use super::model::{Model, Task};
 use super::refused::{REFUSED, same};
 use super::rows::Collected;
-use super::tables::Done;
+use super::tables::{Done, added};
 use super::window::Window;
 use super::{Batch, BatchError, sql};
 use crate::staged::ensure_clicks;
@@ -53,6 +53,9 @@ impl Batch {
         let mut done = Done::default();
         for model in self.models.of(Task::Clean) {
             done += self.clean_model(model, fence).await?;
+        }
+        if done.tables > 0 {
+            self.note(self.models.of(Task::Clean), false, fence).await?;
         }
         fence.check().await?;
         failpoint("batch::before_frontier");
@@ -109,20 +112,17 @@ impl Batch {
         let session = self.session(model).await?;
         let rows_in = self.raw_rows(&session, model, raw, &window.condition()).await?;
         let refused = self.refused(&session, model, raw).await?;
+        self.settle_refused(&session, model, raw, &refused, fence).await?;
         if !refused.is_empty() {
-            fence.check().await?;
-            failpoint("batch::before_rejected");
-            self.keep_refused(&session, model, raw, &refused).await?;
-            failpoint("batch::after_rejected");
             self.accepted(&session, model, raw).await?;
         }
         let result = self.result(&session, model).await?;
         let table = self.ensure(model, &result.schema).await?;
         let done = Done { rows_in, rows_out: result.rows(), rejected: refused.len() as u64, tables: 1 };
-        fence.check().await?;
+        let commit = permit(fence, window.advances()).await?;
         failpoint("batch::before_stage");
         table
-            .append_batches(result.batches, window.advances())
+            .overwrite(commit, added(result.batches))
             .await
             .map_err(BatchError::lake(format!("write {}", model.table())))?;
         failpoint("batch::after_stage");

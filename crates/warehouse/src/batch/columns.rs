@@ -53,12 +53,7 @@ fn of_type(data_type: &DataType) -> Option<ColumnType> {
 pub(crate) fn named(name: &str) -> Option<DataType> {
     let name = name.trim().to_lowercase();
     if let Some(element) = name.strip_suffix("[]") {
-        // Elements of lists are not read as views.
-        let element = match named(element)? {
-            DataType::Utf8View => DataType::Utf8,
-            other => other,
-        };
-        return Some(DataType::List(Arc::new(Field::new("element", element, true))));
+        return Some(DataType::List(Arc::new(Field::new("element", named(element)?, true))));
     }
     if let Some(digits) = name.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
         let (precision, scale) = digits.split_once(',')?;
@@ -72,8 +67,8 @@ pub(crate) fn named(name: &str) -> Option<DataType> {
         "bigint" => DataType::Int64,
         "real" => DataType::Float32,
         "double" => DataType::Float64,
-        "text" | "uuid" | "json" => DataType::Utf8View,
-        "bytes" => DataType::BinaryView,
+        "text" | "uuid" | "json" => DataType::Utf8,
+        "bytes" => DataType::Binary,
         "date" => DataType::Date32,
         "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, None),
         "timestamptz" | "timestamp with time zone" => {

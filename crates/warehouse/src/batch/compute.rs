@@ -2,15 +2,15 @@
 //! that, or whole where it is small.
 
 use super::digest::Digests;
-use super::fence::Fence;
+use super::fence::{Fence, permit};
 use super::frontier::Frontier;
 use super::model::{Model, Strategy, Task};
 use super::rows::{Collected, plain};
-use super::tables::Done;
+use super::tables::{Done, added};
 use super::window::Window;
 use super::{Batch, BatchError};
 use affluent_lake::sql::Session;
-use affluent_lake::{Commit, LakeTable, Offsets, Overwrite, Remove, Upsert};
+use affluent_lake::{LakeTable, Offsets, Overwrite, Remove, Upsert};
 use affluent_telemetry::failpoint;
 use arrow_array::RecordBatch;
 use std::time::Instant;
@@ -26,6 +26,9 @@ impl Batch {
         let mut done = Done::default();
         for model in self.models.of(task) {
             done += self.compute_model(model, &frontier, fence).await?;
+        }
+        if done.tables > 0 {
+            self.note(self.models.of(task), false, fence).await?;
         }
         Ok(done)
     }
@@ -96,9 +99,9 @@ impl Batch {
         let mut done = Done { rows_in: units.rows(), ..Done::default() };
         if units.is_empty() {
             let table = self.find(&model.table()).await?;
-            fence.check().await?;
+            let commit = permit(fence, advance).await?;
             if let Some(table) = table {
-                table.append_batches(Vec::new(), advance).await.map_err(BatchError::lake(what()))?;
+                table.overwrite(commit, added(Vec::new())).await.map_err(BatchError::lake(what()))?;
             }
             return Ok(done);
         }
@@ -113,9 +116,8 @@ impl Batch {
             key: model.header.key.clone(),
             ..Upsert::default()
         };
-        fence.check().await?;
+        let commit = permit(fence, advance).await?;
         failpoint("batch::before_upsert");
-        let commit = Commit { key: None, advance };
         table.upsert(commit, upsert).await.map_err(BatchError::lake(what()))?;
         failpoint("batch::after_upsert");
         done.tables = 1;
@@ -135,17 +137,11 @@ impl Batch {
         let session = self.session_at(model, frontier, None).await?;
         let mut rows = session.sql(&model.body).await.map_err(BatchError::sql(model.file.clone()))?;
         let table = self.ensure(model, &rows.schema()).await?;
-        let has_rows = table
-            .snapshots()
-            .await
-            .map_err(BatchError::lake(what()))?
-            .last()
-            .is_some_and(|last| last.rows > 0);
-        if has_rows {
-            fence.check().await?;
-            let clear = Overwrite { remove: Remove::Table, rows: Vec::new() };
-            table.overwrite(Commit::default(), clear).await.map_err(BatchError::lake(what()))?;
-        }
+        // Of what a fill that was killed has left. An empty table gets to know this run too: one that was
+        // replaced by it adds no rows between these.
+        let commit = permit(fence, Vec::new()).await?;
+        let clear = Overwrite { remove: Remove::Table, rows: Vec::new() };
+        table.overwrite(commit, clear).await.map_err(BatchError::lake(what()))?;
         let mut done = Done { tables: 1, ..Done::default() };
         let mut chunk: Vec<RecordBatch> = Vec::new();
         let mut held = 0;
@@ -157,10 +153,10 @@ impl Batch {
             if held >= self.options.rows_max {
                 done.rows_out += held;
                 held = 0;
-                fence.check().await?;
+                let commit = permit(fence, Vec::new()).await?;
                 failpoint("batch::before_fill");
-                let full = std::mem::take(&mut chunk);
-                table.append_batches(full, Vec::new()).await.map_err(BatchError::lake(what()))?;
+                let full = added(std::mem::take(&mut chunk));
+                table.overwrite(commit, full).await.map_err(BatchError::lake(what()))?;
                 failpoint("batch::after_fill");
             }
         }
@@ -168,9 +164,9 @@ impl Batch {
         let window = Window::next(&Offsets::default(), end, u64::MAX);
         done.rows_in = window.as_ref().map_or(0, Window::rows);
         let advance = window.map(|window| window.advances()).unwrap_or_default();
-        fence.check().await?;
+        let commit = permit(fence, advance).await?;
         failpoint("batch::before_filled");
-        table.append_batches(chunk, advance).await.map_err(BatchError::lake(what()))?;
+        table.overwrite(commit, added(chunk)).await.map_err(BatchError::lake(what()))?;
         failpoint("batch::after_filled");
         Ok(done)
     }
@@ -192,17 +188,17 @@ impl Batch {
         let advance =
             Window::next(&stored, &end, u64::MAX).map(|window| window.advances()).unwrap_or_default();
         let same = !is_new && self.is_same(model, &session, &result).await?;
-        fence.check().await?;
+        let moves = !advance.is_empty();
+        let commit = permit(fence, advance).await?;
         if same {
-            if !advance.is_empty() {
-                table.append_batches(Vec::new(), advance).await.map_err(BatchError::lake(what()))?;
+            if moves {
+                table.overwrite(commit, added(Vec::new())).await.map_err(BatchError::lake(what()))?;
             }
             return Ok(Done::default());
         }
         let done = Done { rows_in: result.rows(), rows_out: result.rows(), rejected: 0, tables: 1 };
         failpoint("batch::before_overwrite");
         let overwrite = Overwrite { remove: Remove::Table, rows: result.batches };
-        let commit = Commit { key: None, advance };
         table.overwrite(commit, overwrite).await.map_err(BatchError::lake(what()))?;
         failpoint("batch::after_overwrite");
         Ok(done)

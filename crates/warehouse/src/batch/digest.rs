@@ -105,6 +105,13 @@ pub(crate) fn row_hashes(batch: &RecordBatch, columns: &[String]) -> Result<Vec<
     Ok(hashes)
 }
 
+/// The hash of a text, in hexadecimal digits.
+pub(crate) fn text_hash(text: &str) -> String {
+    let mut hash = SEEDS;
+    bytes(&mut hash, text.as_bytes());
+    format!("{:016x}{:016x}", hash[0], hash[1])
+}
+
 fn mix(hash: &mut RowHash, value: u64) {
     for (lane, seed) in hash.iter_mut().zip(SEEDS) {
         let mut h = (*lane ^ value).wrapping_mul(seed | 1);

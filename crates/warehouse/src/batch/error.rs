@@ -87,6 +87,7 @@ fn is_passing(error: &LakeError) -> bool {
         | LakeError::NoSnapshot { .. }
         | LakeError::Task(_) => true,
         LakeError::Options(_)
+        | LakeError::Fenced { .. }
         | LakeError::NotFound(_)
         | LakeError::NoColumn { .. }
         | LakeError::Incompatible { .. }

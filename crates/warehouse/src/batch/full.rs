@@ -6,14 +6,14 @@
 //! everything that it reads has been, so each is computed from tables that equal their own rebuild.
 
 use super::digest::{Digests, days, row_hashes};
-use super::fence::Fence;
+use super::fence::{Fence, permit};
 use super::frontier::Frontier;
 use super::model::{Model, Strategy, Task};
 use super::rows::{number, plain, text};
 use super::tables::Done;
 use super::window::Window;
 use super::{Batch, BatchError, sql};
-use affluent_lake::{Commit, LakeTable, Offsets, Overwrite, Remove};
+use affluent_lake::{LakeTable, Offsets, Overwrite, Remove};
 use affluent_model::time::format_date;
 use affluent_telemetry::failpoint;
 use arrow_array::{BooleanArray, RecordBatch};
@@ -74,6 +74,7 @@ impl Batch {
             }
             differences.extend(difference);
         }
+        self.note(self.models.of(task), true, fence).await?;
         Ok((done, differences))
     }
 
@@ -91,7 +92,7 @@ impl Batch {
         self.ensure(model, &schema).await?;
         let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let mut wanted = Digests::default();
-        self.rebuilt(model, frontier, false, &mut |batch| wanted.add(batch, &columns, day).map_err(refuse))
+        self.rebuilt(model, frontier, fence, &mut |batch| wanted.add(batch, &columns, day).map_err(refuse))
             .await?;
         let mut found = Digests::default();
         self.stored(model, &mut |batch| found.add(batch, &columns, day).map_err(refuse)).await?;
@@ -112,7 +113,7 @@ impl Batch {
         };
         let mut rows = Vec::new();
         let mut keys = Keys::new(model, &columns);
-        self.rebuilt(model, frontier, true, &mut |batch| {
+        self.rebuilt(model, frontier, fence, &mut |batch| {
             let batch = of_days(batch)?;
             keys.add(&batch, 1).map_err(refuse)?;
             rows.push(batch);
@@ -122,10 +123,10 @@ impl Batch {
         self.stored(model, &mut |batch| keys.add(&of_days(batch)?, -1).map_err(refuse)).await?;
         let remove =
             if whole { Remove::Table } else { Remove::Days(chosen.iter().flatten().copied().collect()) };
-        fence.check().await?;
+        let commit = permit(fence, Vec::new()).await?;
         failpoint("batch::before_replace");
         table
-            .overwrite(Commit::default(), Overwrite { remove, rows })
+            .overwrite(commit, Overwrite { remove, rows })
             .await
             .map_err(BatchError::lake(format!("write {}", model.table())))?;
         failpoint("batch::after_replace");
@@ -145,12 +146,13 @@ impl Batch {
         session.schema(&model.body).await.map_err(BatchError::sql(model.file.clone()))
     }
 
-    /// The rows that the table should have; with `keep` raw rows that are refused go to `ops.rejected` too.
+    /// The rows that the table should have. Raw rows that are refused go to `ops.rejected`, those that no longer are
+    /// leave it.
     async fn rebuilt(
         &self,
         model: &Model,
         frontier: &Frontier,
-        keep: bool,
+        fence: &dyn Fence,
         take: Take<'_>,
     ) -> Result<(), BatchError> {
         if model.header.strategy == Strategy::Incremental {
@@ -161,9 +163,7 @@ impl Batch {
                 let session = self.session(model).await?;
                 self.raw_rows(&session, model, &raw, &window.condition()).await?;
                 let refused = self.refused(&session, model, &raw).await?;
-                if keep {
-                    self.keep_refused(&session, model, &raw, &refused).await?;
-                }
+                self.settle_refused(&session, model, &raw, &refused, fence).await?;
                 self.accepted(&session, model, &raw).await?;
                 let result = self.result(&session, model).await?;
                 result.batches.iter().try_for_each(&mut *take)?;

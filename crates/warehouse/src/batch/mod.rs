@@ -10,6 +10,7 @@
 //! been computed; so whatever is killed, the next run goes on from what is there, and nothing counts twice.
 
 mod builtin;
+mod changed;
 mod checks;
 mod clean;
 mod columns;

@@ -23,6 +23,12 @@ pub struct BatchOptions {
     pub versions_kept: u32,
     /// A table whose increment is so many times larger or smaller than usual is warned of; 0: none is.
     pub volume_factor: u32,
+    /// Where run events of OpenLineage are posted to; empty: nowhere.
+    pub openlineage_url: String,
+    /// Bearer token for it; empty: none is sent.
+    pub openlineage_token: String,
+    /// Namespace of its jobs and datasets.
+    pub openlineage_namespace: String,
 }
 
 impl Default for BatchOptions {
@@ -35,6 +41,9 @@ impl Default for BatchOptions {
             memory_bytes: 1 << 30,
             versions_kept: 100,
             volume_factor: 10,
+            openlineage_url: String::new(),
+            openlineage_token: String::new(),
+            openlineage_namespace: "affluent".to_owned(),
         }
     }
 }
@@ -54,6 +63,15 @@ impl BatchOptions {
             if !(min..=max).contains(&value) {
                 return Err(BatchError::Options(format!("{key} = {value} must be from {min} to {max}")));
             }
+        }
+        let url = self.openlineage_url.as_str();
+        let is_web = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+        if !url.is_empty() && !is_web {
+            let message = "openlineage_url must be an address as http://host:5000/api/v1/lineage, or empty";
+            return Err(BatchError::Options(message.to_owned()));
+        }
+        if self.openlineage_namespace.is_empty() {
+            return Err(BatchError::Options("openlineage_namespace is empty".to_owned()));
         }
         Ok(())
     }
@@ -88,5 +106,7 @@ mod tests {
         BatchOptions::default().check().unwrap();
         let error = BatchOptions { rows_max: 0, ..BatchOptions::default() }.check().unwrap_err().to_string();
         assert!(error.contains("rows_max = 0"), "{error}");
+        let options = BatchOptions { openlineage_url: "marquez:5000".to_owned(), ..BatchOptions::default() };
+        assert!(options.check().unwrap_err().to_string().contains("openlineage_url"));
     }
 }

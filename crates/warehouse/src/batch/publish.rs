@@ -14,13 +14,15 @@ use affluent_lake::sql::{At, Engine, EngineOptions, Pins, Session, SqlError};
 use affluent_lake::{Advance, Lake, LakeError, LakeTable, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Row, Value, time::now_micros};
 use affluent_telemetry::failpoint;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const NAMESPACE: &str = "ops";
 const TABLE: &str = "warehouse_versions";
 /// The offset that counts versions.
 const COUNTER: &str = "warehouse.versions";
+/// What the tags of versions begin with.
+const TAG: &str = "warehouse-";
 /// Attempts to read tables and offsets of one moment.
 const ATTEMPTS: u32 = 5;
 
@@ -189,10 +191,7 @@ impl Batch {
         fence.check().await?;
         for (name, snapshot) in &version.snapshots {
             let (Some(snapshot), Some(tagged)) = (snapshot, self.find(name).await?) else { continue };
-            tagged
-                .tag(&tag(version.version), *snapshot)
-                .await
-                .map_err(BatchError::lake(format!("tag {name}")))?;
+            tagged.tag(&tag(version), *snapshot).await.map_err(BatchError::lake(format!("tag {name}")))?;
         }
         let stored = table.offsets().await.map_err(BatchError::lake(what()))?.get(COUNTER, 0);
         let expected = Some(version.version - 1).filter(|before| *before > 0);
@@ -214,15 +213,16 @@ impl Batch {
         Ok(())
     }
 
-    /// Takes the tags of versions away that are too old to be returned to.
+    /// Takes the tags of versions away that are too old to be returned to, published or not.
     async fn forget(&self, kept: &[Version]) -> Result<(), BatchError> {
-        for version in kept.iter().skip(self.options.versions_kept as usize) {
-            for name in version.snapshots.keys() {
-                if let Some(table) = self.find(name).await? {
-                    table
-                        .untag(&tag(version.version))
-                        .await
-                        .map_err(BatchError::lake(format!("untag {name}")))?;
+        let newest_forgotten = kept.get(self.options.versions_kept as usize);
+        let Some(newest_forgotten) = newest_forgotten.map(|version| version.version) else { return Ok(()) };
+        for name in kept.iter().flat_map(|version| version.snapshots.keys()).collect::<BTreeSet<_>>() {
+            let what = || BatchError::lake(format!("untag {name}"));
+            let Some(table) = self.find(name).await? else { continue };
+            for tag in table.tags().await.map_err(what())?.keys() {
+                if version_of(tag).is_some_and(|version| version <= newest_forgotten) {
+                    table.untag(tag).await.map_err(what())?;
                 }
             }
         }
@@ -238,8 +238,15 @@ fn is_published(kept: &[Version], snapshots: &BTreeMap<String, Option<i64>>) -> 
     kept.iter().any(|version| version.version >= since && version.snapshots == *snapshots)
 }
 
-fn tag(version: i64) -> String {
-    format!("warehouse-{version}")
+/// The name by which the version's snapshots are kept. The run is in it: one that lost its lease moves no tag of
+/// the run that replaced it, which may be at the same version.
+fn tag(version: &Version) -> String {
+    format!("{TAG}{}-{}", version.version, version.run)
+}
+
+/// The version that a tag is for.
+fn version_of(tag: &str) -> Option<i64> {
+    tag.strip_prefix(TAG)?.split('-').next()?.parse().ok()
 }
 
 /// Snapshot and offsets of one moment.

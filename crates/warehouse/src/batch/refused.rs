@@ -3,12 +3,14 @@
 //! Invariant: a raw row is refused by one rule, the first that applies, and is in `ops.rejected` once, however
 //! often it is looked at; the staged table does not have it.
 
+use super::fence::{Fence, permit};
 use super::model::Model;
 use super::rows::{Collected, number, text};
 use super::{Batch, BatchError, sql};
 use affluent_lake::sql::{Renderer, Session, TextFormat, referenced_tables};
-use affluent_lake::{Commit, LakeTable, Partition, Upsert};
+use affluent_lake::{LakeTable, Partition, Upsert};
 use affluent_model::{Column, ColumnType, time::now_micros};
+use affluent_telemetry::failpoint;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,15 +63,26 @@ impl Batch {
         Ok(refused)
     }
 
-    /// Stores the refused rows of the raw table.
-    pub(crate) async fn keep_refused(
+    /// Brings `ops.rejected` to what the rules say of the rows of the raw table, as the session sees it: those that
+    /// are refused are there, those that a changed rule lets pass are no longer.
+    pub(crate) async fn settle_refused(
         &self,
         session: &Session,
         model: &Model,
         raw: &str,
         refused: &Refused,
+        fence: &dyn Fence,
     ) -> Result<(), BatchError> {
-        if refused.is_empty() {
+        let refuse = |message: String| BatchError::Model { file: model.file.clone(), message };
+        let kept = self.kept_refused(session, model, raw).await?;
+        let missing: Refused = refused
+            .iter()
+            .filter(|(position, rule)| kept.get(*position) != Some(*rule))
+            .map(|(position, rule)| (position.clone(), rule.clone()))
+            .collect();
+        let passing: Refused =
+            kept.into_iter().filter(|(position, _)| !refused.contains_key(position)).collect();
+        if missing.is_empty() && passing.is_empty() {
             return Ok(());
         }
         let text = format!(
@@ -77,19 +90,46 @@ impl Batch {
             sql::table(raw),
             same("r", "q")
         );
-        let rows = self.collect(session, model, &text).await?;
-        let mut kept = Vec::with_capacity(rows.batches.len());
-        for batch in &rows.batches {
-            kept.push(
-                rejected(model, batch, refused)
-                    .map_err(|message| BatchError::Model { file: model.file.clone(), message })?,
-            );
+        let mut rows = Vec::new();
+        if !missing.is_empty() {
+            for batch in &self.collect(session, model, &text).await?.batches {
+                rows.push(rejected(model, batch, &missing).map_err(refuse)?);
+            }
         }
+        let delete = vec![keys(model, &passing).map_err(|error| refuse(error.to_string()))?];
         let key = KEY.iter().map(|column| (*column).to_owned()).collect();
-        let upsert = Upsert { rows: kept, key, ..Upsert::default() };
+        let upsert = Upsert { rows, delete, key, ..Upsert::default() };
         let table = self.rejected_table().await?;
-        table.upsert(Commit::default(), upsert).await.map_err(BatchError::lake("write ops.rejected"))?;
+        let commit = permit(fence, Vec::new()).await?;
+        failpoint("batch::before_rejected");
+        table.upsert(commit, upsert).await.map_err(BatchError::lake("write ops.rejected"))?;
+        failpoint("batch::after_rejected");
         Ok(())
+    }
+
+    /// The rows of the raw table that `ops.rejected` has.
+    async fn kept_refused(&self, session: &Session, model: &Model, raw: &str) -> Result<Refused, BatchError> {
+        let name = format!("{}.{}", REJECTED.0, REJECTED.1);
+        let mut kept = Refused::new();
+        if !session.tables().iter().any(|table| table.name == name) {
+            return Ok(kept);
+        }
+        let query = format!(
+            "select q._kafka_topic, q._kafka_partition, q._kafka_offset, q.rule from \
+             (select * from {name} where model = {}) as q left semi join {} as r on {}",
+            sql::text(&model.table()),
+            sql::table(raw),
+            same("q", "r")
+        );
+        let rows = Collected::of(session, &query).await.map_err(BatchError::sql("read ops.rejected"))?;
+        for batch in &rows.batches {
+            for row in 0..batch.num_rows() {
+                if let (Some(position), Some(rule)) = (position(batch, row), text(batch, 3, row)) {
+                    kept.insert(position, rule);
+                }
+            }
+        }
+        Ok(kept)
     }
 
     /// `ops.rejected`, made where it is missing.
@@ -124,6 +164,14 @@ pub(crate) fn same(left: &str, right: &str) -> String {
 /// Of a batch that begins with topic, partition and offset.
 fn position(batch: &RecordBatch, row: usize) -> Option<Position> {
     Some((text(batch, 0, row)?, i32::try_from(number(batch, 1, row)?).ok()?, number(batch, 2, row)?))
+}
+
+/// The keys of rows in `ops.rejected`.
+fn keys(model: &Model, refused: &Refused) -> Result<RecordBatch, arrow_schema::ArrowError> {
+    let positions = positions(refused)?;
+    let models = Arc::new(StringArray::from(vec![model.table(); refused.len()])) as ArrayRef;
+    let own = positions.columns().iter().cloned();
+    RecordBatch::try_from_iter(KEY.iter().copied().zip(std::iter::once(models).chain(own)))
 }
 
 fn positions(refused: &Refused) -> Result<RecordBatch, arrow_schema::ArrowError> {

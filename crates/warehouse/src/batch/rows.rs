@@ -3,7 +3,8 @@
 use affluent_lake::sql::{Session, SqlError};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType, UInt64Type,
+    Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType,
+    UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
@@ -109,6 +110,12 @@ pub(crate) fn text(batch: &RecordBatch, place: usize, row: usize) -> Option<Stri
         DataType::Utf8View => Some(array.as_string_view().value(row).to_owned()),
         _ => number(batch, place, row).map(|number| number.to_string()),
     }
+}
+
+/// A cell as days since 1970-01-01; `None` for null.
+pub(crate) fn date(batch: &RecordBatch, place: usize, row: usize) -> Option<i64> {
+    let array = batch.column(place).as_primitive_opt::<Date32Type>()?;
+    (!array.is_null(row)).then(|| array.value(row).into())
 }
 
 /// A cell as a whole number: integers, and times in microseconds.

@@ -1,7 +1,7 @@
 //! Seeds: small tables that come as CSV, shipped or given. Every column is text, an empty cell is null;
 //! models cast what they need.
 
-use super::model::SEED;
+use super::model::{Model, SEED};
 use super::options::BatchOptions;
 use super::{BatchError, builtin};
 use affluent_lake::sql::Session;
@@ -43,6 +43,17 @@ impl Seeds {
             seeds.insert(FX_RATES.to_owned(), rates(path, seeds.get(FX_RATES))?);
         }
         Ok(Seeds(seeds))
+    }
+
+    /// The seeds that a model reads, in its body, its units and its rules.
+    pub(crate) fn of<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a RecordBatch> {
+        let prefix = format!("{SEED}.");
+        let is_read = move |name: &str| {
+            let table = format!("{prefix}{name}");
+            let in_rules = model.header.rules.iter().any(|rule| rule.when.contains(&table));
+            in_rules || model.reads.contains(&table)
+        };
+        self.0.iter().filter(move |(name, _)| is_read(name)).map(|(_, batch)| batch)
     }
 
     /// Gives a session those that are named `seed.x` among `reads`.
@@ -182,12 +193,14 @@ mod tests {
 
     #[test]
     fn csv_is_read_with_quotes_nulls_and_notes() {
-        let text = "# a note\ncode,name,note\r\nEUR,Euro,\n\"U\"\"S\",\"a, b\nc\",\"\"\n";
+        let text = "# a note\ncode,name,note\r\nEUR,Euro,\nNA,Namibia,null\n\"U\"\"S\",\"a, b\nc\",\"\"\n";
         let lines = parse("f", text).unwrap();
         let cell = |line: usize, place: usize| lines[line][place].as_deref();
-        assert_eq!((lines.len(), cell(1, 1), cell(1, 2)), (3, Some("Euro"), None));
-        assert_eq!((cell(2, 0), cell(2, 1), cell(2, 2)), (Some("U\"S"), Some("a, b\nc"), Some("")));
-        assert_eq!(batch("f", &lines).unwrap().num_rows(), 2);
+        assert_eq!((lines.len(), cell(1, 1), cell(1, 2)), (4, Some("Euro"), None));
+        // What other readers of CSV take for a null is text.
+        assert_eq!((cell(2, 0), cell(2, 2)), (Some("NA"), Some("null")));
+        assert_eq!((cell(3, 0), cell(3, 1), cell(3, 2)), (Some("U\"S"), Some("a, b\nc"), Some("")));
+        assert_eq!(batch("f", &lines).unwrap().num_rows(), 3);
         assert!(parse("f", "a\n\"b").unwrap_err().to_string().contains("quote"));
         assert!(batch("f", &parse("f", "a,b\n1\n").unwrap()).unwrap_err().to_string().contains("row 1"));
     }

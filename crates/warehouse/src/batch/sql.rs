@@ -31,6 +31,12 @@ pub(crate) fn list<'a>(of: &str, columns: impl IntoIterator<Item = &'a str>) -> 
     columns.into_iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// The first moment of a day (days since 1970-01-01, UTC).
+pub(crate) fn midnight(day: i64) -> String {
+    let micros = day.saturating_mul(86_400_000_000);
+    format!("arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"+00:00\"))')")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,8 @@ use super::rows::Collected;
 use super::seeds::Seeds;
 use super::{BatchError, BatchOptions, columns, sql};
 use affluent_lake::sql::{Engine, Pins, Session};
-use affluent_lake::{Lake, LakeError, LakeTable, Offsets, Partition};
+use affluent_lake::{Lake, LakeError, LakeTable, Offsets, Overwrite, Partition, Remove};
+use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 use std::sync::Arc;
 
@@ -173,6 +174,11 @@ impl Batch {
     pub(crate) async fn view(&self, session: &Session, name: &str, text: &str) -> Result<(), BatchError> {
         session.register_view(name, text).await.map_err(BatchError::sql(name.to_owned()))
     }
+}
+
+/// The write that adds these rows and removes none.
+pub(crate) fn added(rows: Vec<RecordBatch>) -> Overwrite {
+    Overwrite { remove: Remove::Nothing, rows }
 }
 
 impl Model {

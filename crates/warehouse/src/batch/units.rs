@@ -3,11 +3,13 @@
 
 use super::frontier::Frontier;
 use super::model::{DELTA, Model};
-use super::rows::Collected;
+use super::rows::{Collected, date};
 use super::window::{Window, before, reached};
 use super::{Batch, BatchError, sql};
 use affluent_lake::sql::Session;
 
+/// Days that a condition names at the most; rows that lie on more are looked for everywhere.
+const DAYS_MAX: usize = 50;
 /// Names of a session's own tables.
 pub(crate) const UNITS: &str = "batch.units";
 pub(crate) const RESULT: &str = "batch.result";
@@ -65,13 +67,42 @@ impl Batch {
     ) -> Result<(), BatchError> {
         let Some(from) = &model.header.from else { return Ok(()) };
         units.register(session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
-        let same = sql::equal("f", "u", model.unit.keys().map(|column| (column.as_str(), column.as_str())));
-        let text = format!(
-            "select f.* from {} as f left semi join {} as u on {same}",
-            sql::table(from),
-            sql::table(UNITS)
-        );
+        let text =
+            self.of_units(session, model, from, model.unit.keys().map(|column| (column, column))).await?;
         self.view(session, from, &text).await
+    }
+
+    /// The query for the rows of `table` that belong to the registered [`UNITS`]; `unit` are its columns and theirs.
+    ///
+    /// Where the table is divided by days, the days of the units are looked up first, by two or three columns, so that
+    /// whole rows are read of these days alone.
+    pub(crate) async fn of_units<'a>(
+        &self,
+        session: &Session,
+        model: &Model,
+        table: &str,
+        unit: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> Result<String, BatchError> {
+        let pairs: Vec<(&str, &str)> = unit.map(|(own, other)| (own.as_str(), other.as_str())).collect();
+        let same = sql::equal("f", "u", pairs.iter().copied());
+        let (quoted, units) = (sql::table(table), sql::table(UNITS));
+        let day = self.models.get(table).and_then(|model| model.header.partition.as_deref());
+        let mut rows = quoted.clone();
+        if let Some(day) = day {
+            let mut read: Vec<&str> = pairs.iter().map(|(own, _)| *own).chain([day]).collect();
+            read.sort_unstable();
+            read.dedup();
+            let text = format!(
+                "select distinct cast({} as date) as day from (select {} from {quoted}) as f left semi join {units} as u on {same}",
+                sql::list("f", [day]),
+                sql::list("", read)
+            );
+            let found = self.collect(session, model, &text).await?;
+            if let Some(condition) = on_days(day, &found) {
+                rows = format!("(select * from {quoted} where {condition})");
+            }
+        }
+        Ok(format!("select f.* from {rows} as f left semi join {units} as u on {same}"))
     }
 
     /// Keys of the rows that the changed units have in the table and no longer in `result`. The session is one
@@ -113,4 +144,30 @@ impl Batch {
         };
         self.collect(session, model, &text).await
     }
+}
+
+/// The condition that a time is on one of these days; `None` where it would not help.
+fn on_days(column: &str, days: &Collected) -> Option<String> {
+    let mut known: Vec<i64> = Vec::new();
+    for batch in &days.batches {
+        for row in 0..batch.num_rows() {
+            known.push(date(batch, 0, row)?);
+        }
+    }
+    if known.is_empty() || known.len() > DAYS_MAX {
+        return None;
+    }
+    known.sort_unstable();
+    let column = sql::ident(column);
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for day in known {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == day => *end = day + 1,
+            _ => ranges.push((day, day + 1)),
+        }
+    }
+    let range = |(from, to): (i64, i64)| {
+        format!("({column} >= {} and {column} < {})", sql::midnight(from), sql::midnight(to))
+    };
+    Some(ranges.into_iter().map(range).collect::<Vec<_>>().join(" or "))
 }

@@ -101,7 +101,7 @@ fn outcome(done: Done, notes: Option<String>) -> Outcome {
 #[async_trait]
 impl Work for RawToDwh {
     async fn run(&self, task: &str, _interval: Interval, context: &RunContext) -> Result<Outcome, WorkError> {
-        self.task(task, context.fence(), context).await.map_err(|error| {
+        self.task(task, context.run(), context).await.map_err(|error| {
             let retryable = error.is_passing();
             WorkError { message: error.to_string(), retryable }
         })

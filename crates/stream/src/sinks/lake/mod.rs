@@ -362,7 +362,7 @@ fn passing(error: &LakeError) -> SinkError {
 fn sink_error(topic: &str, error: &LakeError) -> SinkError {
     let text = format!("{topic}: {error}");
     match error {
-        LakeError::OffsetConflict(_) => SinkError::Fenced(text),
+        LakeError::OffsetConflict(_) | LakeError::Fenced { .. } => SinkError::Fenced(text),
         // Values were checked when they were staged; the table has changed since: stage them again.
         LakeError::Incompatible { .. } | LakeError::Value { .. } | LakeError::NoColumn { .. } => {
             SinkError::Fenced(text)

@@ -7,7 +7,8 @@ use super::CheckResult;
 use crate::batch::frontier::Frontier;
 use crate::batch::model::{Model, Severity, Strategy, Task};
 use crate::batch::refused::same;
-use crate::batch::window::before;
+use crate::batch::units::UNITS;
+use crate::batch::window::{Window, before};
 use crate::batch::{Batch, BatchError, sql};
 use affluent_lake::sql::Session;
 use affluent_model::ColumnType;
@@ -20,6 +21,7 @@ impl Batch {
         &self,
         model: &Model,
         frontier: &Frontier,
+        window: Option<&Window>,
     ) -> Result<Option<CheckResult>, BatchError> {
         if model.header.strategy == Strategy::Incremental {
             self.rejected_table().await?;
@@ -33,9 +35,7 @@ impl Batch {
         let is_model = |from: &&str| from.starts_with("staged.") && self.models.get(from).is_some();
         let from = model.header.from.as_deref().filter(is_model);
         match from {
-            Some(from) if keeps && is_key(model) => {
-                self.balance_curated(&session, model, from, frontier).await.map(Some)
-            }
+            Some(from) if keeps && is_key(model) => self.balance_curated(model, from, frontier, window).await,
             Some(_) | None => Ok(None),
         }
     }
@@ -74,28 +74,44 @@ impl Batch {
         self.counted(session, model, BALANCE, Severity::Error, &text).await.map(Some)
     }
 
+    /// Of all units, or of those that changed in `window`: where the rest balanced before, it still does.
     async fn balance_curated(
         &self,
-        session: &Session,
         model: &Model,
         from: &str,
         frontier: &Frontier,
-    ) -> Result<CheckResult, BatchError> {
+        window: Option<&Window>,
+    ) -> Result<Option<CheckResult>, BatchError> {
+        let session = self.session_at(model, frontier, window).await?;
+        let (staged, mut curated) = (sql::table(from), model.quoted());
+        let mut changes = staged.clone();
+        if window.is_some() {
+            let units = self.units(&session, model).await?;
+            if units.is_empty() {
+                return Ok(None);
+            }
+            units.register(&session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
+            let unit = model.unit.iter();
+            let in_from =
+                self.of_units(&session, model, from, unit.clone().map(|(from, _)| (from, from))).await?;
+            let in_result =
+                self.of_units(&session, model, &model.table(), unit.map(|(from, to)| (to, from))).await?;
+            (changes, curated) = (format!("({in_from})"), format!("({in_result}) as t"));
+        }
         let money = self.has_money(from).await? && self.has_money(&model.table()).await?;
         let columns = if money { "currency as c, amount as a" } else { "null as c, 0 as a" };
         let known = before(&frontier.of(from));
         let unit = sql::list("s", model.unit.keys().map(String::as_str));
-        let staged = sql::table(from);
         // A truncation ends every row before it.
         let newest = format!(
             "select s.*, row_number() over (partition by {unit} order by s._lsn desc, s._ordinal desc) as newest \
-             from (select * from {staged} where {known} and _op <> 't') as s \
+             from (select * from {changes} as t where {known} and _op <> 't') as s \
              cross join (select coalesce(max(_lsn), -1) as cut from {staged} where {known} and _op = 't') as t \
              where s._lsn > t.cut"
         );
         let left = format!("select {columns} from ({newest}) as n where newest = 1 and _op <> 'd'");
-        let right = format!("select {columns} from {}", model.quoted());
-        self.counted(session, model, BALANCE, Severity::Error, &unequal(&left, &right)).await
+        let right = format!("select {columns} from {curated}");
+        self.counted(&session, model, BALANCE, Severity::Error, &unequal(&left, &right)).await.map(Some)
     }
 
     /// It has an exact `amount` beside a `currency`.

@@ -1,7 +1,8 @@
 //! Checks before publication: what the headers ask for, the balance between zones, and unusual volumes.
 //!
 //! Keys, nulls, accepted values and references are looked at where something changed since the last check that
-//! passed, and everywhere by the rebuild; balances and the queries of headers over the whole table. Results go to `ops.checks`. Invariant:
+//! passed, and everywhere by the rebuild; so are the queries of headers, unless they ask for the whole table, and
+//! the balance of curated tables. Results go to `ops.checks`. Invariant:
 //! how far has been checked is the offsets of `ops.checks`, and moves only with results that let readers see it.
 
 mod balance;
@@ -14,7 +15,7 @@ use super::model::{Model, Severity};
 use super::tables::Done;
 use super::units::UNITS;
 use super::window::Window;
-use super::{Batch, BatchError, Difference, sql};
+use super::{Batch, BatchError, Difference};
 use affluent_lake::sql::Session;
 use affluent_lake::{Advance, LakeTable, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Value, time::now_micros};
@@ -113,14 +114,15 @@ impl Batch {
     ) -> Result<Vec<CheckResult>, BatchError> {
         let session = self.session_at(model, frontier, window).await?;
         let mut results = Vec::new();
-        if self.scope(&session, model, frontier, window, full).await? {
+        let is_in_scope = self.scope(&session, model, frontier, window, full).await?;
+        if is_in_scope {
             results.extend(self.check_rows(&session, model).await?);
         }
-        results.extend(self.check_queries(&session, model).await?);
+        results.extend(self.check_queries(&session, model, is_in_scope).await?);
         if let Some(window) = window {
             results.extend(self.check_volume(&session, model, frontier, window).await?);
         }
-        results.extend(self.check_balance(model, frontier).await?);
+        results.extend(self.check_balance(model, frontier, window.filter(|_| !full)).await?);
         Ok(results)
     }
 
@@ -134,11 +136,14 @@ impl Batch {
         full: bool,
     ) -> Result<bool, BatchError> {
         let table = model.quoted();
+        // Few rows are looked for once, whatever is asked of them.
+        let mut few = false;
         let text = match window {
             _ if full => format!("select * from {table}"),
             None => return Ok(false),
             Some(window) if model.zone == "staged" => {
                 let topics = frontier.topics(&model.table());
+                few = window.rows() <= self.options.rows_max;
                 format!("select * from {table} where {}", window.condition_of(&topics))
             }
             Some(_) if model.is_by_unit() => {
@@ -146,14 +151,19 @@ impl Batch {
                 if units.is_empty() {
                     return Ok(false);
                 }
+                few = units.rows() <= self.options.rows_max;
                 units.register(session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
-                let pairs = model.unit.iter().map(|(from, to)| (to.as_str(), from.as_str()));
-                let same = sql::equal("t", "u", pairs);
-                format!("select t.* from {table} as t left semi join {UNITS} as u on {same}")
+                let unit = model.unit.iter().map(|(from, to)| (to, from));
+                self.of_units(session, model, &model.table(), unit).await?
             }
             Some(_) => format!("select * from {table}"),
         };
-        self.view(session, CHECKED, &text).await?;
+        if few {
+            let rows = self.collect(session, model, &text).await?;
+            rows.register(session, CHECKED).map_err(BatchError::sql(model.file.clone()))?;
+        } else {
+            self.view(session, CHECKED, &text).await?;
+        }
         Ok(true)
     }
 

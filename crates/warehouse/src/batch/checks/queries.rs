@@ -72,18 +72,17 @@ impl Batch {
         Ok(results)
     }
 
-    /// The header's own queries, over the whole table.
+    /// The header's own queries: over the rows in scope, where there are any, those for the whole table always.
     pub(super) async fn check_queries(
         &self,
         session: &Session,
         model: &Model,
+        is_in_scope: bool,
     ) -> Result<Vec<CheckResult>, BatchError> {
         let mut results = Vec::new();
-        if model.header.tests.is_empty() {
-            return Ok(results);
-        }
-        self.view(session, THIS, &format!("select * from {}", model.quoted())).await?;
-        for test in &model.header.tests {
+        for test in model.header.tests.iter().filter(|test| test.whole || is_in_scope) {
+            let this = if test.whole { model.quoted() } else { CHECKED.to_owned() };
+            self.view(session, THIS, &format!("select * from {this}")).await?;
             let named = |error: affluent_lake::sql::SqlError| {
                 let message = format!("test {}: {error}", test.name);
                 BatchError::Model { file: model.file.clone(), message }

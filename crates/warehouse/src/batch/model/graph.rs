@@ -127,6 +127,26 @@ impl Models {
         }
     }
 
+    /// The tables that a task of the pipelines reads and those that it writes; a task that writes none has neither.
+    #[must_use]
+    pub fn lineage_of(&self, task: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+        let names = |models: &[&Model]| models.iter().map(|model| model.table()).collect::<BTreeSet<_>>();
+        let published: Vec<&Model> = self.iter().filter(|model| model.zone == "dwh").collect();
+        let own: Vec<&Model> = self.iter().filter(|model| model.header.task.as_str() == task).collect();
+        match task {
+            "check" => (names(&self.iter().collect::<Vec<_>>()), ["ops.checks".to_owned()].into()),
+            "publish" => (names(&published), ["ops.warehouse_versions".to_owned()].into()),
+            _ => {
+                let mut writes = names(&own);
+                if own.iter().any(|model| !model.header.rules.is_empty()) {
+                    writes.insert("ops.rejected".to_owned());
+                }
+                let reads = own.iter().flat_map(|model| &model.reads);
+                (reads.filter(|table| !writes.contains(*table)).cloned().collect(), writes)
+            }
+        }
+    }
+
     /// Every table with what it reads, as text: one line a table, upstream tables behind it.
     #[must_use]
     pub fn lineage_text(&self) -> String {

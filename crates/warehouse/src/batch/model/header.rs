@@ -110,13 +110,16 @@ pub struct Rule {
     pub when: String,
 }
 
-/// Rows that `sql` yields are failures; `this` in it is the table of the model.
+/// Rows that `sql` yields are failures; `this` in it is the table of the model: the rows that changed, or all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
     pub name: String,
     #[serde(default)]
     pub severity: Severity,
+    /// `this` is the whole table after every run, not only in the rebuild.
+    #[serde(default)]
+    pub whole: bool,
     pub sql: String,
 }
 

@@ -31,6 +31,8 @@ pub struct Model {
     /// Where it comes from, for messages.
     pub file: String,
     pub header: Header,
+    /// The file as it was read.
+    pub text: String,
     /// The query.
     pub body: String,
     /// The tables that body and `changes` read; `delta.x` as `staged.x`.
@@ -77,6 +79,7 @@ impl Model {
             name: name.into(),
             file: file.into(),
             header,
+            text: text.into(),
             body: body.into(),
             reads,
             unit,

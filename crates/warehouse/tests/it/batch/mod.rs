@@ -1,6 +1,7 @@
 //! The batch pipeline over a real lake.
 
 mod increments;
+mod overtaken;
 mod publishing;
 mod shipped;
 mod world;

@@ -29,6 +29,41 @@ async fn refused_rows_are_kept_as_they_came_and_the_balance_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn refused_rows_go_through_again_when_a_rule_was_corrected() {
+    let mut world = World::new(2).await;
+    world.append(&[Change::payment("c", 1, 1, 25_000), Change::payment("c", 2, 2, -10_000)]).await;
+    let odd = Change { currency: "xxx", ..Change::payment("c", 3, 3, 10_000) };
+    world.append(&[odd, Change::payment("c", 4, 4, 10_000)]).await;
+    world.run_whole().await;
+    let refused = "select rule, _kafka_offset from ops.rejected";
+    assert_eq!(world.rows(refused).await, ["amount_negative,1", "currency_unknown,2"]);
+    // One rule is gone, another refuses more than it did.
+    let mut corrected = files();
+    let staged = corrected.iter_mut().find(|(path, _)| path == "staged/transactions.sql").unwrap();
+    staged.1 =
+        staged.1.replace("amount < 0", "false").replace("currency not in", "id = 4 or currency not in");
+    assert_eq!(world.batch.changed().await.unwrap(), [""; 0]);
+    world.changed(&corrected);
+    world.run_whole().await;
+    assert_eq!(world.batch.changed().await.unwrap(), ["staged.transactions"]);
+    let rebuild = RawToDwh::rebuild(world.batch.clone());
+    for task in TASKS {
+        rebuild.task(task, 2, &Unfenced).await.unwrap();
+    }
+    assert_eq!(world.rows(refused).await, ["currency_unknown,2", "currency_unknown,3"]);
+    let pins = published_pins(&world.lake).await.unwrap();
+    assert_eq!(world.rows_at(FACTS, pins).await, ["1,2.5000", "2,-1.0000"]);
+    assert_eq!(world.batch.changed().await.unwrap(), [""; 0]);
+    // What stays refused is not written again.
+    let snapshots = "select count(*) from ops.\"rejected$snapshots\"";
+    let before = world.rows(snapshots).await;
+    for task in TASKS {
+        rebuild.task(task, 3, &Unfenced).await.unwrap();
+    }
+    assert_eq!(world.rows(snapshots).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_check_stops_publication_and_readers_keep_the_version_before() {
     let mut world = World::new(1000).await;
     world.append(&[Change::payment("c", 1, 1, 25_000)]).await;

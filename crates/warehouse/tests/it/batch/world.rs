@@ -143,6 +143,10 @@ impl Fence for Dying {
         }
         Err(BatchError::Stopped { message: "killed".to_owned(), retryable: true })
     }
+
+    fn token(&self) -> Option<i64> {
+        None
+    }
 }
 
 impl World {
@@ -200,7 +204,7 @@ impl World {
     pub(crate) async fn run(&self, fence: &dyn Fence) -> Result<(), BatchError> {
         let work = RawToDwh::increments(self.batch.clone());
         for task in TASKS {
-            work.task(task, 1, fence).await?;
+            work.task(task, fence.token().unwrap_or(1), fence).await?;
         }
         Ok(())
     }

@@ -1,0 +1,268 @@
+//! State as bytes: written in frames, each with its length and checksum, read back with bounds on everything.
+//!
+//! ```text
+//! magic "AFFLFEAT" | version u32
+//! frame*: length u32 | crc32c u32 | payload
+//!   first payload:  caller's bytes: length u32, bytes | counters 6 x u64 | groups u32 | group*: digest 16 bytes, keys u64
+//!   others:         group u32 | key u128 | newest i64 | lost i64 | rows u32 | rows of the group's stride, i64   (repeated)
+//!   last payload:   empty
+//! ```
+//!
+//! All little-endian. A key with many rows goes over several records, one after the other. The caller's bytes are the offsets up to which events were
+//! applied: they are stored with the state, so the two cannot disagree.
+//!
+//! Invariant: what is restored answers like what was stored; bytes that are damaged, cut off or of other definitions are an
+//! error, never a state.
+
+use super::{Counters, Engine};
+use crate::aggregate::instant;
+use crate::event::Key;
+use crate::plan::Plan;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"AFFLFEAT";
+const VERSION: u32 = 1;
+/// Frames are begun anew beyond this, and are never longer than twice this.
+const FRAME: usize = 1 << 20;
+/// The caller's bytes are at most so many.
+pub const CALLER_MAX: usize = 1 << 19;
+/// Bytes of a record before its rows.
+const RECORD: usize = 4 + 16 + 8 + 8 + 4;
+
+/// Why a state cannot be stored or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("snapshot: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("snapshot is damaged: {0}")]
+    Damaged(&'static str),
+    #[error("snapshot has format {0}, this program reads {VERSION}")]
+    Version(u32),
+    #[error("snapshot was made with other definitions of {0}: build the state anew from history")]
+    Definitions(String),
+    #[error("snapshot: the caller's {0} bytes are more than {CALLER_MAX}")]
+    Caller(usize),
+}
+
+impl Engine {
+    /// Writes the state, with some bytes of the caller's.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`], [`SnapshotError::Caller`].
+    pub fn snapshot(&self, caller: &[u8], into: &mut impl Write) -> Result<(), SnapshotError> {
+        if caller.len() > CALLER_MAX {
+            return Err(SnapshotError::Caller(caller.len()));
+        }
+        into.write_all(MAGIC)?;
+        into.write_all(&VERSION.to_le_bytes())?;
+        let mut frame = Vec::with_capacity(FRAME + RECORD);
+        put_length(&mut frame, caller.len());
+        frame.extend_from_slice(caller);
+        for count in self.counters.numbers() {
+            frame.extend(count.to_le_bytes());
+        }
+        put_length(&mut frame, self.keys.len());
+        for (group, keys) in self.plan.groups.iter().zip(&self.keys) {
+            frame.extend(group.digest);
+            frame.extend((keys.slots.len() as u64).to_le_bytes());
+        }
+        flush(&mut frame, into)?;
+        for (number, (group, keys)) in self.plan.groups.iter().zip(&self.keys).enumerate() {
+            let rows_max = (FRAME / 8 / group.stride).max(1);
+            for slot in &keys.slots {
+                let words = slot.log.words(group.stride);
+                // A key without rows has one record too: it knows what is late.
+                let mut parts = words.chunks(rows_max * group.stride);
+                let mut part = parts.next().unwrap_or(&[]);
+                loop {
+                    if frame.len() + RECORD + part.len() * 8 > FRAME + RECORD && !frame.is_empty() {
+                        flush(&mut frame, into)?;
+                    }
+                    put_length(&mut frame, number);
+                    frame.extend(slot.key.0.to_le_bytes());
+                    frame.extend(slot.newest.to_le_bytes());
+                    frame.extend(slot.lost.to_le_bytes());
+                    put_length(&mut frame, part.len() / group.stride);
+                    frame.extend(part.iter().flat_map(|word| word.to_le_bytes()));
+                    match parts.next() {
+                        Some(next) => part = next,
+                        None => break,
+                    }
+                }
+            }
+        }
+        if !frame.is_empty() {
+            flush(&mut frame, into)?;
+        }
+        flush(&mut frame, into)
+    }
+
+    /// Reads a state that [`Engine::snapshot`] wrote, and the caller's bytes.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]: nothing of the snapshot can be used.
+    pub fn restore(
+        plan: Arc<Plan>,
+        options: super::Options,
+        from: &mut impl Read,
+    ) -> Result<(Self, Vec<u8>), SnapshotError> {
+        let mut head = [0; 12];
+        from.read_exact(&mut head)?;
+        if &head[..8] != MAGIC {
+            return Err(SnapshotError::Damaged("it does not begin like a snapshot"));
+        }
+        let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        if version != VERSION {
+            return Err(SnapshotError::Version(version));
+        }
+        let mut engine = Engine::new(plan, options);
+        let mut frame = Vec::new();
+        next_frame(from, &mut frame)?;
+        let (caller, expected) = engine.read_head(&mut Bytes(&frame))?;
+        loop {
+            next_frame(from, &mut frame)?;
+            if frame.is_empty() {
+                break;
+            }
+            let mut bytes = Bytes(&frame);
+            while !bytes.0.is_empty() {
+                engine.read_record(&mut bytes)?;
+            }
+        }
+        if engine.keys.iter().map(|keys| keys.slots.len() as u64).ne(expected) {
+            return Err(SnapshotError::Damaged("keys are missing"));
+        }
+        Ok((engine, caller))
+    }
+
+    fn read_head(&mut self, bytes: &mut Bytes) -> Result<(Vec<u8>, Vec<u64>), SnapshotError> {
+        let length = bytes.length()?;
+        let caller = bytes.take(length)?.to_vec();
+        let mut counts = [0; 6];
+        for count in &mut counts {
+            *count = bytes.u64()?;
+        }
+        self.counters = Counters::of(counts);
+        if bytes.length()? != self.keys.len() {
+            return Err(SnapshotError::Definitions("some entity".to_owned()));
+        }
+        let mut expected = Vec::new();
+        for (group, keys) in self.plan.groups.iter().zip(&mut self.keys) {
+            if bytes.take(16)? != group.digest {
+                return Err(SnapshotError::Definitions(self.plan.entity_shape(group.entity).name.clone()));
+            }
+            let count = bytes.u64()?;
+            let room = usize::try_from(count).unwrap_or(usize::MAX).min(self.options.keys_max);
+            // The number is not trusted with more than a few megabytes before the keys have come.
+            keys.reserve(room.min(1 << 21));
+            expected.push(count);
+        }
+        if bytes.0.is_empty() {
+            Ok((caller, expected))
+        } else {
+            Err(SnapshotError::Damaged("its head is too long"))
+        }
+    }
+
+    fn read_record(&mut self, bytes: &mut Bytes) -> Result<(), SnapshotError> {
+        let number = bytes.length()?;
+        let (Some(group), Some(keys)) = (self.plan.groups.get(number), self.keys.get_mut(number)) else {
+            return Err(SnapshotError::Damaged("a group that is not there"));
+        };
+        let key = Key(bytes.u128()?);
+        let (newest, lost) = (bytes.u64()?.cast_signed(), bytes.u64()?.cast_signed());
+        let rows = bytes.length()?;
+        let words =
+            bytes.take(rows.checked_mul(group.stride * 8).ok_or(SnapshotError::Damaged("too long"))?)?;
+        let words: Vec<i64> = words.as_chunks::<8>().0.iter().map(|word| i64::from_le_bytes(*word)).collect();
+        let slot = keys.slot(key, self.options.keys_max).ok_or(SnapshotError::Damaged("too many keys"))?;
+        let slot = &mut keys.slots[slot];
+        (slot.newest, slot.lost) = (newest, lost);
+        let known = slot.log.len();
+        let mut last = known.checked_sub(1).map(|place| instant(slot.log.row(group.stride, place)));
+        for row in words.chunks_exact(group.stride) {
+            let at = instant(row);
+            let is_time = (-super::TIME_MAX..=super::TIME_MAX).contains(&at.0);
+            if last.is_some_and(|last| last >= at) || at.0 > newest || at.0 <= lost || !is_time {
+                return Err(SnapshotError::Damaged("rows are not in order"));
+            }
+            last = Some(at);
+        }
+        if known + rows > crate::event::EVENTS_MAX {
+            return Err(SnapshotError::Damaged("a key has too many rows"));
+        }
+        slot.log.extend(group.stride, &words);
+        Ok(())
+    }
+}
+
+impl Counters {
+    fn numbers(&self) -> [u64; 6] {
+        [self.new, self.corrected, self.duplicates, self.late, self.refused, self.shortened]
+    }
+
+    fn of([new, corrected, duplicates, late, refused, shortened]: [u64; 6]) -> Self {
+        Counters { new, corrected, duplicates, late, refused, shortened }
+    }
+}
+
+fn put_length(frame: &mut Vec<u8>, length: usize) {
+    // Everything written here is bounded far below: groups, rows of a part, the caller's bytes.
+    frame.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn flush(frame: &mut Vec<u8>, into: &mut impl Write) -> Result<(), SnapshotError> {
+    let mut head = Vec::with_capacity(8);
+    put_length(&mut head, frame.len());
+    head.extend(crc32c::crc32c(frame).to_le_bytes());
+    into.write_all(&head)?;
+    into.write_all(frame)?;
+    frame.clear();
+    Ok(())
+}
+
+fn next_frame(from: &mut impl Read, frame: &mut Vec<u8>) -> Result<(), SnapshotError> {
+    let mut head = [0; 8];
+    from.read_exact(&mut head)?;
+    let mut head = Bytes(&head);
+    let (length, checksum) = (head.length()?, head.length()?);
+    if length > 2 * FRAME {
+        return Err(SnapshotError::Damaged("a frame is too long"));
+    }
+    frame.resize(length, 0);
+    from.read_exact(frame)?;
+    if crc32c::crc32c(frame) as usize != checksum {
+        return Err(SnapshotError::Damaged("a checksum is wrong"));
+    }
+    Ok(())
+}
+
+/// Bytes of a frame that are still to be read.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], SnapshotError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(SnapshotError::Damaged("it is cut off"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn length(&mut self) -> Result<usize, SnapshotError> {
+        Ok(u32::from_le_bytes(self.array()?) as usize)
+    }
+
+    fn u64(&mut self) -> Result<u64, SnapshotError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn u128(&mut self) -> Result<u128, SnapshotError> {
+        Ok(u128::from_le_bytes(self.array()?))
+    }
+}

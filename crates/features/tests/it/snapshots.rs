@@ -1,0 +1,86 @@
+//! Damaged, cut and foreign snapshots are refused; bounds of what is kept hold.
+
+use crate::history::{arrivals, definitions, plan};
+use affluent_features::engine::SnapshotError;
+use affluent_features::{At, Engine, Event, Options, Plan};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn engine_of(arrivals: &[crate::history::Arrival]) -> Engine {
+    let plan = plan();
+    let mut engine = Engine::new(Arc::clone(&plan), Options::default());
+    for arrival in arrivals {
+        engine.apply(&arrival.event(&plan)).unwrap();
+    }
+    engine
+}
+
+fn stored(engine: &Engine) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    engine.snapshot(b"x", &mut bytes).unwrap();
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn storing_what_was_restored_gives_the_same_bytes(arrivals in arrivals(60)) {
+        let bytes = stored(&engine_of(&arrivals));
+        let (restored, _) = Engine::restore(plan(), Options::default(), &mut &bytes[..]).unwrap();
+        prop_assert_eq!(stored(&restored), bytes);
+    }
+
+    #[test]
+    fn damage_is_noticed(arrivals in arrivals(30), place: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index) {
+        let mut bytes = stored(&engine_of(&arrivals));
+        let end = cut.index(bytes.len());
+        prop_assert!(Engine::restore(plan(), Options::default(), &mut &bytes[..end]).is_err(), "cut off at {}", end);
+        let place = place.index(bytes.len());
+        bytes[place] ^= 1 << bit;
+        prop_assert!(Engine::restore(plan(), Options::default(), &mut &bytes[..]).is_err(), "byte {}", place);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_state(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut framed = b"AFFLFEAT\x01\0\0\0".to_vec();
+        framed.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+        framed.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        framed.extend(&bytes);
+        prop_assert!(Engine::restore(plan(), Options::default(), &mut &framed[..]).is_err());
+    }
+}
+
+#[test]
+fn other_definitions_are_refused() {
+    let bytes = stored(&engine_of(&[]));
+    let mut other = definitions();
+    other.sources.get_mut("payments").unwrap().lateness += 1;
+    let other = Arc::new(Plan::new(&other).unwrap());
+    let error = Engine::restore(other, Options::default(), &mut &bytes[..]).unwrap_err();
+    assert!(matches!(error, SnapshotError::Definitions(ref entity) if entity == "customer"), "{error}");
+}
+
+#[test]
+fn bounds_hold() {
+    let plan = plan();
+    let mut engine =
+        Engine::new(Arc::clone(&plan), Options { keys_max: 1, events_max: 10, ..Options::default() });
+    let (source, entity) = (plan.source("labels").unwrap(), plan.entity("customer").unwrap());
+    let mut vector = vec![0.0; plan.entity_shape(entity).features.len()];
+    let labels = plan.entity_shape(entity).features.iter().position(|(name, _)| name == "labels").unwrap();
+    for time in 0..20i64 {
+        let keys = [Some(7.into())];
+        let event = Event { source, time, order: 0, version: 0, removed: false, keys: &keys, cells: &[1] };
+        engine.apply(&event).unwrap();
+        let exact = engine.vector(entity, keys[0], At::time(time), None, &mut vector);
+        assert_eq!((vector[labels], exact), ((time + 1).min(10) as f64, time < 10), "at {time}");
+    }
+    assert_eq!((engine.counters().new, engine.counters().shortened), (20, 10));
+    let keys = [Some(8.into())];
+    let other = Event { source, time: 0, order: 0, version: 0, removed: false, keys: &keys, cells: &[1] };
+    assert_eq!(engine.apply(&other).unwrap().refused, 1);
+    let wrong = Event { cells: &[1 << 51], ..other };
+    assert!(engine.apply(&wrong).unwrap_err().to_string().contains("weight"));
+    assert_eq!(engine.evict(0), 0);
+    assert_eq!((engine.evict(affluent_features::event::DAY), engine.keys()), (1, 0));
+    assert_eq!(engine.apply(&other).unwrap().new, 1, "its room is free again");
+}

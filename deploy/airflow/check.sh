@@ -1,0 +1,146 @@
+#!/bin/sh
+# Runs the DAGs of this folder in a real Airflow against a real installation: one interval of a quarter of an hour
+# with news, one without, the nightly rebuild, and an interval without length.
+#
+#   check.sh AFFLUENT     AFFLUENT is the binary
+#
+# Needs Python 3.10 or later with venv, and what `affluent demo` needs. Airflow comes from PyPI once, into
+# $AFFLUENT_CACHE (default: ${XDG_CACHE_HOME:-$HOME/.cache}/affluent). Takes some three minutes after that.
+set -eu
+
+if [ $# -ne 1 ]; then
+    sed -n '5p' "$0" >&2
+    exit 2
+fi
+affluent=$(realpath "$1")
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../../crates/testkit/interop/server.sh"
+need python3 curl 'python3-venv curl'
+# PostgreSQL does not run as root, and has to reach its directory.
+chmod 711 "$work"
+
+version=3.3.2
+venv=$cache/airflow-$version
+if [ ! -e "$venv/complete" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet "apache-airflow==$version"
+    touch "$venv/complete"
+fi
+
+fail() {
+    echo "$script: $1" >&2
+    for log in "$work"/*.log; do
+        echo "--- end of $log" >&2
+        tail -n 40 "$log" >&2
+    done
+    exit 1
+}
+json() { # EXPRESSION: of the JSON `it` that comes in
+    python3 -c "import json, sys; it = json.load(sys.stdin); print($1)"
+}
+in_config() { "$affluent" --config "$work/affluent.toml" "$@"; }
+version() { in_config batch status --format json | json "it['versions'][0]['version']"; }
+count() { in_config sql --format json "select count(*) as n from $1" | json "int((it if isinstance(it, list) else [it])[0]['n'])"; }
+
+echo "$script: an installation with payments and clicks"
+"$affluent" demo --seconds 8 --rate 200 --clicks 50 --logs 20 --keep "$work/demo" > "$work/demo.log" 2>&1 || fail 'the demo failed'
+ports=$(free_ports 3)
+set -- $ports
+cat > "$work/affluent.toml" <<TOML
+data_dir = "$work/demo/data"
+[schedule.raw_to_dwh]
+cron = ""
+[schedule.rebuild]
+cron = ""
+[http]
+listen = "127.0.0.1:$1"
+[broker]
+listen = "127.0.0.1:$2"
+[registry_server]
+listen = "127.0.0.1:$3"
+TOML
+
+# More clicks, so that there is something to do.
+staged=$(count staged.clickstream_events)
+"$affluent" --config "$work/affluent.toml" up > "$work/up.log" 2>&1 &
+server=$!
+waited=0
+until curl --silent --fail --output /dev/null "http://127.0.0.1:$1/readyz"; do
+    waited=$((waited + 1))
+    [ "$waited" -lt 120 ] || fail 'the installation did not start'
+    sleep 0.5
+done
+python3 - > "$work/clicks.ndjson" <<'PYTHON'
+import json, uuid
+for n in range(300):
+    print(json.dumps({"event_id": str(uuid.uuid4()), "event_type": "page_view", "user_id": f"airflow {n % 20}"}))
+PYTHON
+curl --silent --show-error --fail --output /dev/null -H 'content-type: application/x-ndjson' \
+    --data-binary "@$work/clicks.ndjson" "http://127.0.0.1:$1/collect/events" || fail 'the clicks were not taken'
+waited=0
+until [ "$(count staged.clickstream_events)" -ge $((staged + 300)) ]; do
+    waited=$((waited + 1))
+    [ "$waited" -lt 60 ] || fail 'the clicks were not staged'
+    sleep 1
+done
+kill -TERM "$server"
+wait "$server" || fail 'the installation did not stop cleanly'
+server=
+
+echo "$script: Airflow $version"
+export AIRFLOW_HOME="$work/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False
+export AIRFLOW__CORE__DAGS_FOLDER="$here/dags" AIRFLOW__CORE__PLUGINS_FOLDER="$here/plugins"
+# `dags test` fails at the end of a DAG with a deadline, see README.md.
+export AIRFLOW_VAR_AFFLUENT_BATCH='{"raw_to_dwh_deadline_s": 0, "rebuild_deadline_s": 0}'
+airflow() { "$venv/bin/airflow" "$@"; }
+airflow db migrate > "$work/migrate.log" 2>&1 || fail 'airflow db migrate failed'
+airflow connections add affluent --conn-type generic \
+    --conn-extra "{\"binary\": \"$affluent\", \"config\": \"$work/affluent.toml\"}" > "$work/connection.log" 2>&1 ||
+    fail 'the connection could not be added'
+
+# dag_test DAG TIME: runs it, and leaves the states of its tasks in $states, in their order.
+dag_test() {
+    ended=0
+    airflow dags test "$1" "$2" > "$work/$1.log" 2>&1 || ended=$?
+    states=$("$venv/bin/python" - "$AIRFLOW_HOME/airflow.db" "$1" <<'PYTHON'
+import sqlite3, sys
+TASKS = ["ingest", "clean", "deduplicate", "enrich", "load", "check", "publish"]
+database = sqlite3.connect(sys.argv[1])
+run, = database.execute("select run_id from dag_run where dag_id = ? order by id desc limit 1", sys.argv[2:]).fetchone()
+states = dict(database.execute("select task_id, state from task_instance where dag_id = ? and run_id = ?", [sys.argv[2], run]))
+print(*(states[task] for task in TASKS))
+PYTHON
+    ) || fail "Airflow knows no run of $1"
+}
+expect() { # WHAT FOUND EXPECTED
+    echo "$script: $1: $2"
+    [ "$2" = "$3" ] || fail "$1: expected $3"
+}
+
+before=$(version)
+dag_test raw_to_dwh 2026-11-22T10:15:00+00:00
+# Clicks are not enriched.
+expect 'an interval with news' "$states" 'success success success skipped success success success'
+expect 'published version' "$(version)" $((before + 1))
+sessions=$(count dwh.fact_clickstream)
+[ "$sessions" -gt 0 ] || fail 'the warehouse has no sessions'
+
+dag_test raw_to_dwh 2026-11-22T10:30:00+00:00
+expect 'one without' "$states" 'skipped skipped skipped skipped skipped skipped skipped'
+expect 'published version' "$(version)" $((before + 1))
+
+dag_test nightly_rebuild 2026-11-22T02:30:00+00:00
+expect 'the nightly rebuild' "$states" 'skipped success success success success success skipped'
+expect 'differences that it found' \
+    "$(count "ops.checks where \"check\" = 'rebuild_equal' and failures > 0")" 0
+expect 'sessions after it' "$(count dwh.fact_clickstream)" "$sessions"
+
+# What a plain cron line would do: both ends of the interval alike.
+mkdir "$work/plain"
+sed -e 's/schedule=CronDataIntervalTimetable(cron, timezone=TIME_ZONE)/schedule=cron/' -e 's/"retries": 3/"retries": 0/' \
+    "$here/dags/affluent_batch.py" > "$work/plain/affluent_batch.py"
+AIRFLOW__CORE__DAGS_FOLDER="$work/plain" dag_test raw_to_dwh 2026-11-22T10:45:00+00:00
+expect 'an interval without length' "${states%% *}" failed
+grep -q 'interval' "$work/raw_to_dwh.log" || fail 'the refusal does not say why'
+echo "$script: passed"
