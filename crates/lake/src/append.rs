@@ -79,7 +79,7 @@ impl LakeTable {
     }
 
     async fn append_here(&self, incoming: &Incoming, advance: Vec<Advance>) -> Result<Appended, LakeError> {
-        let commit = Commit { key: None, advance };
+        let commit = Commit { advance, ..Commit::default() };
         let mut attempts = self.attempts();
         loop {
             let base = self.expecting(&commit.advance).await?;
