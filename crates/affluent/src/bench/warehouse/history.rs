@@ -254,7 +254,7 @@ fn columns(model: &Model) -> anyhow::Result<Arc<[Column]>> {
 
 /// An identifier like PostgreSQL's `gen_random_uuid()`: spread evenly, so that no file can be left out by it.
 fn id(table: &str, number: u64) -> String {
-    let salt = table.len() as u64 * 0x1_0000_0001;
+    let salt = table.bytes().fold(0_u64, |salt, byte| salt.wrapping_mul(31).wrapping_add(byte.into())) << 32;
     let (a, b) = (mixed(number ^ salt), mixed(number.wrapping_add(salt) ^ 0x5DEE_CE66));
     format!(
         "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",

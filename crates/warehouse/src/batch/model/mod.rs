@@ -192,7 +192,7 @@ mod tests {
             ("dwh/a.sql", upsert, "select * from staged.a", "`from` is missing"),
             ("dwh/a.sql", upsert, "select * from raw.a", "only staged"),
             ("dwh/a.sql", upsert, "select * from delta.a", "delta"),
-            ("dwh/a.sql", upsert, "select from from", "body"),
+            ("dwh/a.sql", upsert, "select (id from staged.a", "body"),
         ] {
             let error = parse(path, header, body).unwrap_err().to_string();
             assert!(error.contains(path) && error.contains(said), "{error}");
