@@ -8,7 +8,6 @@ use affluent_lake::{Lake, LakeOptions, Scan};
 use affluent_model::Value;
 use affluent_testkit::Database;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -72,14 +71,15 @@ impl Installation {
 
     /// The same with its data elsewhere.
     pub(crate) fn with_data_in(data: &Path, directory: PathBuf, database: &Database, cdc: &str) -> Self {
-        let slot = &database.name;
-        let cdc = format!(
-            "[cdc]\n{cdc}\nconnection = {url:?}\nslot = {slot:?}\npublication = {slot:?}\n\
-             discover_s = 1\nheartbeat_s = 1\ncheckpoint_ms = 200\n\
-             [cdc.snapshot]\nchunk_rows = 1500\n",
-            url = database.url,
-        );
-        Self::configured(data, directory, &cdc)
+        Self::configured(data, directory, &captured(database, cdc))
+    }
+
+    /// An installation that captures `database` and has these sections in its config file too.
+    pub(crate) fn with_sections(database: &Database, sections: &str) -> Self {
+        let directory = std::env::temp_dir().join(affluent_testkit::unique("affluent-system"));
+        std::fs::create_dir_all(&directory).unwrap();
+        let sections = format!("{}{sections}", captured(database, ""));
+        Self::configured(&directory.join("data"), directory.clone(), &sections)
     }
 
     /// An installation that captures nothing: events come in, and that is all.
@@ -317,25 +317,18 @@ impl Installation {
 
     /// Runs a command of the binary; whether it did its work, and what it printed.
     pub(crate) async fn run(&self, arguments: &[&str], limit: Duration) -> (ExitStatus, String) {
+        let said = self.begin(arguments, None).end(limit).await;
+        (said.status, format!("{}{}\n", said.out, said.err))
+    }
+
+    /// Starts a command of the binary, with failpoints armed where given.
+    pub(crate) fn begin(&self, arguments: &[&str], failpoints: Option<&str>) -> Begun {
         let mut command = self.command();
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (mut out, mut err) = (String::new(), String::new());
-        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let all = async {
-            let _ = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
-            child.wait().await.unwrap()
-        };
-        let ended = tokio::time::timeout(limit, all).await;
-        let _ = writeln!(out, "{err}");
-        match ended {
-            Ok(status) => (status, out),
-            Err(_) => panic!(
-                "`affluent {}` takes longer than {limit:?}: {out}\n{}",
-                arguments.join(" "),
-                self.tail()
-            ),
+        if let Some(failpoints) = failpoints {
+            command.env("FAILPOINTS", failpoints);
         }
+        Begun { child: command.spawn().unwrap(), what: arguments.join(" ") }
     }
 
     /// Asserts that every store holds exactly what the database holds; the time it took.
@@ -353,6 +346,52 @@ impl Installation {
         let tail = lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n");
         format!("--- end of {} (run {})\n{tail}", self.log_path().display(), self.runs)
     }
+}
+
+/// A command of the binary that runs.
+pub(crate) struct Begun {
+    child: Child,
+    what: String,
+}
+
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Begun {
+    pub(crate) async fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("it has ended").to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(mut self, limit: Duration) -> Said {
+        let (mut out, mut err) = (String::new(), String::new());
+        let (mut stdout, mut stderr) = (self.child.stdout.take().unwrap(), self.child.stderr.take().unwrap());
+        let all = async {
+            let _ = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
+            self.child.wait().await.unwrap()
+        };
+        match tokio::time::timeout(limit, all).await {
+            Ok(status) => Said { status, out, err },
+            Err(_) => panic!("`affluent {}` takes longer than {limit:?}: {out}\n{err}", self.what),
+        }
+    }
+}
+
+/// The section that captures `database`, with `cdc` as further lines.
+fn captured(database: &Database, cdc: &str) -> String {
+    let slot = &database.name;
+    format!(
+        "[cdc]\n{cdc}\nconnection = {url:?}\nslot = {slot:?}\npublication = {slot:?}\n\
+         discover_s = 1\nheartbeat_s = 1\ncheckpoint_ms = 200\n\
+         [cdc.snapshot]\nchunk_rows = 1500\n",
+        url = database.url,
+    )
 }
 
 impl Drop for Installation {

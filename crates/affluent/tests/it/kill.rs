@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 20;
 /// Rounds on one installation: what it stores grows, and with it what `verify` has to compare.
 const ROUNDS_OF_A_TRIAL: usize = 25;
-/// What failpoints begin with that this installation does not pass (its lake is of tables, and nothing in
-/// it is overwritten): the crates that name them kill at them in tests of their own.
+/// What failpoints begin with that this installation does not pass: its lake is of tables, and nothing in it is
+/// overwritten. `lake` kills at the first, `batch_kill` at the others.
 const ELSEWHERE: &[&str] =
     &["lake::json_", "lake::before_overwrite_files", "lake::after_overwrite_files", "schedule::", "batch::"];
 /// How long an armed failpoint may wait to be passed before it is armed for its first pass.
@@ -59,21 +59,26 @@ async fn nothing_is_lost_or_doubled_by_a_kill_at_any_failpoint() {
     }
 }
 
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     match std::env::var("AFFLUENT_SOAK_ROUNDS") {
         Ok(text) => text.parse().expect("AFFLUENT_SOAK_ROUNDS is a number"),
         Err(_) => ROUNDS,
     }
 }
 
-/// Every name given to `failpoint` in the sources of this workspace.
+/// Every name given to `failpoint` in the sources of this workspace that this installation passes.
 fn failpoints() -> BTreeSet<String> {
+    chosen(|name| !ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// Every such name that `is_ours` says is, and of these what `AFFLUENT_FAILPOINTS` asks for.
+pub(crate) fn chosen(is_ours: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut names = BTreeSet::new();
     for member in std::fs::read_dir(crates).unwrap() {
         collect(&member.unwrap().path().join("src"), &mut names);
     }
-    names.retain(|name| !ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)));
+    names.retain(|name| is_ours(name));
     if let Ok(only) = std::env::var("AFFLUENT_FAILPOINTS") {
         names.retain(|name| only.split(',').any(|wanted| name.contains(wanted)));
     }
