@@ -7,12 +7,15 @@
 
 #![allow(clippy::print_stdout, reason = "what this program is for")]
 
+mod process;
+
 use affluent_features::definition::Definitions;
 use affluent_features::replay::{Columns, KeyColumn, replay};
 use affluent_features::{Engine, Options, Plan};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use process::{busy_seconds, memory_mib};
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
@@ -38,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "read {} payments in {:.2} s; {} MiB resident",
         payments.time.len(),
         started.elapsed().as_secs_f64(),
-        peak_mib()
+        memory_mib("VmHWM:")
     );
 
     let mut names = Vec::new();
@@ -80,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (seconds, busy) = (started.elapsed().as_secs_f64(), busy_seconds() - busy);
     failed.map_or(Ok(()), Err)?;
     println!("{rows} rows x 12 features in {seconds:.3} s, {busy:.2} s of them on the processor");
-    println!("{counters:?}, {} keys, checksum {sum}; peak {} MiB", engine.keys(), peak_mib());
+    println!("{counters:?}, {} keys, checksum {sum}; peak {} MiB", engine.keys(), memory_mib("VmHWM:"));
     Ok(())
 }
 
@@ -111,20 +114,4 @@ fn read(file: &str) -> Result<Payments, Box<dyn Error>> {
             .extend(column("fraud")?.as_primitive::<Int8Type>().values().iter().map(|f| i64::from(*f)));
     }
     Ok(payments)
-}
-
-/// Seconds that this process has run, where others share the processor; in hundredths.
-fn busy_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks =
-        [11, 12].map(|field| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0));
-    (ticks[0] + ticks[1]) / 100.0
-}
-
-/// The most memory this process has had resident.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1_024
 }

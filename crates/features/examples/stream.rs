@@ -7,9 +7,12 @@
 
 #![allow(clippy::print_stdout, reason = "what this program is for")]
 
+mod process;
+
 use affluent_features::definition::Definitions;
 use affluent_features::event::{DAY, fingerprint};
 use affluent_features::{Engine, Event, Key, Options, Plan};
+use process::{busy_seconds, memory_mib};
 use std::error::Error;
 use std::io::{BufReader, BufWriter};
 use std::sync::Arc;
@@ -68,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         payments.next(|event| engine.apply(event))?;
     }
     report("filled", week, started, busy_seconds() - busy);
-    println!("{} keys, {} MiB resident", engine.keys(), resident_mib());
+    println!("{} keys, {} MiB resident", engine.keys(), memory_mib("VmRSS:"));
 
     let (started, busy) = (Instant::now(), busy_seconds());
     let mut sum = 0.0;
@@ -81,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?;
     }
     report(&format!("{width} features"), events, started, busy_seconds() - busy);
-    println!("checksum {sum}, {} MiB resident", resident_mib());
+    println!("checksum {sum}, {} MiB resident", memory_mib("VmRSS:"));
 
     let file = std::env::temp_dir().join(format!("affluent-features-{}.snapshot", std::process::id()));
     let (started, busy) = (Instant::now(), busy_seconds());
@@ -170,19 +173,4 @@ fn report(what: &str, count: u64, started: Instant, busy: f64) {
     let seconds = started.elapsed().as_secs_f64();
     let rate = count as f64 / busy.max(0.01);
     println!("{what}: {count} in {seconds:.2} s, {busy:.2} s of them on the processor: {rate:.0}/s of it");
-}
-
-/// Seconds that this process has run, where others share the processor; in hundredths.
-fn busy_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks =
-        [11, 12].map(|field| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0));
-    (ticks[0] + ticks[1]) / 100.0
-}
-
-fn resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1_024
 }

@@ -78,6 +78,12 @@ pub(crate) fn named(name: &str) -> Option<DataType> {
     })
 }
 
+/// The lake column of a name and a type's name, as [`named`] knows it.
+pub(crate) fn of_named(name: &str, data_type: &str) -> Option<Column> {
+    let column_type = of_type(&named(data_type)?)?;
+    Some(Column { name: name.to_owned(), column_type, nullable: true })
+}
+
 /// The names that [`named`] knows, for messages.
 pub(crate) const NAMES: &str = "boolean, smallint, int, bigint, real, double, decimal(p,s), text, uuid, json, bytes, \
                                 date, timestamp, timestamptz, and each with [] behind it";

@@ -171,3 +171,29 @@ fn on_days(column: &str, days: &Collected) -> Option<String> {
     };
     Some(ranges.into_iter().map(range).collect::<Vec<_>>().join(" or "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Date32Array, RecordBatch};
+    use std::sync::Arc;
+
+    fn days(days: Vec<Option<i32>>) -> Option<String> {
+        let column = Arc::new(Date32Array::from(days)) as ArrayRef;
+        let batch = RecordBatch::try_from_iter_with_nullable([("day", column, true)]).unwrap();
+        on_days("at", &Collected { schema: batch.schema(), batches: vec![batch] })
+    }
+
+    #[test]
+    fn days_in_a_row_are_one_range_and_what_is_unknown_or_too_much_rules_nothing_out() {
+        let range =
+            |from, to| format!("(\"at\" >= {} and \"at\" < {})", sql::midnight(from), sql::midnight(to));
+        assert_eq!(
+            days(vec![Some(7), Some(3), Some(4)]),
+            Some(format!("{} or {}", range(3, 5), range(7, 8)))
+        );
+        assert_eq!(days(vec![Some(3), None]), None);
+        assert_eq!(days(Vec::new()), None);
+        assert_eq!(days((0..=50).map(|day| Some(2 * day)).collect()), None);
+    }
+}

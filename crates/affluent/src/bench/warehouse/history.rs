@@ -2,9 +2,9 @@
 //! that every run measures the same.
 
 use affluent_lake::{Advance, Lake, Partition, RowBatch};
-use affluent_model::{Column, ColumnType, Row, Value};
-use affluent_warehouse::batch::{Model, Models, Task};
-use anyhow::{Context as _, bail};
+use affluent_model::{Column, Row, Value};
+use affluent_warehouse::batch::{Models, Task};
+use anyhow::Context as _;
 use bigdecimal::BigDecimal;
 use std::sync::Arc;
 
@@ -121,7 +121,8 @@ impl History {
         let mut done = 0;
         for part in parts {
             let model = models.of(Task::Clean).find(|model| model.raw() == Some(part.table));
-            let columns = columns(model.with_context(|| format!("no model of {}", part.table))?)?;
+            let model = model.with_context(|| format!("no model of {}", part.table))?;
+            let columns: Arc<[Column]> = model.raw_columns()?.into();
             let day = Partition::Day("_kafka_ts".to_owned());
             let table = lake.ensure_table("raw", part.table, &columns, &day).await?;
             let topic: Arc<str> = format!("oltp.public.{}", part.table).into();
@@ -231,30 +232,9 @@ impl History {
     }
 }
 
-/// The columns that a staged model reads, as the sink makes them.
-fn columns(model: &Model) -> anyhow::Result<Arc<[Column]>> {
-    let column = |(name, data_type): (&String, &String)| {
-        let column_type = match data_type.as_str() {
-            "bigint" => ColumnType::Int64,
-            "int" => ColumnType::Int32,
-            "boolean" => ColumnType::Bool,
-            "double" => ColumnType::Float64,
-            "date" => ColumnType::Date,
-            "timestamp with time zone" => ColumnType::TimestampTz,
-            "text" => ColumnType::Text,
-            "text[]" => ColumnType::Array(Box::new(ColumnType::Text)),
-            "decimal(18, 4)" => ColumnType::Decimal { precision: 18, scale: 4 },
-            "decimal(7, 6)" => ColumnType::Decimal { precision: 7, scale: 6 },
-            other => bail!("{}: column {name} is of type {other}", model.file),
-        };
-        Ok(Column { name: name.clone(), column_type, nullable: true })
-    };
-    model.header.columns.iter().map(column).collect()
-}
-
 /// An identifier like PostgreSQL's `gen_random_uuid()`: spread evenly, so that no file can be left out by it.
 fn id(table: &str, number: u64) -> String {
-    let salt = table.len() as u64 * 0x1_0000_0001;
+    let salt = table.bytes().fold(0_u64, |salt, byte| salt.wrapping_mul(31).wrapping_add(byte.into())) << 32;
     let (a, b) = (mixed(number ^ salt), mixed(number.wrapping_add(salt) ^ 0x5DEE_CE66));
     format!(
         "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",

@@ -1,8 +1,11 @@
 //! Memory, time, rows, and statements that are no queries.
 
 use super::{engine, lake, one, rows, session, try_rows};
-use crate::tables::payments_table;
+use crate::tables::{column, payments_table};
 use affluent_lake::sql::{Engine, EngineOptions, Limits, Pins, SqlError};
+use affluent_lake::{Partition, RowBatch};
+use affluent_model::{ColumnType, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An engine with little memory.
@@ -35,6 +38,43 @@ async fn a_join_that_does_not_fit_says_so() {
     assert!(matches!(error, SqlError::Memory(_)), "{error:?}");
     // Nothing of it is left behind.
     assert_eq!(one(&session, "select count(*) from generate_series(1, 1000)").await, "1000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_join_the_side_with_fewer_rows_is_held_wherever_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(dir.path()).await;
+    let numbers = |count: i64| RowBatch {
+        columns: [column("id", ColumnType::Int64)].into(),
+        rows: (0..count).map(|n| vec![Value::Int(n)]).collect(),
+    };
+    for (name, count) in [("many", 20_000), ("few", 10)] {
+        let batch = numbers(count);
+        let table = lake.ensure_table("raw", name, &batch.columns, &Partition::None).await.unwrap();
+        table.append(Arc::new(batch), vec![]).await.unwrap();
+    }
+    let session = session(&lake).await;
+    // Behind a window the engine estimates nothing.
+    let newest = "(select id, row_number() over (partition by id order by id) as nth from raw.many)";
+    for (join, said) in [
+        (format!("{newest} m left join raw.few f on f.id = m.id"), "join_type=Right"),
+        (format!("raw.few f right join {newest} m on f.id = m.id"), "join_type=Right"),
+        (format!("{newest} m full join raw.few f on f.id = m.id"), "join_type=Full"),
+    ] {
+        let text = format!("select m.id, m.nth, f.id as other from {join}");
+        let plan = session.explain(&text, false).await.unwrap();
+        let held = plan.lines().skip_while(|line| !line.contains("HashJoinExec")).collect::<Vec<_>>();
+        assert!(held[0].contains(said), "{plan}");
+        let side = held.iter().find(|line| line.contains("raw/few/") || line.contains("raw/many/")).unwrap();
+        assert!(side.contains("raw/few/"), "{plan}");
+        let counted = format!("select count(*), sum(nth), count(other) from ({text})");
+        assert_eq!(one(&session, &counted).await, "20000,20000,10");
+    }
+    // Each row that is held makes a batch: many beside one row must not be.
+    let product =
+        session.collect("select m.id, f.id as f from raw.many m cross join raw.few f").await.unwrap();
+    assert_eq!(product.iter().map(|batch| batch.num_rows()).sum::<usize>(), 200_000);
+    assert!(product.len() < 2_000, "{} batches", product.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

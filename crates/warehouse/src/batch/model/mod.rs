@@ -12,8 +12,10 @@ pub use graph::Models;
 pub use header::{Header, Rule, Severity, Strategy, Task, Test};
 
 use super::BatchError;
+use super::columns::{NAMES, of_named};
 use super::sql::ident;
 use affluent_lake::sql::referenced_tables;
+use affluent_model::Column;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Zones whose tables models are.
@@ -98,6 +100,20 @@ impl Model {
     #[must_use]
     pub fn raw(&self) -> Option<&str> {
         self.reads.iter().find_map(|table| table.strip_prefix("raw."))
+    }
+
+    /// The columns that a staged model counts on in its raw table, as the lake has them.
+    ///
+    /// # Errors
+    /// [`BatchError::Model`]: a type that there is not.
+    pub fn raw_columns(&self) -> Result<Vec<Column>, BatchError> {
+        let column = |(name, data_type): (&String, &String)| {
+            of_named(name, data_type).ok_or_else(|| BatchError::Model {
+                file: self.file.clone(),
+                message: format!("columns.{name}: there is no type {data_type}; there are {NAMES}"),
+            })
+        };
+        self.header.columns.iter().map(column).collect()
     }
 
     /// What header and body say together.
@@ -192,7 +208,7 @@ mod tests {
             ("dwh/a.sql", upsert, "select * from staged.a", "`from` is missing"),
             ("dwh/a.sql", upsert, "select * from raw.a", "only staged"),
             ("dwh/a.sql", upsert, "select * from delta.a", "delta"),
-            ("dwh/a.sql", upsert, "select from from", "body"),
+            ("dwh/a.sql", upsert, "select (id from staged.a", "body"),
         ] {
             let error = parse(path, header, body).unwrap_err().to_string();
             assert!(error.contains(path) && error.contains(said), "{error}");

@@ -25,7 +25,7 @@ async fn refused_rows_are_kept_as_they_came_and_the_balance_holds() {
     assert!(refused[0].contains("-1.0000"), "{refused:?}");
     assert!(refused[1].starts_with("staged.transactions,currency_unknown,2,"), "{refused:?}");
     let balances = world.rows("select \"table\", failures from ops.checks where \"check\" = 'balance'").await;
-    assert_eq!(balances, ["curated.merchants,0", "curated.payments,0", "staged.transactions,0"]);
+    assert_eq!(balances, ["curated.payments,0", "staged.transactions,0"], "of what changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,7 +117,7 @@ impl Shop {
     async fn append(&mut self, changes: &[Change]) {
         for model in self.models.of(Task::Clean) {
             let name = model.raw().unwrap();
-            let mut columns: Vec<Column> = model.header.columns.iter().map(column).collect();
+            let mut columns = model.raw_columns().unwrap();
             columns.retain(|column| column.name != "_kafka_ts");
             columns.push(Column {
                 name: "_kafka_ts".into(),
@@ -157,23 +157,6 @@ impl Shop {
         }
         tables
     }
-}
-
-fn column((name, data_type): (&String, &String)) -> Column {
-    let column_type = match data_type.as_str() {
-        "bigint" => ColumnType::Int64,
-        "int" => ColumnType::Int32,
-        "boolean" => ColumnType::Bool,
-        "double" => ColumnType::Float64,
-        "date" => ColumnType::Date,
-        "timestamp with time zone" => ColumnType::TimestampTz,
-        "text[]" => ColumnType::Array(Box::new(ColumnType::Text)),
-        "decimal(18, 4)" => ColumnType::Decimal { precision: 18, scale: 4 },
-        "decimal(7, 6)" => ColumnType::Decimal { precision: 7, scale: 6 },
-        "text" => ColumnType::Text,
-        other => panic!("{other}"),
-    };
-    Column { name: name.clone(), column_type, nullable: true }
 }
 
 fn row(columns: &[Column], op: &str, cells: &[(&'static str, String)], lsn: i64, at: (&str, i64)) -> Row {
