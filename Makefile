@@ -47,8 +47,8 @@ bench: build ## Run every benchmark of docs/performance.md
 	@for name in broker cdc clickstream logs warehouse; do $(AFFLUENT) bench $$name; done
 
 .PHONY: soak
-soak: setup ## 200 rounds of kill -9 instead of the 20 of `make test`
-	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it kill -- --nocapture
+soak: setup ## 200 rounds of kill -9 of the streaming roles, at random moments and at failpoints, instead of the 20 of `make test`
+	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it nothing_is_lost_or_doubled -- --nocapture
 
 .PHONY: interop
 interop: setup build ## Run the tests on Apache Kafka, an Iceberg REST catalog and FerretDB instead of what is built in, the DAGs in Airflow

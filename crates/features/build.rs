@@ -14,8 +14,11 @@ fn main() -> io::Result<()> {
     found.sort();
     let mut list = String::from("pub(crate) const FILES: &[(&str, &str)] = &[\n");
     for path in found {
-        let name = path.strip_prefix(&root).map_err(io::Error::other)?;
-        let _ = writeln!(list, "    ({:?}, include_str!({:?})),", name.to_string_lossy(), path);
+        let name = path.strip_prefix(&root).map_err(io::Error::other)?.to_string_lossy();
+        let place = format!("/definitions/{name}");
+        // Where the crate lies is asked when it is compiled: a target directory serves several checkouts.
+        let text = format!("include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?}))");
+        let _ = writeln!(list, "    ({name:?}, {text}),");
     }
     list.push_str("];\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());

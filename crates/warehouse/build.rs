@@ -25,8 +25,11 @@ fn main() -> io::Result<()> {
         found.sort();
         let _ = writeln!(list, "{constant}: &[(&str, &str)] = &[");
         for path in found {
-            let name = path.strip_prefix(root.join(folder)).map_err(io::Error::other)?;
-            let _ = writeln!(list, "    ({:?}, include_str!({:?})),", name.to_string_lossy(), path);
+            let name = path.strip_prefix(root.join(folder)).map_err(io::Error::other)?.to_string_lossy();
+            let place = format!("/{folder}/{name}");
+            // Where the crate lies is asked when it is compiled: a target directory serves several checkouts.
+            let text = format!("include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?}))");
+            let _ = writeln!(list, "    ({name:?}, {text}),");
         }
         let _ = writeln!(list, "];");
     }
