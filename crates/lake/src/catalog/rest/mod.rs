@@ -13,7 +13,7 @@ mod wire;
 
 use super::{Catalog, Disk, conflict, sqlite};
 use crate::snapshot::{self, Change, Produced};
-use crate::{COMMITS_PROPERTY, LakeError, LakeOptions, OFFSETS_PROPERTY, clean, files};
+use crate::{COMMITS_PROPERTY, FENCE_PROPERTY, LakeError, LakeOptions, OFFSETS_PROPERTY, clean, files};
 use affluent_telemetry::failpoint;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -206,7 +206,7 @@ impl RestCatalog {
                 tracing::debug!(table = %ident, %failure, sending, "outcome of a commit unknown, looking");
                 doubt = Some(failure.to_string());
             } else if doubt.is_none() && (!failure.is_passing() || sending == SENDINGS_MAX) {
-                return Err(self.refused(ident, &path, &failure));
+                return Err(self.refused_on(base, &path, &failure).await);
             }
             if let Some(error) = &doubt {
                 match self.look(ident, requirements, snapshot).await {
@@ -236,6 +236,19 @@ impl RestCatalog {
         }
         let holds = requirements.iter().all(|required| required.check(Some(now.metadata())).is_ok());
         Ok(if holds { Seen::Open } else { Seen::Lost })
+    }
+
+    /// Why a commit was refused. One that no longer fits the table may be refused otherwise than as a conflict:
+    /// Iceberg 1.10 answers 400 where snapshots are to be removed that are gone already.
+    async fn refused_on(&self, base: &Table, path: &str, failure: &Failure) -> LakeError {
+        let ident = base.identifier();
+        if failure.is_status(StatusCode::BAD_REQUEST)
+            && let Ok(now) = self.load(ident, Some(base)).await
+            && now.metadata_location() != base.metadata_location()
+        {
+            return conflict(ident);
+        }
+        self.refused(ident, path, failure)
     }
 
     fn refused(&self, ident: &TableIdent, path: &str, failure: &Failure) -> LakeError {
@@ -351,6 +364,9 @@ impl Catalog for RestCatalog {
     }
 }
 
+/// Properties whose value is computed from the one before.
+const COMPUTED: [&str; 3] = [OFFSETS_PROPERTY, COMMITS_PROPERTY, FENCE_PROPERTY];
+
 /// The properties that are set and were computed from what they were, where `main` does not move with them.
 fn computed_properties(updates: &[TableUpdate]) -> Option<&HashMap<String, String>> {
     let mut set = None;
@@ -358,7 +374,7 @@ fn computed_properties(updates: &[TableUpdate]) -> Option<&HashMap<String, Strin
         match update {
             TableUpdate::SetSnapshotRef { ref_name, .. } if ref_name == MAIN_BRANCH => return None,
             TableUpdate::SetProperties { updates }
-                if updates.contains_key(OFFSETS_PROPERTY) || updates.contains_key(COMMITS_PROPERTY) =>
+                if COMPUTED.iter().any(|key| updates.contains_key(*key)) =>
             {
                 set = Some(updates);
             }
