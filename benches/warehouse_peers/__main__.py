@@ -45,10 +45,10 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> dict:
+    all_models = models.load(WAREHOUSE / "models")
     began = time.perf_counter()
     engine = engines.ENGINES[arguments.engine](arguments.work.resolve(), arguments.cores, arguments.memory_gb)
     started = time.perf_counter()
-    all_models = models.load(WAREHOUSE / "models")
     for file in sorted((WAREHOUSE / "seeds").glob("*.csv")):
         engine.read_csv(f"seed.{file.stem}", file)
     sources = sorted({table for model in all_models for table in model.reads if table.startswith("raw.")})
