@@ -93,6 +93,8 @@ class PySpark:
             "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
             # The default of 200 is meant for a cluster; adaptive execution joins those that are small.
             "spark.sql.shuffle.partitions": str(16 * cores),
+            # On a busy machine the only executor must not be taken for lost.
+            "spark.network.timeout": "3600s",
             # Products of decimals keep their decimals, as in DataFusion and DuckDB.
             "spark.sql.decimalOperations.allowPrecisionLoss": "false",
         }
