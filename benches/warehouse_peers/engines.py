@@ -108,9 +108,11 @@ class PySpark:
         self.show(table, self.session.read.parquet(*files))
 
     def read_csv(self, table: str, file: Path) -> None:
+        from pyspark.sql.types import StringType, StructField, StructType
+
         # Without their names here, a job of its own would read them.
         with file.open(newline="") as lines:
-            schema = ", ".join(f"`{name}` string" for name in next(csv.reader(lines)))
+            schema = StructType([StructField(name, StringType()) for name in next(csv.reader(lines))])
         self.show(table, self.session.read.csv(str(file), header=True, escape='"', schema=schema))
 
     def empty(self, table: str, query: exp.Expression) -> None:
