@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use events::Input;
 use futures::future::BoxFuture;
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Every benchmark, in the order of `affluent bench --help`.
 pub(crate) const BENCHES: &[Bench] = &[
@@ -67,6 +68,8 @@ pub(crate) struct Context {
     pub(crate) input: Input,
     /// Each role in a process of its own.
     pub(crate) processes: bool,
+    /// The Python with which other engines do the same work.
+    pub(crate) peers: Option<PathBuf>,
     /// Progress may be drawn on standard error.
     pub(crate) progress: bool,
 }
@@ -174,6 +177,7 @@ Examples:
   affluent bench clickstream --input kafka
   affluent bench clickstream --processes
   affluent bench warehouse --scale 0.1
+  affluent bench warehouse --peers .venv/bin/python
 
 Exit code 1: a goal was missed.";
 
@@ -201,6 +205,10 @@ pub(crate) struct Args {
     /// Each role of `clickstream` and `logs` in a process of its own: what each costs, instead of latencies.
     #[arg(long)]
     processes: bool,
+    /// Rebuild the warehouse of `warehouse` in DuckDB and PySpark too, from the checkout, with a Python that has
+    /// benches/requirements.txt.
+    #[arg(long, value_name = "PYTHON")]
+    peers: Option<PathBuf>,
 }
 
 /// Runs one benchmark and prints its report; a goal that is missed is exit code 1.
@@ -224,6 +232,7 @@ pub(crate) async fn run(args: Args, format: Format) -> anyhow::Result<output::Ex
         seconds: args.seconds,
         input: args.input,
         processes: args.processes,
+        peers: args.peers,
         progress: !json && output::is_terminal(),
     };
     let report = (bench.run)(context).await.with_context(|| format!("bench {name}"))?;

@@ -1,7 +1,9 @@
 //! `affluent bench warehouse`: the batch pipeline over a generated history: filled, brought up to date by the changes
-//! of a quarter of an hour, and rebuilt; each step by `affluent batch run` in a process of its own, as users run it.
+//! of a quarter of an hour, and rebuilt; each step by `affluent batch run` in a process of its own, as users run it. With
+//! `--peers` DuckDB and PySpark rebuild it too.
 
 mod history;
+mod peers;
 
 use super::process::usage;
 use super::{Context, Report};
@@ -35,6 +37,9 @@ struct Cost {
 /// # Errors
 /// Where the history cannot be written, or a run fails.
 pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
+    if let Some(python) = &context.peers {
+        peers::check(python).await?;
+    }
     let mut report = Report::new("warehouse");
     let directory = tempfile::Builder::new().prefix("affluent-bench_").tempdir()?;
     let file = settings(directory.path())?;
@@ -61,6 +66,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
     let rebuilt = batch(&file, &["rebuild"]).await.context("rebuild")?;
     report.at_least("warehouse.rebuild", 400_000.0, rate(&rebuilt), "raw rows/s");
     report.note(format!("rebuild, with the comparison of every table: {}", told(&rebuilt)));
+    if let Some(python) = &context.peers {
+        peers::measure(&mut report, python, (directory.path(), file.as_path()), (&filled, &rebuilt)).await?;
+    }
     Ok(report)
 }
 
