@@ -51,7 +51,8 @@ soak: setup ## 200 rounds of kill -9 of the streaming roles, at random moments a
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it nothing_is_lost_or_doubled -- --nocapture
 
 .PHONY: interop
-interop: setup build ## Run the streaming tests against Apache Kafka, the document tests against FerretDB, the DAGs in Airflow
+interop: setup build ## Run the tests against Apache Kafka, PostgreSQL 14, 16 and 17, FerretDB, Airflow
 	crates/testkit/interop/kafka.sh run cargo test --locked --workspace --exclude affluent --test it
+	crates/testkit/interop/postgres.sh all cargo test --locked --workspace --exclude affluent --test it cdc::
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
 	deploy/airflow/check.sh $(AFFLUENT)
