@@ -7,6 +7,7 @@
 mod broker;
 mod cdc;
 mod events;
+mod features;
 mod machine;
 mod process;
 mod warehouse;
@@ -17,6 +18,7 @@ use anyhow::Context as _;
 use events::Input;
 use futures::future::BoxFuture;
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Every benchmark, in the order of `affluent bench --help`.
 pub(crate) const BENCHES: &[Bench] = &[
@@ -39,6 +41,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "logs",
         about: "log lines from HTTP into both stores: 20,000 lines/s, p99 in the document store under 0.5 s",
         run: |context| Box::pin(events::logs(context)),
+    },
+    Bench {
+        name: "features",
+        about: "features: 50,000 payments/s through fifty, a million customers in 1.5 GiB; the handbook's twelve of --from in 2 s",
+        run: |context| Box::pin(features::run(context)),
     },
     Bench {
         name: "warehouse",
@@ -67,6 +74,10 @@ pub(crate) struct Context {
     pub(crate) input: Input,
     /// Each role in a process of its own.
     pub(crate) processes: bool,
+    /// A file that the benchmark reads.
+    pub(crate) from: Option<PathBuf>,
+    /// The Python with which other engines do the same work.
+    pub(crate) peers: Option<PathBuf>,
     /// Progress may be drawn on standard error.
     pub(crate) progress: bool,
 }
@@ -174,6 +185,7 @@ Examples:
   affluent bench clickstream --input kafka
   affluent bench clickstream --processes
   affluent bench warehouse --scale 0.1
+  affluent bench features --from payments.parquet --peers .venv/bin/python
 
 Exit code 1: a goal was missed.";
 
@@ -201,6 +213,13 @@ pub(crate) struct Args {
     /// Each role of `clickstream` and `logs` in a process of its own: what each costs, instead of latencies.
     #[arg(long)]
     processes: bool,
+    /// Card payments of `features`, Parquet: transaction_id, occurred_at, customer_id, terminal_id, amount_minor, fraud.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Compute those of `features` in pandas, DuckDB and PySpark too, from the checkout, with a Python that has
+    /// benches/requirements.txt.
+    #[arg(long, value_name = "PYTHON")]
+    peers: Option<PathBuf>,
 }
 
 /// Runs one benchmark and prints its report; a goal that is missed is exit code 1.
@@ -224,6 +243,8 @@ pub(crate) async fn run(args: Args, format: Format) -> anyhow::Result<output::Ex
         seconds: args.seconds,
         input: args.input,
         processes: args.processes,
+        from: args.from,
+        peers: args.peers,
         progress: !json && output::is_terminal(),
     };
     let report = (bench.run)(context).await.with_context(|| format!("bench {name}"))?;
