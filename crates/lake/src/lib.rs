@@ -5,7 +5,7 @@
 //! (`types`, `convert`, `encode`, `decode`, `fit`, `batch`), files (`files`, `dictionary`), commits (`catalog`, `snapshot`, `commits`,
 //! `partition`, `sort`, `table`, `append`, `overwrite`, `upsert`, `judge`, `keys`), named snapshots and the way back (`pin`), upkeep (`compact`, `retain`,
 //! `clean`, `maintenance`), reading (`scan`, `lookup`, `choose`, `sought`, `live`, `read`), queries
-//! ([`sql`]) and the same promises over plain NDJSON files (`json`).
+//! ([`sql`]), files of others (`parquet_file`) and the same promises over plain NDJSON files (`json`).
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
 //! Invariants: a commit is a compare-and-swap on the table's state, after everything it refers to is on disk; rows and offsets change together; a value that a column cannot hold
@@ -34,6 +34,7 @@ mod maintenance;
 mod offsets;
 mod options;
 mod overwrite;
+mod parquet_file;
 mod partition;
 mod pin;
 mod read;
@@ -61,6 +62,7 @@ pub use maintenance::MaintenanceService;
 pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
 pub use options::{LakeFormat, LakeOptions, MaintenanceOptions, RestOptions};
 pub use overwrite::{Overwrite, Overwritten, Remove};
+pub use parquet_file::ParquetFile;
 pub use partition::Partition;
 pub use scan::{RowStream, Scan};
 pub use table::{Lake, LakeTable, SnapshotInfo};

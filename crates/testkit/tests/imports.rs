@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Dependencies with one door: crate name, the crates that may name it.
 const DOORS: &[(&str, &[&str])] = &[
     ("apache-avro", &["bus"]),
-    ("arrow-array", &["features", "lake", "warehouse"]),
+    ("arrow-array", &["lake", "warehouse"]),
     ("arrow-ord", &["lake"]),
     ("arrow-row", &["lake"]),
     ("arrow-schema", &["lake", "warehouse"]),
@@ -27,7 +27,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("metrics", &["telemetry"]),
     ("metrics-exporter-prometheus", &["telemetry"]),
     ("mongodb", &["documents"]),
-    ("parquet", &["features", "lake"]),
+    ("parquet", &["lake"]),
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),

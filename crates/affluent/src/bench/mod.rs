@@ -7,6 +7,7 @@
 mod broker;
 mod cdc;
 mod events;
+mod features;
 mod machine;
 mod process;
 mod warehouse;
@@ -42,6 +43,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         run: |context| Box::pin(events::logs(context)),
     },
     Bench {
+        name: "features",
+        about: "features: 50,000 payments/s through fifty, a million customers in 1.5 GiB; the handbook's twelve of --from in 2 s",
+        run: |context| Box::pin(features::run(context)),
+    },
+    Bench {
         name: "warehouse",
         about: "the batch pipeline over 10 million payments: 20,000 changes in 10 s and 2 GB, rebuild at 400,000 rows/s",
         run: |context| Box::pin(warehouse::run(context)),
@@ -68,6 +74,8 @@ pub(crate) struct Context {
     pub(crate) input: Input,
     /// Each role in a process of its own.
     pub(crate) processes: bool,
+    /// A file that the benchmark reads.
+    pub(crate) from: Option<PathBuf>,
     /// The Python with which other engines do the same work.
     pub(crate) peers: Option<PathBuf>,
     /// Progress may be drawn on standard error.
@@ -178,6 +186,7 @@ Examples:
   affluent bench clickstream --processes
   affluent bench warehouse --scale 0.1
   affluent bench warehouse --peers .venv/bin/python
+  affluent bench features --from payments.parquet --peers .venv/bin/python
 
 Exit code 1: a goal was missed.";
 
@@ -205,7 +214,10 @@ pub(crate) struct Args {
     /// Each role of `clickstream` and `logs` in a process of its own: what each costs, instead of latencies.
     #[arg(long)]
     processes: bool,
-    /// Rebuild the warehouse of `warehouse` in DuckDB and PySpark too, from the checkout, with a Python that has
+    /// Card payments of `features`, Parquet: transaction_id, occurred_at, customer_id, terminal_id, amount_minor, fraud.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Do the work of `warehouse` and `features` in other engines too, from the checkout, with a Python that has
     /// benches/requirements.txt.
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
@@ -232,6 +244,7 @@ pub(crate) async fn run(args: Args, format: Format) -> anyhow::Result<output::Ex
         seconds: args.seconds,
         input: args.input,
         processes: args.processes,
+        from: args.from,
         peers: args.peers,
         progress: !json && output::is_terminal(),
     };

@@ -40,13 +40,18 @@ fn ticks(stat: &str) -> f64 {
     fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
+/// Resident memory of this process, bytes.
+pub(super) fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4096
+}
+
 /// Keeps the greatest resident memory of this process, bytes, until `shutdown`.
 pub(super) async fn watch_memory(greatest: Arc<AtomicU64>, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     while !shutdown.is_cancelled() {
         tick.tick().await;
-        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let pages: u64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
-        greatest.fetch_max(pages * 4096, Ordering::Relaxed);
+        greatest.fetch_max(resident(), Ordering::Relaxed);
     }
 }

@@ -15,6 +15,7 @@ mod tests;
 pub(crate) use error::ConfigError;
 pub(crate) use show::{Args, run};
 
+use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
 use affluent_broker::BrokerOptions;
 use affluent_bus::BusOptions;
@@ -59,6 +60,7 @@ pub(crate) struct Config {
     pub(crate) events: EventOptions,
     pub(crate) stage: StageOptions,
     pub(crate) batch: BatchOptions,
+    pub(crate) features: FeatureOptions,
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
@@ -118,6 +120,7 @@ impl Config {
             events: sections.take("events")?,
             stage: sections.take("stage")?,
             batch: sections.take("batch")?,
+            features: sections.take("features")?,
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,

@@ -58,6 +58,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("sink_events", debug(&config.sink_events), debug(ConsumeOptions::default())),
         ("stage", debug(&config.stage), debug(StageOptions::default())),
         ("batch", debug(&config.batch), debug(BatchOptions::default())),
+        ("features", debug(&config.features), debug(FeatureOptions::default())),
         ("schedule", debug(&config.schedule), debug(ScheduleOptions::default())),
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),

@@ -56,6 +56,17 @@ fn mistakes_end_with_2_and_say_what_where_and_what_to_do() {
         ),
         (&["batch", "status"], &[], Some("[batch]\nrows_max = 0"), &["[batch] rows_max = 0"]),
         (&["status", "--format", "csv"], &[], None, &["csv", "affluent sql"]),
+        (
+            &["features", "show", "customer_velocty"],
+            &[],
+            None,
+            &["customer_velocty", "did you mean customer_velocity?"],
+        ),
+        (&["features", "list", "--entity", "custmer"], &[], None, &["did you mean customer?"]),
+        (&["features", "list", "--freshness", "2h"], &[], None, &["2h", "nightly"]),
+        (&["features", "list"], &[], Some("[features]\ndefinitions = 'nowhere'"), &["nowhere"]),
+        (&["config", "check"], &[], Some("[features]\ndefinition = 'x'"), &["`features.definitions`?"]),
+        (&["bench", "features", "--peers", "python3"], &[], None, &["--from FILE.parquet"]),
     ] {
         let (code, _, err) = call(arguments, environment, file);
         assert_eq!(code, Some(2), "{arguments:?}: {err}");
@@ -70,9 +81,19 @@ fn every_command_has_help_with_examples() {
     let (code, help, _) = call(&["--help"], &[], None);
     assert_eq!(code, Some(0));
     assert!(help.contains("Examples:") && help.contains("Exit codes:"));
-    for command in
-        ["up", "run", "demo", "verify", "status", "config", "dead-letters", "sql", "batch", "bench"]
-    {
+    for command in [
+        "up",
+        "run",
+        "demo",
+        "verify",
+        "status",
+        "config",
+        "dead-letters",
+        "sql",
+        "batch",
+        "features",
+        "bench",
+    ] {
         let (code, help, _) = call(&[command, "--help"], &[], None);
         assert_eq!(code, Some(0), "{command}");
         assert!(help.contains("Examples:"), "{command}");
@@ -128,6 +149,55 @@ fn batch_says_where_it_stands_before_anything_ran() {
     let (code, _, err) = call(&["batch", "rollback"], &[], None);
     assert_eq!(code, Some(1));
     assert!(err.contains("[lake]"), "{err}");
+}
+
+#[test]
+fn features_are_listed_shown_and_checked() {
+    let (code, out, err) = call(&["features", "list", "--entity", "card_terminal"], &[], None);
+    assert_eq!(code, Some(0), "{err}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("feature") && lines.len() == 7, "{out}");
+    assert!(out.contains("card_terminal_fraud_rate_7d") && out.contains("7d until 7d ago"), "{out}");
+    let (_, out, _) = call(&["features", "list", "--freshness", "stream", "--format", "json"], &[], None);
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let first = list.as_array().unwrap().first().unwrap();
+    assert!(first["name"].is_string() && first["freshness"] == "stream", "{first}");
+
+    let (code, out, err) = call(&["features", "show", "customer_velocity"], &[], None);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("customer_payments_1h / customer_payments_1d") && out.contains("bytes an event"),
+        "{out}"
+    );
+    let (_, out, _) = call(&["features", "show", "transactions", "--format", "json"], &[], None);
+    let source: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(source["source"]["columns"]["amount"], "money");
+
+    // Definitions of one's own: added, overriding, recorded, changed, wrong.
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().to_str().unwrap();
+    let view = "entity = 'customer'\nsource = 'transactions'\nowner = 'me'\nfreshness = '1h'\ndescription = 'd'\n\
+                [[features]]\nname = 'mine'\nversion = 1\ndescription = 'd'\naggregate = 'sum'\ncolumn = 'amount'\n\
+                window = '3d'\n";
+    let write = |text: &str| std::fs::write(directory.path().join("mine.toml"), text).unwrap();
+    write(view);
+    let environment = [("AFFLUENT__FEATURES__DEFINITIONS", folder)];
+    let (code, out, err) = call(&["features", "show", "mine"], &environment, None);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("sum(amount)") && out.contains("mine.toml"), "{out}");
+    let (code, out, err) = call(&["features", "check", folder, "--record"], &[], None);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("versions.lock written"), "{out}");
+    write(&view.replace("'3d'", "'4d'"));
+    let (code, _, err) = call(&["features", "check"], &environment, None);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("versions.lock") && err.contains("give it version 2"), "{err}");
+    write(&view.replace("'amount'", "'amuont'"));
+    for arguments in [&["features", "check", folder][..], &["features", "list"]] {
+        let (code, _, err) = call(arguments, &environment, None);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains("mine.toml") && err.contains("did you mean amount?"), "{err}");
+    }
 }
 
 #[test]

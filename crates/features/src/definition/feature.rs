@@ -92,6 +92,26 @@ pub enum Compute {
     },
 }
 
+/// A view: the features of one entity over one source, in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    pub entity: String,
+    pub source: String,
+    /// Who answers for its features, and how fresh they are, where they do not say so themselves.
+    pub owner: String,
+    pub freshness: Freshness,
+    pub description: String,
+    /// The file that defines it, for messages.
+    pub file: String,
+}
+
+/// What checking does not keep: conditions as their author wrote them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    pub filter: Option<String>,
+    pub share: Option<String>,
+}
+
 /// A checked feature: one number a key and instant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feature {
@@ -107,11 +127,111 @@ pub struct Feature {
     /// What stands where there is no value; else NaN.
     pub default: Option<f64>,
     pub compute: Compute,
+    pub written: Written,
+    /// The view it belongs to.
+    pub view: String,
     /// The file that defines it, for messages.
     pub file: String,
 }
 
+impl Compute {
+    /// The name of the aggregate, as it is written.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Compute::Window { aggregate, .. } => aggregate.name(),
+            Compute::Ratio { .. } => "ratio",
+            Compute::Request { request, .. } => request.name(),
+        }
+    }
+
+    /// The columns that values are computed of, by their positions in the source; not those of conditions.
+    #[must_use]
+    pub fn columns(&self) -> Vec<usize> {
+        match self {
+            Compute::Window { aggregate, .. } => aggregate.columns(),
+            Compute::Ratio { .. } => Vec::new(),
+            Compute::Request { request, .. } => request.columns(),
+        }
+    }
+
+    /// Every column that is read, those of conditions too, each once and in order.
+    #[must_use]
+    pub fn reads(&self) -> Vec<usize> {
+        let mut columns = self.columns();
+        if let Compute::Window { filter, aggregate, .. } = self {
+            filter.columns(&mut columns);
+            if let Aggregate::Share(share) = aggregate {
+                share.columns(&mut columns);
+            }
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        columns
+    }
+}
+
 impl Aggregate {
+    /// The name of the aggregate, as it is written.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Aggregate::Count => "count",
+            Aggregate::Rate => "rate",
+            Aggregate::Sum(_) => "sum",
+            Aggregate::Mean(_) => "mean",
+            Aggregate::Min(_) => "min",
+            Aggregate::Max(_) => "max",
+            Aggregate::StdDev(_) => "stddev",
+            Aggregate::Distinct(_) => "distinct",
+            Aggregate::Entropy(_) => "entropy",
+            Aggregate::Share(_) => "share",
+            Aggregate::ShareSame(_) => "share_same",
+            Aggregate::RiskRate(_) => "risk_rate",
+            Aggregate::Last(..) => "last",
+            Aggregate::First(..) => "first",
+            Aggregate::SinceLast => "since_last",
+            Aggregate::Duration => "duration",
+            Aggregate::IsNew(_) => "is_new",
+            Aggregate::ToMean(_) => "to_mean",
+            Aggregate::ZScore(_) => "zscore",
+            Aggregate::Speed(..) => "speed",
+        }
+    }
+
+    /// The columns that values are computed of, by their positions in the source.
+    #[must_use]
+    pub fn columns(&self) -> Vec<usize> {
+        match *self {
+            Aggregate::Count
+            | Aggregate::Rate
+            | Aggregate::Share(_)
+            | Aggregate::SinceLast
+            | Aggregate::Duration => Vec::new(),
+            Aggregate::Sum(column)
+            | Aggregate::Mean(column)
+            | Aggregate::Min(column)
+            | Aggregate::Max(column)
+            | Aggregate::StdDev(column)
+            | Aggregate::Distinct(column)
+            | Aggregate::Entropy(column)
+            | Aggregate::ShareSame(column)
+            | Aggregate::RiskRate(column)
+            | Aggregate::Last(column, _)
+            | Aggregate::First(column, _)
+            | Aggregate::IsNew(column)
+            | Aggregate::ToMean(column)
+            | Aggregate::ZScore(column) => vec![column],
+            Aggregate::Speed(latitude, longitude) => vec![latitude, longitude],
+        }
+    }
+
+    /// Which of the last or first values it is, from 1.
+    #[must_use]
+    pub fn nth(&self) -> Option<usize> {
+        if let Aggregate::Last(_, nth) | Aggregate::First(_, nth) = *self { Some(nth) } else { None }
+    }
+
     /// Whether the current event is compared with those before it, so that it cannot be among them.
     #[must_use]
     pub fn compares_current(&self) -> bool {

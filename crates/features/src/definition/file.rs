@@ -1,6 +1,6 @@
 //! A view file: the features of one entity over one source, as they are written, and their checks.
 
-use super::feature::{Aggregate, Compute, Feature, Freshness};
+use super::feature::{Aggregate, Compute, Feature, Freshness, View, Written};
 use super::filter::Filter;
 use super::source::Source;
 use super::window::{Span, Window, parse_duration};
@@ -10,11 +10,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
-struct View {
+struct RawView {
     entity: String,
     source: String,
     owner: String,
-    #[allow(dead_code, reason = "for readers of the file")]
     description: String,
     freshness: Freshness,
     features: Vec<toml::Table>,
@@ -81,18 +80,21 @@ const AGGREGATES: &[(&str, &[&str])] = &[
 /// How many last or first values a feature may have.
 const NTH_MAX: usize = 64;
 
-/// The features of a view file.
+/// A view and its features: the view's name, its file for messages, and what stands in it.
 pub(crate) fn parse_view(
+    name: &str,
     file: &str,
     text: &str,
     sources: &BTreeMap<String, Source>,
-) -> Result<Vec<Feature>, DefinitionError> {
+) -> Result<(View, Vec<Feature>), DefinitionError> {
     let wrong = |message: String| DefinitionError::file(file, message);
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
     if let Some(message) = keys::unknown(&table, VIEW_KEYS) {
         return Err(wrong(message));
     }
-    let view: View = table.try_into().map_err(|e: toml::de::Error| wrong(e.message().to_owned()))?;
+    let RawView { entity, source, owner, description, freshness, features: written } =
+        table.try_into().map_err(|e: toml::de::Error| wrong(e.message().to_owned()))?;
+    let view = View { entity, source, owner, freshness, description, file: file.to_owned() };
     let source = sources.get(&view.source).ok_or_else(|| {
         let near = keys::nearest(&view.source, sources.keys().map(String::as_str));
         wrong(format!("there is no source {}{near}", view.source))
@@ -103,21 +105,22 @@ pub(crate) fn parse_view(
         return Err(wrong(format!("source {} has no entity {}{near}", source.name, view.entity)));
     }
     let mut features = Vec::new();
-    for (nth, table) in view.features.iter().enumerate() {
-        let name = table
+    for (nth, table) in written.into_iter().enumerate() {
+        let feature = table
             .get("name")
             .and_then(|n| n.as_str())
             .map_or_else(|| format!("feature {}", nth + 1), str::to_owned);
-        let built = Builder { view: &view, source, file }.features(table.clone());
-        features.extend(built.map_err(|message| wrong(format!("{name}: {message}")))?);
+        let built = Builder { name, view: &view, source }.features(table);
+        features.extend(built.map_err(|message| wrong(format!("{feature}: {message}")))?);
     }
-    Ok(features)
+    Ok((view, features))
 }
 
 struct Builder<'a> {
+    /// Of the view.
+    name: &'a str,
     view: &'a View,
     source: &'a Source,
-    file: &'a str,
 }
 
 impl Builder<'_> {
@@ -289,7 +292,9 @@ impl Builder<'_> {
             freshness: raw.freshness.unwrap_or(self.view.freshness),
             default: raw.default,
             compute,
-            file: self.file.to_owned(),
+            written: Written { filter: raw.filter.clone(), share: raw.share.clone() },
+            view: self.name.to_owned(),
+            file: self.view.file.clone(),
         };
         feature.digest = versions::digest(&feature, self.source);
         feature

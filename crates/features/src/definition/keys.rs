@@ -1,7 +1,8 @@
 //! Unknown keys and names: refused with the nearest known one.
 
 /// `; did you mean x?` of the likeliest known name, or nothing.
-pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let likely =
         known.map(|name| (strsim::jaro_winkler(wrong, name), name)).filter(|(score, _)| *score >= 0.8);
     likely

@@ -18,8 +18,9 @@ impl Definitions {
     /// # Errors
     /// [`DefinitionError`]: which file, what is wrong with it.
     pub fn load(directory: Option<&Path>) -> Result<Self, DefinitionError> {
-        let mut files: BTreeMap<String, (String, String)> =
-            FILES.iter().map(|&(path, text)| (path.to_owned(), (path.to_owned(), text.to_owned()))).collect();
+        let shipped =
+            |&(path, text): &(&str, &str)| (path.to_owned(), (format!("{path} (shipped)"), text.to_owned()));
+        let mut files: BTreeMap<String, (String, String)> = FILES.iter().map(shipped).collect();
         if let Some(directory) = directory {
             for (path, text) in files_of(directory)? {
                 let shown = directory.join(&path).display().to_string();
@@ -38,21 +39,23 @@ impl Definitions {
     pub fn from_files<'a>(
         files: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
     ) -> Result<Self, DefinitionError> {
-        let (mut sources, mut views) = (BTreeMap::new(), Vec::new());
+        let (mut sources, mut files_of_views) = (BTreeMap::new(), Vec::new());
         for (path, shown, text) in files {
             let name = path.strip_suffix(".toml").unwrap_or(path);
             match name.strip_prefix("sources/") {
                 Some(name) => {
                     sources.insert(name.to_owned(), Source::parse(name, shown, text)?);
                 }
-                None => views.push((shown, text)),
+                None => files_of_views.push((name, shown, text)),
             }
         }
-        let mut features = Vec::new();
-        for (shown, text) in views {
-            features.extend(file::parse_view(shown, text, &sources)?);
+        let (mut views, mut features) = (BTreeMap::new(), Vec::new());
+        for (name, shown, text) in files_of_views {
+            let (view, of_view) = file::parse_view(name, shown, text, &sources)?;
+            views.insert(name.to_owned(), view);
+            features.extend(of_view);
         }
-        Definitions { sources, features }.check()
+        Definitions { sources, views, features }.check()
     }
 }
 

@@ -17,18 +17,20 @@ mod versions;
 mod window;
 
 pub use error::DefinitionError;
-pub use feature::{Aggregate, Compute, Feature, Freshness};
+pub use feature::{Aggregate, Compute, Feature, Freshness, View, Written};
 pub use filter::Filter;
+pub use keys::nearest;
 pub use source::{Column, ColumnType, Source};
 pub use versions::Versions;
-pub use window::{SESSION_MAX, Span, Window, parse_duration};
+pub use window::{SESSION_MAX, Span, Window, duration_text, parse_duration};
 
 use std::collections::BTreeMap;
 
-/// All definitions: sources by name, features in the order of their files.
+/// All definitions: sources and views by name, features in the order of their files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definitions {
     pub sources: BTreeMap<String, Source>,
+    pub views: BTreeMap<String, View>,
     pub features: Vec<Feature>,
 }
 
@@ -45,7 +47,21 @@ impl Definitions {
         self.features.iter().find(|feature| feature.name == name)
     }
 
-    /// These features alone, with those that ratios among them are made of.
+    /// The sources that a feature is computed from, in the order in which it names them: two for a ratio over both.
+    #[must_use]
+    pub fn sources_of<'a>(&'a self, feature: &'a Feature) -> Vec<&'a str> {
+        match &feature.compute {
+            Compute::Window { source, .. } | Compute::Request { source, .. } => vec![source],
+            Compute::Ratio { of, to } => {
+                let parts = [of, to].into_iter().filter_map(|part| self.feature(part));
+                let mut sources: Vec<&str> = parts.flat_map(|part| self.sources_of(part)).collect();
+                sources.dedup();
+                sources
+            }
+        }
+    }
+
+    /// These features alone, with those that ratios among them are made of. Sources and views stay.
     ///
     /// # Errors
     /// [`DefinitionError::Unknown`] for a name that no feature has.
@@ -63,7 +79,7 @@ impl Definitions {
             wanted.insert(name);
         }
         let features = self.features.iter().filter(|f| wanted.contains(&f.name)).cloned().collect();
-        Ok(Definitions { sources: self.sources.clone(), features })
+        Ok(Definitions { sources: self.sources.clone(), views: self.views.clone(), features })
     }
 
     /// Checks what no file can check alone: names are unique, sources and the parts of ratios are there.

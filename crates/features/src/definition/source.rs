@@ -35,6 +35,19 @@ impl ColumnType {
         })
     }
 
+    /// The type as it is written in a source.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        match self {
+            ColumnType::Integer => "integer".to_owned(),
+            ColumnType::Decimal(places) => format!("decimal({places})"),
+            ColumnType::Money => "money".to_owned(),
+            ColumnType::Bool => "bool".to_owned(),
+            ColumnType::Text => "text".to_owned(),
+            ColumnType::Degrees => "degrees".to_owned(),
+        }
+    }
+
     /// Whether sums and comparisons of it mean something.
     #[must_use]
     pub fn is_number(self) -> bool {
@@ -113,6 +126,8 @@ pub struct Source {
     /// Entity to the column that holds its key, in order of names.
     pub entities: Vec<(String, String)>,
     pub columns: Vec<Column>,
+    /// The file that defines it, for messages.
+    pub file: String,
 }
 
 #[derive(Deserialize)]
@@ -186,6 +201,7 @@ impl Source {
             corrections: raw.corrections,
             entities: raw.entities.into_iter().collect(),
             columns,
+            file: file.to_owned(),
         })
     }
 

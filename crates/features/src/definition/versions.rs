@@ -5,7 +5,7 @@
 //! same number is refused, so that no model ever reads one name with two meanings.
 
 use super::source::Source;
-use super::{Compute, DefinitionError, Definitions, Feature, Filter};
+use super::{Aggregate, Compute, DefinitionError, Definitions, Feature, Filter};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -125,28 +125,10 @@ fn filter_text(filter: &Filter, column: &impl Fn(&usize) -> String) -> String {
     }
 }
 
-fn aggregate_text(aggregate: &super::Aggregate, column: &impl Fn(&usize) -> String) -> String {
-    use super::Aggregate as A;
-    match aggregate {
-        A::Count => "count".to_owned(),
-        A::Rate => "rate".to_owned(),
-        A::Sum(c) => format!("sum {}", column(c)),
-        A::Mean(c) => format!("mean {}", column(c)),
-        A::Min(c) => format!("min {}", column(c)),
-        A::Max(c) => format!("max {}", column(c)),
-        A::StdDev(c) => format!("stddev {}", column(c)),
-        A::Distinct(c) => format!("distinct {}", column(c)),
-        A::Entropy(c) => format!("entropy {}", column(c)),
-        A::Share(of) => format!("share {}", filter_text(of, column)),
-        A::ShareSame(c) => format!("share_same {}", column(c)),
-        A::RiskRate(c) => format!("risk_rate {}", column(c)),
-        A::Last(c, nth) => format!("last {nth} {}", column(c)),
-        A::First(c, nth) => format!("first {nth} {}", column(c)),
-        A::SinceLast => "since_last".to_owned(),
-        A::Duration => "duration".to_owned(),
-        A::IsNew(c) => format!("is_new {}", column(c)),
-        A::ToMean(c) => format!("to_mean {}", column(c)),
-        A::ZScore(c) => format!("zscore {}", column(c)),
-        A::Speed(lat, lon) => format!("speed {} {}", column(lat), column(lon)),
-    }
+fn aggregate_text(aggregate: &Aggregate, column: &impl Fn(&usize) -> String) -> String {
+    let nth = aggregate.nth().map(|nth| nth.to_string());
+    let condition = if let Aggregate::Share(of) = aggregate { Some(filter_text(of, column)) } else { None };
+    let columns = aggregate.columns();
+    let parts = nth.into_iter().chain(condition).chain(columns.iter().map(column));
+    std::iter::once(aggregate.name().to_owned()).chain(parts).collect::<Vec<_>>().join(" ")
 }

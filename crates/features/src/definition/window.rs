@@ -102,9 +102,39 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
     Ok(length)
 }
 
+/// A length of time as [`parse_duration`] reads it, in the largest unit in which it is whole: microseconds, of which
+/// those below a second are not shown.
+#[must_use]
+pub fn duration_text(micros: i64) -> String {
+    let units = [(DAY, 'd'), (HOUR, 'h'), (60 * SECOND, 'm')];
+    let fits = units.into_iter().find(|(unit, _)| micros != 0 && micros % unit == 0);
+    let (unit, letter) = fits.unwrap_or((SECOND, 's'));
+    format!("{}{letter}", micros / unit)
+}
+
+impl std::fmt::Display for Span {
+    /// As [`Span::parse`] reads it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Span::Sliding(length) => f.write_str(&duration_text(*length)),
+            Span::CalendarDay => f.write_str("day"),
+            Span::Session(gap) => write!(f, "session {}", duration_text(*gap)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_written_as_they_are_read() {
+        for text in ["1h", "90m", "7d", "45s", "36h", "day", "session 30m", "session 1d"] {
+            assert_eq!(Span::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Span::parse("24h").unwrap().to_string(), "1d");
+        assert_eq!(duration_text(0), "0s");
+    }
 
     #[test]
     fn spans_are_read() {

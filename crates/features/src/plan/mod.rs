@@ -77,6 +77,21 @@ pub struct EntityShape {
     pub(crate) ratios: Vec<Ratio>,
 }
 
+/// What the features of one entity over one source keep of every key's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub entity: String,
+    pub source: String,
+    /// The source's columns that are kept; those of filters are not, only whether an event passed.
+    pub columns: Vec<String>,
+    /// How far back the longest window reaches, its delay included, in microseconds.
+    pub window: i64,
+    /// How much longer events are kept because late ones may come, in microseconds.
+    pub lateness: i64,
+    /// Bytes of an event; windows that are kept running come on top.
+    pub event_bytes: usize,
+}
+
 /// Places of the quotient, of what is divided, and by what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ratio {
@@ -139,6 +154,23 @@ impl Plan {
     #[must_use]
     pub fn source_shape(&self, source: SourceId) -> &SourceShape {
         &self.sources[source.0]
+    }
+
+    /// What is kept, for each entity and source.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Kept> {
+        let kept = |group: &Group| {
+            let source = &self.sources[group.source.0];
+            Kept {
+                entity: self.entities[group.entity.0].name.clone(),
+                source: source.name.clone(),
+                columns: group.columns.iter().map(|&column| source.columns[column].name.clone()).collect(),
+                window: group.retention,
+                lateness: group.lateness,
+                event_bytes: group.stride * size_of::<i64>(),
+            }
+        };
+        self.groups.iter().map(kept).collect()
     }
 
     #[must_use]

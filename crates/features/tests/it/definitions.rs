@@ -1,6 +1,7 @@
 //! Definitions: the shipped ones are sound, mistakes are told, versions guard meanings, a directory overrides.
 
 use affluent_features::definition::{Compute, DefinitionError, Definitions, Freshness, Versions};
+use affluent_features::event::{DAY, HOUR};
 use affluent_features::{Engine, Event, Options, Plan};
 use std::sync::Arc;
 
@@ -72,6 +73,41 @@ fn windows_expand_and_owners_stand() {
     let feature = &definitions.features[1];
     assert_eq!((feature.owner.as_str(), feature.freshness), ("me", Freshness::FiveMinutes));
     assert!(matches!(&feature.compute, Compute::Window { source, .. } if source == "payments"));
+}
+
+#[test]
+fn what_was_written_and_what_it_reads_stay_known() {
+    let share = "[[features]]\nname = \"share\"\nversion = 1\ndescription = \"d\"\naggregate = \"share\"\n\
+                 share = \"fraud = true\"\nwindow = \"1d\"\ndelay = \"7d\"\n";
+    let definitions = parse(SOURCE, &format!("{VIEW}{share}")).unwrap();
+    let view = &definitions.views["view"];
+    assert_eq!(
+        (view.entity.as_str(), view.source.as_str(), view.file.as_str()),
+        ("customer", "payments", "view.toml")
+    );
+    let of = |name: &str| definitions.feature(name).unwrap();
+    let mean = of("amount_mean_7d");
+    assert_eq!((mean.view.as_str(), mean.compute.name()), ("view", "mean"));
+    assert_eq!(mean.written.filter.as_deref(), Some("kind = 'a'"));
+    assert_eq!(of("share").written.share.as_deref(), Some("fraud = true"));
+    let column = |name: &str| definitions.sources["payments"].column(name).unwrap().0;
+    assert_eq!(mean.compute.columns(), [column("amount")]);
+    let mut reads = [column("amount"), column("kind")];
+    reads.sort_unstable();
+    assert_eq!(mean.compute.reads(), reads);
+    assert_eq!(of("share").compute.reads(), [column("fraud")]);
+    // Of a condition only the answer is kept: time, order, answers and the amount, eight bytes each.
+    let kept = Plan::new(&definitions).unwrap().kept();
+    assert_eq!((kept.len(), kept[0].columns.as_slice()), (1, &["amount".to_owned()][..]));
+    assert_eq!((kept[0].window, kept[0].lateness, kept[0].event_bytes), (8 * DAY, HOUR, 32));
+}
+
+#[test]
+fn a_ratio_names_the_sources_of_its_parts() {
+    let definitions = Definitions::load(None).unwrap();
+    let sources = |name: &str| definitions.sources_of(definitions.feature(name).unwrap());
+    assert_eq!(sources("customer_velocity"), ["transactions"]);
+    assert_eq!(sources("terminal_fraud_rate_1d"), ["fraud_labels", "transactions"]);
 }
 
 #[test]

@@ -67,6 +67,19 @@ impl Filter {
         }
     }
 
+    /// Adds the columns that it looks at to `into`, by their positions in the source.
+    pub fn columns(&self, into: &mut Vec<usize>) {
+        match self {
+            Filter::All => {}
+            Filter::Compare(field, ..) | Filter::In(field, _) | Filter::IsNull(field) => match field {
+                Field::Column(column) => into.push(*column),
+                Field::Hour | Field::Weekday => {}
+            },
+            Filter::Not(inner) => inner.columns(into),
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().for_each(|part| part.columns(into)),
+        }
+    }
+
     /// Whether an event passes; not, where that is unknown.
     #[must_use]
     pub fn passes(&self, time: i64, cells: &[i64]) -> bool {
