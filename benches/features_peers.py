@@ -122,7 +122,7 @@ def with_duckdb(file: str) -> tuple[str, Watch, np.ndarray]:
     with watch.running():
         connection.execute(f"create table features as {question('epoch_us(occurred_at)', 'payments')}")
     ids = connection.execute("select transaction_id from payments").fetchnumpy()["transaction_id"]
-    table = connection.execute("select * from features").to_arrow_table()
+    table = connection.sql("select * from features").to_arrow_table()
     return duckdb.__version__, watch, in_order_of(ids, table)
 
 
