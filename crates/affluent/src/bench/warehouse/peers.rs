@@ -121,7 +121,7 @@ mod tests {
             "seconds": 50.0, "resident_max": 1000000, "tables": [{"table": "dwh.a", "seconds": 1.0, "rows": 3}],
             "payments": {"EUR": "1.0000"}, "differs": []}"#;
         let peer: Peer = serde_json::from_str(answer).unwrap();
-        let cost = |seconds| Cost { seconds, resident_max: 0, tables: Vec::new() };
+        let cost = |seconds| Cost { seconds, resident_max: 0, tasks: Vec::new() };
         let told = told("duckdb", &peer, &cost(100.0), &cost(10.0));
         assert!(told.contains("dwh.a 1.0") && told.contains("5.00 times our rebuild"), "{told}");
     }
