@@ -69,6 +69,14 @@ impl Batch {
         units.register(session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
         let text =
             self.of_units(session, model, from, model.unit.keys().map(|column| (column, column))).await?;
+        // Few rows that are read more than once are looked for once.
+        if model.reads_newest
+            && let Some(rows) = Collected::few(session, &text, self.options.rows_max)
+                .await
+                .map_err(BatchError::sql(model.file.clone()))?
+        {
+            return rows.register(session, from).map_err(BatchError::sql(model.file.clone()));
+        }
         self.view(session, from, &text).await
     }
 
