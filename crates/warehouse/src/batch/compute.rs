@@ -94,7 +94,7 @@ impl Batch {
     ) -> Result<Done, BatchError> {
         let what = || format!("write {}", model.table());
         let session = self.session_at(model, frontier, Some(window)).await?;
-        let units = self.units(&session, model).await?;
+        let units = self.units(&session, model, frontier, window).await?;
         let advance = window.advances();
         let mut done = Done { rows_in: units.rows(), ..Done::default() };
         if units.is_empty() {

@@ -167,6 +167,9 @@ impl Model {
                 if header.changes.is_some() || header.unit.is_some() {
                     return Err("`changes` and `unit` are for strategies upsert and scd2".to_owned());
                 }
+                if self.reads_newest {
+                    return Err("newest.x is for strategies upsert and scd2".to_owned());
+                }
             }
         }
         Ok(())
