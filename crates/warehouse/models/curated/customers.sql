@@ -31,10 +31,10 @@ kept as (
         first_value(full_name order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'full_name'), false)) as full_name,
         first_value(phone order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'phone'), false)) as phone,
         first_value(preferences order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'preferences'), false)) as preferences
-    from staged.customers
+    from (select id as row_id from staged.customers where cardinality(_unchanged) > 0) as u
+    right semi join staged.customers as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'customers')
-        and id in (select id from staged.customers where cardinality(_unchanged) > 0)
     group by id
 )
 select

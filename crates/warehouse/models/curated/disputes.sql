@@ -30,10 +30,10 @@ kept as (
         id,
         first_value(reason_code order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'reason_code'), false)) as reason_code,
         first_value(evidence order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'evidence'), false)) as evidence
-    from staged.disputes
+    from (select id as row_id from staged.disputes where cardinality(_unchanged) > 0) as u
+    right semi join staged.disputes as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'disputes')
-        and id in (select id from staged.disputes where cardinality(_unchanged) > 0)
     group by id
 )
 select

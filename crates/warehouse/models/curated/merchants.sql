@@ -28,10 +28,10 @@ kept as (
     select
         id,
         first_value(name order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'name'), false)) as name
-    from staged.merchants
+    from (select id as row_id from staged.merchants where cardinality(_unchanged) > 0) as u
+    right semi join staged.merchants as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'merchants')
-        and id in (select id from staged.merchants where cardinality(_unchanged) > 0)
     group by id
 )
 select

@@ -34,10 +34,10 @@ kept as (
     select
         id,
         first_value(terminal_id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'terminal_id'), false)) as terminal_id
-    from staged.transactions
+    from (select id as row_id from staged.transactions where cardinality(_unchanged) > 0) as u
+    right semi join staged.transactions as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'transactions')
-        and id in (select id from staged.transactions where cardinality(_unchanged) > 0)
     group by id
 )
 select

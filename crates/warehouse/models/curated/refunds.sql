@@ -29,10 +29,10 @@ kept as (
     select
         id,
         first_value(reason order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'reason'), false)) as reason
-    from staged.refunds
+    from (select id as row_id from staged.refunds where cardinality(_unchanged) > 0) as u
+    right semi join staged.refunds as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'refunds')
-        and id in (select id from staged.refunds where cardinality(_unchanged) > 0)
     group by id
 )
 select
