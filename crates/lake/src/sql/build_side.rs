@@ -71,16 +71,25 @@ fn exchanged(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPl
     plan.downcast_ref::<CrossJoinExec>().map(CrossJoinExec::swap_inputs).transpose()
 }
 
+/// Every row of one side is joined with every row of the other.
+fn is_product(plan: &dyn ExecutionPlan) -> bool {
+    let unfiltered = |join: &NestedLoopJoinExec| join.filter().is_none();
+    plan.is::<CrossJoinExec>() || plan.downcast_ref().is_some_and(unfiltered)
+}
+
+fn join_type(plan: &dyn ExecutionPlan) -> Option<&JoinType> {
+    let by_hash = plan.downcast_ref::<HashJoinExec>().map(HashJoinExec::join_type);
+    by_hash.or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(NestedLoopJoinExec::join_type))
+}
+
 /// Rows at the most, if each row finds one partner: keys are joined with what they refer to. `None`: not known.
 fn rows_max(plan: &dyn ExecutionPlan) -> Option<usize> {
     let of = |plan: &Arc<dyn ExecutionPlan>| rows_max(plan.as_ref());
     let rows = match plan.children().as_slice() {
         [] => plan.partition_statistics(None).ok()?.num_rows.get_value().copied(),
         [child] => of(child),
-        [left, right] if plan.is::<CrossJoinExec>() || plan.is::<NestedLoopJoinExec>() => {
-            Some(of(left)?.saturating_mul(of(right)?.max(1)))
-        }
-        [left, right] => match plan.downcast_ref::<HashJoinExec>().map(HashJoinExec::join_type) {
+        [left, right] if is_product(plan) => Some(of(left)?.saturating_mul(of(right)?.max(1))),
+        [left, right] => match join_type(plan) {
             Some(JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark) => of(left),
             Some(JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark) => {
                 of(right)

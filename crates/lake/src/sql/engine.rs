@@ -3,6 +3,7 @@
 use super::build_side::{self, BuildSide};
 use super::catalog::{CATALOG, DEFAULT_SCHEMA, Names};
 use super::files::ManifestCache;
+use super::newest::NewestChange;
 use super::pins::{Pinned, Pins};
 use super::{EngineOptions, Session, SqlError, checked};
 use crate::{Lake, LakeError};
@@ -10,6 +11,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::AggregateUDF;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -127,6 +129,7 @@ impl Engine {
         for function in checked::aggregates() {
             context.register_udaf(function);
         }
+        context.register_udaf(AggregateUDF::from(NewestChange::default()));
         context
     }
 

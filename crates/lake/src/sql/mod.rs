@@ -2,6 +2,7 @@
 //!
 //! What lives here: which state of which table a session sees (`pins`, `catalog`), how a table is read
 //! (`table`, `files`, `bounds`, `columns`), arithmetic that does not overflow in silence (`checked`),
+//! the newest change of each row (`newest`, `records`),
 //! what a statement refers to (`references`), limits (`rows`) and text (`render`). Parsing, planning and
 //! running are DataFusion's, the Parquet reader included; ours is everything that knows of Iceberg.
 //! What does not live here: the SQL of any model, wire protocols, commits.
@@ -19,8 +20,10 @@ mod engine;
 mod error;
 mod files;
 mod history;
+mod newest;
 mod options;
 mod pins;
+mod records;
 mod references;
 mod render;
 mod rows;
@@ -31,6 +34,7 @@ pub use engine::Engine;
 pub use error::SqlError;
 pub use options::{EngineOptions, Limits};
 pub use pins::{At, Pins, TableState};
+pub use records::RecordSet;
 pub use references::referenced_tables;
 pub use render::{Renderer, TextFormat};
 pub use rows::Rows;

@@ -1,13 +1,14 @@
 //! A session: statements over one state of the lake.
 
 use super::catalog::{DEFAULT_SCHEMA, Names};
-use super::{Limits, Rows, SqlError, TableState, references};
+use super::records::IsIn;
+use super::{Limits, RecordSet, Rows, SqlError, TableState, references};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, ViewTable};
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use std::future::Future;
 use std::sync::Arc;
@@ -130,6 +131,11 @@ impl Session {
         let (namespace, name) = split(name);
         self.names.register(namespace, name, Arc::new(MemTable::try_new(schema, vec![batches])?));
         Ok(())
+    }
+
+    /// Gives a set of Kafka records a name: `name(topic, partition, offset)` tells whether a record is in it.
+    pub fn register_records(&self, name: &str, records: RecordSet) {
+        self.context.register_udf(ScalarUDF::from(IsIn::new(name, records)));
     }
 
     /// Gives a query a name; it runs where the name is used.

@@ -15,16 +15,12 @@ where t._op = 't' and s.id is not null'''
 sort = ["customer_id"]
 not_null = ["country", "status"]
 */
--- Changes since the table was last emptied, the newest of each row first.
-with ranked as (
-    select *, row_number() over (
-        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
-    from staged.customers
-    where id is not null
+-- The newest change of each row, where it came after the table was last emptied.
+with newest as (
+    select *
+    from newest.customers
+    where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'customers')
-),
-newest as (
-    select * from ranked where nth = 1 and _op <> 'd'
 ),
 -- Of rows with changes that left out columns: the values that were sent last. They are few, so they stand first in
 -- the join, where they are held in memory.
@@ -35,10 +31,10 @@ kept as (
         first_value(full_name order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'full_name'), false)) as full_name,
         first_value(phone order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'phone'), false)) as phone,
         first_value(preferences order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'preferences'), false)) as preferences
-    from staged.customers
+    from (select id as row_id from staged.customers where cardinality(_unchanged) > 0) as u
+    right semi join staged.customers as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'customers')
-        and id in (select id from staged.customers where cardinality(_unchanged) > 0)
     group by id
 )
 select

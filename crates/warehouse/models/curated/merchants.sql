@@ -15,16 +15,12 @@ where t._op = 't' and s.id is not null'''
 sort = ["merchant_id"]
 not_null = ["category_code", "country", "currency", "status"]
 */
--- Changes since the table was last emptied, the newest of each row first.
-with ranked as (
-    select *, row_number() over (
-        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
-    from staged.merchants
-    where id is not null
+-- The newest change of each row, where it came after the table was last emptied.
+with newest as (
+    select *
+    from newest.merchants
+    where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'merchants')
-),
-newest as (
-    select * from ranked where nth = 1 and _op <> 'd'
 ),
 -- Of rows with changes that left out columns: the values that were sent last. They are few, so they stand first in
 -- the join, where they are held in memory.
@@ -32,10 +28,10 @@ kept as (
     select
         id,
         first_value(name order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'name'), false)) as name
-    from staged.merchants
+    from (select id as row_id from staged.merchants where cardinality(_unchanged) > 0) as u
+    right semi join staged.merchants as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'merchants')
-        and id in (select id from staged.merchants where cardinality(_unchanged) > 0)
     group by id
 )
 select

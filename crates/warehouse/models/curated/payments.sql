@@ -21,16 +21,12 @@ name = "amount_positive"
 severity = "error"
 sql = "select transaction_id, amount from this where amount <= 0"
 */
--- Changes since the table was last emptied, the newest of each row first.
-with ranked as (
-    select *, row_number() over (
-        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
-    from staged.transactions
-    where id is not null
+-- The newest change of each row, where it came after the table was last emptied.
+with newest as (
+    select *
+    from newest.transactions
+    where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'transactions')
-),
-newest as (
-    select * from ranked where nth = 1 and _op <> 'd'
 ),
 -- Of rows with changes that left out columns: the values that were sent last. They are few, so they stand first in
 -- the join, where they are held in memory.
@@ -38,10 +34,10 @@ kept as (
     select
         id,
         first_value(terminal_id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'terminal_id'), false)) as terminal_id
-    from staged.transactions
+    from (select id as row_id from staged.transactions where cardinality(_unchanged) > 0) as u
+    right semi join staged.transactions as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'transactions')
-        and id in (select id from staged.transactions where cardinality(_unchanged) > 0)
     group by id
 )
 select

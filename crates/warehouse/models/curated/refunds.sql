@@ -16,16 +16,12 @@ partition = "created_at"
 sort = ["created_at"]
 not_null = ["transaction_id", "amount", "currency", "status", "created_at"]
 */
--- Changes since the table was last emptied, the newest of each row first.
-with ranked as (
-    select *, row_number() over (
-        partition by id order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth
-    from staged.refunds
-    where id is not null
+-- The newest change of each row, where it came after the table was last emptied.
+with newest as (
+    select *
+    from newest.refunds
+    where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'refunds')
-),
-newest as (
-    select * from ranked where nth = 1 and _op <> 'd'
 ),
 -- Of rows with changes that left out columns: the values that were sent last. They are few, so they stand first in
 -- the join, where they are held in memory.
@@ -33,10 +29,10 @@ kept as (
     select
         id,
         first_value(reason order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) filter (where not coalesce(array_has(_unchanged, 'reason'), false)) as reason
-    from staged.refunds
+    from (select id as row_id from staged.refunds where cardinality(_unchanged) > 0) as u
+    right semi join staged.refunds as s on s.id = u.row_id
     where _op <> 'd'
         and _lsn > (select lsn from curated.truncations where source_table = 'refunds')
-        and id in (select id from staged.refunds where cardinality(_unchanged) > 0)
     group by id
 )
 select

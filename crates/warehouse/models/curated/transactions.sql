@@ -130,7 +130,9 @@ placed as (
         f.reporting_currency,
         f.reporting_units,
         p.amount * f.rate * f.reporting_units as exact_units
-    from curated.payments p
+    -- There are few BINs, but nothing tells so: they stand first, where they are held in memory.
+    from bins b
+    right join curated.payments p on p.card_bin = b.card_bin
     left join curated.merchant_history m
         on m.merchant_id = p.merchant_id
         and p.created_at >= m.valid_from and (m.valid_to is null or p.created_at < m.valid_to)
@@ -138,7 +140,6 @@ placed as (
     left join curated.device_customers d
         on d.device_id = p.device_id
         and p.created_at >= d.first_seen and (d.next_first_seen is null or p.created_at < d.next_first_seen)
-    left join bins b on b.card_bin = p.card_bin
     left join seed.ip_networks n1 on n1.prefix = split_part(p.ip, '.', 1)
     left join seed.ip_networks n2 on n2.prefix = case when p.ip like '%:%'
         then concat(split_part(p.ip, ':', 1), ':', split_part(p.ip, ':', 2))

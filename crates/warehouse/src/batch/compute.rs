@@ -94,7 +94,7 @@ impl Batch {
     ) -> Result<Done, BatchError> {
         let what = || format!("write {}", model.table());
         let session = self.session_at(model, frontier, Some(window)).await?;
-        let units = self.units(&session, model).await?;
+        let units = self.units(&session, model, frontier, window).await?;
         let advance = window.advances();
         let mut done = Done { rows_in: units.rows(), ..Done::default() };
         if units.is_empty() {
@@ -106,6 +106,7 @@ impl Batch {
             return Ok(done);
         }
         self.narrow(&session, model, &units).await?;
+        self.name_newest(&session, model).await?;
         let result = self.result(&session, model).await?;
         let gone = self.gone(&session, model, &result).await?;
         let table = self.ensure(model, &result.schema).await?;
@@ -135,6 +136,7 @@ impl Batch {
     ) -> Result<Done, BatchError> {
         let what = || format!("fill {}", model.table());
         let session = self.session_at(model, frontier, None).await?;
+        self.name_newest(&session, model).await?;
         let mut rows = session.sql(&model.body).await.map_err(BatchError::sql(model.file.clone()))?;
         let table = self.ensure(model, &rows.schema()).await?;
         // Of what a fill that was killed has left. An empty table gets to know this run too: one that was

@@ -18,6 +18,9 @@ const MICROS_A_DAY: i64 = 86_400_000_000;
 /// Two hashes of 64 bits: rows that differ are taken for equal once in 2^128.
 const SEEDS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 
+/// Added to the scale of a number of two words.
+const WIDE: u64 = 1 << 8;
+
 /// The hash of one row.
 pub(crate) type RowHash = [u64; 2];
 
@@ -122,26 +125,45 @@ fn mix(hash: &mut RowHash, value: u64) {
 
 fn bytes(hash: &mut RowHash, value: &[u8]) {
     mix(hash, value.len() as u64);
-    for chunk in value.chunks(8) {
+    let (words, rest) = value.as_chunks::<8>();
+    for word in words {
+        mix(hash, u64::from_le_bytes(*word));
+    }
+    if !rest.is_empty() {
         let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
+        word[..rest.len()].copy_from_slice(rest);
         mix(hash, u64::from_le_bytes(word));
     }
 }
 
-/// Mantissa and scale without trailing zeros.
+/// Mantissa and scale without trailing zeros. What fits into 64 bits, which is nearly all, is one word; the number
+/// before it tells how many there are.
 fn number(hash: &mut RowHash, mut value: i128, mut scale: i8) {
+    if let Ok(narrow) = i64::try_from(value) {
+        return narrow_number(hash, narrow, scale);
+    }
     while scale > 0 && value % 10 == 0 {
         value /= 10;
         scale -= 1;
     }
-    mix(hash, 1 + scale.unsigned_abs() as u64);
-    let bytes = value.to_le_bytes();
-    for half in [0, 8] {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[half..half + 8]);
-        mix(hash, u64::from_le_bytes(word));
+    if let Ok(narrow) = i64::try_from(value) {
+        return narrow_number(hash, narrow, scale);
     }
+    mix(hash, WIDE + u64::from(scale.unsigned_abs()));
+    let bytes = value.to_le_bytes();
+    let (halves, _) = bytes.as_chunks::<8>();
+    for half in halves {
+        mix(hash, u64::from_le_bytes(*half));
+    }
+}
+
+fn narrow_number(hash: &mut RowHash, mut value: i64, mut scale: i8) {
+    while scale > 0 && value % 10 == 0 {
+        value /= 10;
+        scale -= 1;
+    }
+    mix(hash, 1 + u64::from(scale.unsigned_abs()));
+    mix(hash, value.cast_unsigned());
 }
 
 fn float(hash: &mut RowHash, value: f64) {
@@ -250,6 +272,27 @@ mod tests {
         ]);
         assert_eq!(a, b);
         assert_eq!((a.rows(), a.different(&b).len()), (3, 0));
+    }
+
+    #[test]
+    fn numbers_of_one_word_and_of_two_differ() {
+        let of = |value: i128, scale| {
+            let array = Decimal128Array::from(vec![value]).with_precision_and_scale(38, scale).unwrap();
+            digests(vec![("n", Arc::new(array) as ArrayRef)])
+        };
+        let wide = i128::from(i64::MAX) * 10;
+        assert_eq!(of(wide, 1), of(i64::MAX.into(), 0));
+        assert_eq!(of(wide * 10, 2), of(wide, 1));
+        for (a, b) in [
+            ((wide, 0), (i128::from(i64::MAX), 0)),
+            ((wide, 0), (-wide, 0)),
+            ((wide + 1, 0), (wide + 1, 1)),
+            ((1 << 64, 0), (0, 0)),
+            ((1 << 64, 0), (1, 0)),
+            ((-1, 0), ((1 << 64) - 1, 0)),
+        ] {
+            assert_ne!(of(a.0, a.1), of(b.0, b.1), "{a:?} {b:?}");
+        }
     }
 
     #[test]

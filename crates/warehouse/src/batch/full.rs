@@ -141,7 +141,9 @@ impl Batch {
             self.raw_rows(&session, model, &raw, "false").await?;
             session
         } else {
-            self.session_at(model, frontier, None).await?
+            let session = self.session_at(model, frontier, None).await?;
+            self.name_newest_columns(&session, model).await?;
+            session
         };
         session.schema(&model.body).await.map_err(BatchError::sql(model.file.clone()))
     }
@@ -175,6 +177,7 @@ impl Batch {
             return Ok(());
         }
         let session = self.session_at(model, frontier, None).await?;
+        self.name_newest(&session, model).await?;
         self.each(&session, &model.body, &model.file, take).await
     }
 

@@ -21,6 +21,7 @@ mod fence;
 mod frontier;
 mod full;
 mod model;
+mod newest;
 mod options;
 mod publish;
 mod refused;

@@ -5,6 +5,9 @@ use affluent_lake::sql::EngineOptions;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// Footers of data files that are kept during a run, in bytes: every step looks at the same files.
+const FOOTER_BYTES_MAX: u64 = 128 << 20;
+
 /// Where models come from, and how much is done at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -77,7 +80,11 @@ impl BatchOptions {
     }
 
     pub(crate) fn engine(&self) -> EngineOptions {
-        EngineOptions { memory_bytes: self.memory_bytes, ..EngineOptions::default() }
+        EngineOptions {
+            memory_bytes: self.memory_bytes,
+            footer_bytes_max: FOOTER_BYTES_MAX,
+            ..EngineOptions::default()
+        }
     }
 
     pub(crate) fn models(&self) -> Option<&Path> {

@@ -24,10 +24,30 @@ impl Collected {
     /// As [`Session::sql`], and what goes wrong while rows are made.
     pub(crate) async fn of(session: &Session, sql: &str) -> Result<Self, SqlError> {
         let rows = session.sql(sql).await?;
-        // Any column of the lake may be null; what a plan knows better differs from batch to batch.
-        let field = |field: &FieldRef| Field::new(field.name(), field.data_type().clone(), true);
-        let schema = Arc::new(Schema::new(rows.schema().fields().iter().map(field).collect::<Vec<_>>()));
-        let mut batches = rows.collect().await?;
+        let schema = nullable(&rows.schema());
+        Self::new(schema, rows.collect().await?)
+    }
+
+    /// The same of a query that yields at most `rows_max` rows; `None` for one that yields more.
+    ///
+    /// # Errors
+    /// As [`Collected::of`].
+    pub(crate) async fn few(session: &Session, sql: &str, rows_max: u64) -> Result<Option<Self>, SqlError> {
+        let mut rows = session.sql(sql).await?;
+        let schema = nullable(&rows.schema());
+        let (mut batches, mut held) = (Vec::new(), 0);
+        while let Some(batch) = rows.next_batch().await {
+            let batch = batch?;
+            held += batch.num_rows() as u64;
+            if held > rows_max {
+                return Ok(None);
+            }
+            batches.push(batch);
+        }
+        Self::new(schema, batches).map(Some)
+    }
+
+    fn new(schema: SchemaRef, mut batches: Vec<RecordBatch>) -> Result<Self, SqlError> {
         for batch in &mut batches {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let columns = batch.columns().to_vec();
@@ -58,6 +78,12 @@ impl Collected {
     pub(crate) fn register(&self, session: &Session, name: &str) -> Result<(), SqlError> {
         session.register_batches(name, self.schema.clone(), self.batches.clone())
     }
+}
+
+/// Any column of the lake may be null; what a plan knows better differs from batch to batch.
+fn nullable(schema: &Schema) -> SchemaRef {
+    let field = |field: &FieldRef| Field::new(field.name(), field.data_type().clone(), true);
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The batch with its times in microseconds, as the lake has them: SQL's own times count nanoseconds.

@@ -4,6 +4,7 @@ use super::frontier::Frontier;
 use super::model::{Model, Models};
 use super::rows::Collected;
 use super::seeds::Seeds;
+use super::units::KnownUnits;
 use super::{BatchError, BatchOptions, columns, sql};
 use affluent_lake::sql::{Engine, Pins, Session};
 use affluent_lake::{Lake, LakeError, LakeTable, Offsets, Overwrite, Partition, Remove};
@@ -19,6 +20,7 @@ pub struct Batch {
     pub(crate) models: Arc<Models>,
     pub(crate) seeds: Arc<Seeds>,
     pub(crate) options: Arc<BatchOptions>,
+    pub(crate) known_units: Arc<KnownUnits>,
 }
 
 /// What was done, for the history.
@@ -60,7 +62,7 @@ impl Batch {
         let seeds = Arc::new(Seeds::load(&options)?);
         let engine = Engine::new(lake.clone(), options.engine()).map_err(BatchError::sql("SQL engine"))?;
         let (engine, models, options) = (Arc::new(engine), Arc::new(models), Arc::new(options));
-        Ok(Batch { lake, engine, models, seeds, options })
+        Ok(Batch { lake, engine, models, seeds, options, known_units: Arc::default() })
     }
 
     #[must_use]

@@ -4,9 +4,11 @@
 use super::frontier::Frontier;
 use super::model::{DELTA, Model};
 use super::rows::{Collected, date};
-use super::window::{Window, before, reached};
+use super::window::{Records, Window, before, reached};
 use super::{Batch, BatchError, sql};
 use affluent_lake::sql::Session;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Days that a condition names at the most; rows that lie on more are looked for everywhere.
 const DAYS_MAX: usize = 50;
@@ -45,8 +47,28 @@ impl Batch {
         Ok(session)
     }
 
-    /// The units that changed in the window, under the names that `from` gives their columns.
-    pub(crate) async fn units(&self, session: &Session, model: &Model) -> Result<Collected, BatchError> {
+    /// The units that changed in the window, under the names that `from` gives their columns. The session is one
+    /// of [`Batch::session_at`] with this window.
+    pub(crate) async fn units(
+        &self,
+        session: &Session,
+        model: &Model,
+        frontier: &Frontier,
+        window: &Window,
+    ) -> Result<Collected, BatchError> {
+        let staged = self.models.staged_behind(&model.table());
+        let records = window.records_of(&staged.iter().flat_map(|staged| frontier.topics(staged)).collect());
+        if let Some(units) = self.known_units.get(model, &records) {
+            return Ok(units);
+        }
+        let units = self.changed_units(session, model).await?;
+        if units.rows() <= self.options.rows_max {
+            self.known_units.put(model, records, units.clone());
+        }
+        Ok(units)
+    }
+
+    async fn changed_units(&self, session: &Session, model: &Model) -> Result<Collected, BatchError> {
         let columns = sql::list("", model.unit.keys().map(String::as_str));
         let present: Vec<String> =
             model.unit.keys().map(|column| format!("{} is not null", sql::ident(column))).collect();
@@ -69,6 +91,14 @@ impl Batch {
         units.register(session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
         let text =
             self.of_units(session, model, from, model.unit.keys().map(|column| (column, column))).await?;
+        // Few rows that are read more than once are looked for once.
+        if model.reads_newest
+            && let Some(rows) = Collected::few(session, &text, self.options.rows_max)
+                .await
+                .map_err(BatchError::sql(model.file.clone()))?
+        {
+            return rows.register(session, from).map_err(BatchError::sql(model.file.clone()));
+        }
         self.view(session, from, &text).await
     }
 
@@ -143,6 +173,24 @@ impl Batch {
             )
         };
         self.collect(session, model, &text).await
+    }
+}
+
+/// The units that were found last, by table: what an increment has computed is checked next.
+///
+/// They hold for the same records, since what is behind a table is computed up to these before the table is, and up
+/// to no others before the next ones come.
+#[derive(Debug, Default)]
+pub(crate) struct KnownUnits(Mutex<BTreeMap<String, (Vec<Records>, Collected)>>);
+
+impl KnownUnits {
+    fn get(&self, model: &Model, records: &[Records]) -> Option<Collected> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&model.table()).filter(|known| known.0 == records).map(|known| known.1.clone())
+    }
+
+    fn put(&self, model: &Model, records: Vec<Records>, units: Collected) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(model.table(), (records, units));
     }
 }
 

@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+/// Topic, partition, first offset, one past the last.
+pub(crate) type Records = (Arc<str>, i32, i64, i64);
+
 /// The records of one topic partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
@@ -75,6 +78,12 @@ impl Window {
     pub fn condition_of(&self, topics: &BTreeSet<String>) -> String {
         let own = self.spans.iter().filter(|span| topics.contains(&*span.topic));
         condition(own.map(|span| (&*span.topic, span.partition, span.from(), span.to)))
+    }
+
+    /// The records of these topics that are in the window.
+    pub(crate) fn records_of(&self, topics: &BTreeSet<String>) -> Vec<Records> {
+        let own = self.spans.iter().filter(|span| span.from() < span.to && topics.contains(&*span.topic));
+        own.map(|span| (Arc::clone(&span.topic), span.partition, span.from(), span.to)).collect()
     }
 
     /// What the commit says of its offsets.
@@ -168,6 +177,9 @@ mod tests {
              _kafka_offset >= 5 and _kafka_offset < 9 or _kafka_topic = 'b' and _kafka_partition = 0 and \
              _kafka_offset >= 0 and _kafka_offset < 1)"
         );
+        let of_b = window.records_of(&BTreeSet::from(["b".to_owned()]));
+        assert_eq!(of_b, [("b".into(), 0, 0, 1)]);
+        assert_eq!(window.records_of(&BTreeSet::from(["a".to_owned()])), [("a".into(), 0, 5, 9)]);
         assert_eq!(before(&Offsets::default()), "false");
         assert_eq!(Window::next(&offsets(&[("a", 0, 9)]), &offsets(&[("a", 0, 9)]), 5), None);
         let low = lower(&offsets(&[("a", 0, 3), ("a", 1, 4)]), &offsets(&[("a", 0, 2), ("b", 0, 1)]));

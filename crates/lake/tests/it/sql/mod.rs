@@ -2,6 +2,7 @@
 
 mod exact;
 mod limits;
+mod newest;
 mod pinned;
 mod pruned;
 mod schemas;

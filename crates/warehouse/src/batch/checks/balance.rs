@@ -85,8 +85,8 @@ impl Batch {
         let session = self.session_at(model, frontier, window).await?;
         let (staged, mut curated) = (sql::table(from), model.quoted());
         let mut changes = staged.clone();
-        if window.is_some() {
-            let units = self.units(&session, model).await?;
+        if let Some(window) = window {
+            let units = self.units(&session, model, frontier, window).await?;
             if units.is_empty() {
                 return Ok(None);
             }

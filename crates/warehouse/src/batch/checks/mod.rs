@@ -146,8 +146,8 @@ impl Batch {
                 few = window.rows() <= self.options.rows_max;
                 format!("select * from {table} where {}", window.condition_of(&topics))
             }
-            Some(_) if model.is_by_unit() => {
-                let units = self.units(session, model).await?;
+            Some(window) if model.is_by_unit() => {
+                let units = self.units(session, model, frontier, window).await?;
                 if units.is_empty() {
                     return Ok(false);
                 }

@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ZONES: &[&str] = &["staged", "curated", "dwh"];
 /// Namespace of what came since the last commit of a model.
 pub(crate) const DELTA: &str = "delta";
+/// Namespace of the newest change of each unit of the staged table that drives a model.
+pub(crate) const NEWEST: &str = "newest";
 /// Namespace of the files that are shipped or given as CSV.
 pub(crate) const SEED: &str = "seed";
 
@@ -37,8 +39,10 @@ pub struct Model {
     pub text: String,
     /// The query.
     pub body: String,
-    /// The tables that body and `changes` read; `delta.x` as `staged.x`.
+    /// The tables that body and `changes` read; `delta.x` and `newest.x` as `staged.x`.
     pub reads: BTreeSet<String>,
+    /// The body reads the newest change of each unit, `newest.x`.
+    pub reads_newest: bool,
     /// Columns of `from` to columns of the result.
     pub unit: BTreeMap<String, String>,
 }
@@ -62,6 +66,13 @@ impl Model {
             referenced_tables(sql).map_err(|error| refuse(format!("{what}: {error}")))
         };
         let mut reads = tables("body", body)?;
+        let newest: BTreeSet<String> = reads.iter().filter_map(|table| newest_of(table)).collect();
+        reads.retain(|table| newest_of(table).is_none());
+        let reads_newest = !newest.is_empty();
+        if newest.iter().any(|staged| header.from.as_ref() != Some(staged)) {
+            return Err(refuse("newest.x is of the staged table that `from` names".into()));
+        }
+        reads.extend(newest);
         if let Some(changes) = &header.changes {
             for table in tables("changes", changes)? {
                 reads.insert(
@@ -84,6 +95,7 @@ impl Model {
             text: text.into(),
             body: body.into(),
             reads,
+            reads_newest,
             unit,
         };
         model.check().map_err(refuse)?;
@@ -155,6 +167,9 @@ impl Model {
                 if header.changes.is_some() || header.unit.is_some() {
                     return Err("`changes` and `unit` are for strategies upsert and scd2".to_owned());
                 }
+                if self.reads_newest {
+                    return Err("newest.x is for strategies upsert and scd2".to_owned());
+                }
             }
         }
         Ok(())
@@ -170,6 +185,12 @@ impl Model {
     pub fn is_by_unit(&self) -> bool {
         matches!(self.header.strategy, Strategy::Upsert | Strategy::Scd2)
     }
+}
+
+/// The staged table of which `table` is the newest changes.
+fn newest_of(table: &str) -> Option<String> {
+    let name = table.strip_prefix(NEWEST)?.strip_prefix('.')?;
+    Some(format!("staged.{name}"))
 }
 
 /// Small letters, digits and underscores: needs no quotes anywhere.
@@ -194,6 +215,10 @@ mod tests {
         let reads: Vec<&str> = model.reads.iter().map(String::as_str).collect();
         assert_eq!(reads, ["curated.a", "seed.s", "staged.a", "staged.b"]);
         assert_eq!(model.unit, BTreeMap::from([("id".to_owned(), "id".to_owned())]));
+        assert!(!model.reads_newest);
+        let header = "task = \"deduplicate\"\nstrategy = \"upsert\"\nkey = [\"id\"]\nfrom = \"staged.a\"";
+        let model = parse("curated/a.sql", header, "select id from newest.a").unwrap();
+        assert_eq!((model.reads, model.reads_newest), (BTreeSet::from(["staged.a".to_owned()]), true));
     }
 
     #[test]
@@ -208,6 +233,7 @@ mod tests {
             ("dwh/a.sql", upsert, "select * from staged.a", "`from` is missing"),
             ("dwh/a.sql", upsert, "select * from raw.a", "only staged"),
             ("dwh/a.sql", upsert, "select * from delta.a", "delta"),
+            ("dwh/a.sql", upsert, "select * from newest.a", "`from` names"),
             ("dwh/a.sql", upsert, "select (id from staged.a", "body"),
         ] {
             let error = parse(path, header, body).unwrap_err().to_string();

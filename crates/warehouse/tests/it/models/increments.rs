@@ -2,7 +2,7 @@
 
 use super::files::{Model, models};
 use super::story::{self, CLICKS, CLICKS_ALL, Record};
-use super::{Bench, Table, Tables, collected, lines};
+use super::{Bench, Table, Tables, collected, lines, name_newest};
 use std::collections::BTreeMap;
 
 /// Every table above the staged zone, computed whole.
@@ -62,6 +62,7 @@ async fn increment(bench: &Bench, model: &Model, tables: &Tables, delta: &Tables
     let narrowed = format!("select l.* from {from} l left semi join test.units r on {}", same(&by_from));
     let narrowed = collected(&session, &narrowed, from).await;
     session.register_batches(from, narrowed.0, narrowed.1).unwrap();
+    name_newest(&session, model).await;
     let rows = collected(&session, &model.body, &model.table).await;
     let by_result: Vec<_> = unit.iter().map(|(name, result)| (result.clone(), name.clone())).collect();
     session.register_batches("test.rows", rows.0.clone(), rows.1.clone()).unwrap();

@@ -53,8 +53,24 @@ impl Bench {
 
     /// The rows of a model's body over these tables.
     async fn evaluate(&self, model: &Model, tables: &Tables) -> Table {
-        collected(&self.session(tables).await, &model.body, &model.table).await
+        let session = self.session(tables).await;
+        name_newest(&session, model).await;
+        collected(&session, &model.body, &model.table).await
     }
+}
+
+/// Gives the newest changes that a body reads their name, by their definition.
+async fn name_newest(session: &Session, model: &Model) {
+    let Some(name) = model.text("from").and_then(|from| from.strip_prefix("staged.")) else { return };
+    if !model.body.contains(&format!("newest.{name}")) {
+        return;
+    }
+    let text = format!(
+        "select * from (select *, row_number() over (partition by id \
+         order by _lsn desc, _ordinal desc, _kafka_partition, _kafka_offset) as nth \
+         from staged.{name} where id is not null and _lsn is not null) as n where nth = 1"
+    );
+    session.register_view(&format!("newest.{name}"), &text).await.unwrap();
 }
 
 /// The rows of a query; every column may be null, as in the lake.
