@@ -14,6 +14,8 @@ from sqlglot import exp
 DIALECT = "duckdb"
 TASKS = ["clean", "deduplicate", "enrich", "load"]
 REJECTED = "ops.rejected"
+# Namespace of the newest change of each unit of a staged table.
+NEWEST = "newest"
 
 
 @dataclass
@@ -29,13 +31,24 @@ class Model:
         return self.header.get("partition")
 
     def query(self) -> exp.Expression:
-        """The query of a rebuild: of a staged table without the raw rows that a rule refuses."""
+        """The query of a rebuild: of a staged table without the raw rows that a rule refuses, `newest.x` by its definition."""
         body = self.body.copy()
+        for newest in [table for table in body.find_all(exp.Table) if table.db == NEWEST]:
+            newest.replace(parse(f"select * from ({self.newest(newest.name)}) as {newest.alias_or_name}").find(exp.Subquery))
         if self.header.get("rules"):
             for raw in [table for table in body.find_all(exp.Table) if table.db == "raw"]:
                 rows = f"(select * from {raw.db}.{raw.name} where not {self.refused()})"
                 raw.replace(parse(f"select * from {rows} as {raw.alias_or_name}").find(exp.Subquery))
         return body
+
+    def newest(self, name: str) -> str:
+        """The newest change of each unit of a staged table."""
+        unit = list(self.header.get("unit") or self.header["key"])
+        present = " and ".join(f"{column} is not null" for column in [*unit, "_lsn"])
+        return (
+            f"select * from (select *, row_number() over (partition by {', '.join(unit)} order by _lsn desc, _ordinal desc, "
+            f"_kafka_partition, _kafka_offset, _kafka_topic) as nth from staged.{name} where {present}) as n where nth = 1"
+        )
 
     def refused(self) -> str:
         """The condition that a rule refuses a raw row."""
@@ -62,7 +75,8 @@ def load(directory: Path) -> list[Model]:
     for file in sorted(directory.glob("*/*.sql")):
         header, body = file.read_text().removeprefix("/*").split("*/", 1)
         body = parse(body)
-        reads = {f"{table.db}.{table.name}" for table in body.find_all(exp.Table) if table.db}
+        tables = [table for table in body.find_all(exp.Table) if table.db]
+        reads = {f"{'staged' if table.db == NEWEST else table.db}.{table.name}" for table in tables}
         table = f"{file.parent.name}.{file.stem}"
         left[table] = Model(table, tomllib.loads(header), body, reads)
     ordered = []

@@ -35,8 +35,7 @@ const RECORDS: &str = "select r['topic'], r['partition'], r['offset'] from (\
      from raw.changes group by id) as n";
 
 async fn with_changes(session: &Session, rows: u64) {
-    let held = session.collect(&changes(rows)).await.unwrap();
-    session.register_batches("raw.changes", held[0].schema(), held).unwrap();
+    session.register_view("raw.changes", &changes(rows)).await.unwrap();
 }
 
 async fn newest(session: &Session) -> Vec<String> {
