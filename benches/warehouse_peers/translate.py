@@ -90,6 +90,15 @@ def duckdb(node: exp.Expression) -> exp.Expression:
 
 
 def spark(node: exp.Expression) -> exp.Expression:
+    if isinstance(node, exp.Select):
+        for join in node.args.get("joins") or []:
+            # Spark knows semi joins of the left side alone: the sides change places.
+            if join.side == "RIGHT" and join.kind == "SEMI":
+                first = node.find(exp.From)
+                left, right = first.this, join.this
+                first.set("this", right)
+                join.set("this", left)
+                join.set("side", "LEFT")
     if isinstance(node, exp.ToChar):
         form = FORMATS[node.args["format"].name]
         if isinstance(form, str):
