@@ -19,14 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/server.sh"
 need java mvn python3 'openjdk-17-jre-headless maven python3'
 
-version=$(sed -n 's:.*<iceberg.version>\(.*\)</iceberg.version>.*:\1:p' "$here/iceberg/pom.xml")
-jars=$cache/iceberg-$version
-if [ ! -e "$jars/complete" ]; then
-    mkdir -p "$jars"
-    mvn --quiet --batch-mode -f "$here/iceberg/pom.xml" dependency:copy-dependencies \
-        -DoutputDirectory="$jars" -DincludeScope=runtime >&2
-    touch "$jars/complete"
-fi
+jars=$(jars iceberg "$here/iceberg/pom.xml")
 
 port=$(free_ports 1)
 # The wildcard is Java's, not the shell's.

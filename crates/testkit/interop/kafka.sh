@@ -18,14 +18,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/server.sh"
 need java mvn python3 'openjdk-17-jre-headless maven python3'
 
-version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
-jars=$cache/kafka-$version
-if [ ! -e "$jars/complete" ]; then
-    mkdir -p "$jars"
-    mvn --quiet --batch-mode -f "$here/pom.xml" dependency:copy-dependencies \
-        -DoutputDirectory="$jars" -DincludeScope=runtime >&2
-    touch "$jars/complete"
-fi
+jars=$(jars kafka "$here/pom.xml")
 
 ports=$(free_ports 2)
 port=${ports% *}

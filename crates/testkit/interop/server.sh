@@ -1,6 +1,7 @@
 # Sourced by the scripts beside it: one server, for as long as a command runs or until interrupted.
 #
 #   need TOOL... PACKAGES     exits where a tool is missing, naming Debian's packages
+#   jars NAME POM             fetches the jars that POM names, once for each <NAME.version>; prints their directory
 #   free_ports N              prints N free ports of 127.0.0.1
 #   await_port PORT SECONDS   waits until the server (its process id in $server) listens
 #   serve ADDRESS VARIABLE COMMAND...
@@ -35,6 +36,18 @@ need() {
         }
         shift
     done
+}
+
+jars() {
+    version=$(sed -n "s:.*<$1.version>\(.*\)</$1.version>.*:\1:p" "$2")
+    place=$cache/$1-$version
+    if [ ! -e "$place/complete" ]; then
+        mkdir -p "$place"
+        mvn --quiet --batch-mode -f "$2" dependency:copy-dependencies \
+            -DoutputDirectory="$place" -DincludeScope=runtime >&2
+        touch "$place/complete"
+    fi
+    echo "$place"
 }
 
 free_ports() {

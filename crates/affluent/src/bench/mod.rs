@@ -10,6 +10,7 @@ mod events;
 mod features;
 mod machine;
 mod process;
+mod python;
 mod warehouse;
 
 use crate::cli::Format;

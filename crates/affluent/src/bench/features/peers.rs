@@ -1,12 +1,12 @@
 //! The same twelve features by others: `benches/features_peers.py` computes them in pandas, DuckDB and PySpark from the same file, on
 //! one core each, and holds their values against ours.
 
+use super::super::python;
 use super::Report;
 use super::handbook::{Measured, WIDTH};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use std::path::Path;
-use std::process::{Output, Stdio};
 use tokio::process::Command;
 
 /// Where the script lies in the checkout.
@@ -33,14 +33,7 @@ struct Answer {
 /// # Errors
 /// The script or pandas is missing.
 pub(super) async fn check(python: &Path) -> anyhow::Result<()> {
-    if !Path::new(SCRIPT).is_file() {
-        bail!("{SCRIPT} is not here: run the benchmark with --peers from the checkout");
-    }
-    let output = output(Command::new(python).args(["-c", "import numpy, pandas, pyarrow"])).await?;
-    if !output.status.success() {
-        bail!("{} lacks a library: pip install --requirement benches/requirements.txt", python.display());
-    }
-    Ok(())
+    python::check(python, SCRIPT, "numpy, pandas, pyarrow").await
 }
 
 /// Has every peer compute the features of `file` and compares.
@@ -58,7 +51,7 @@ pub(super) async fn measure(
     let (rows, seconds) = (ours.rows(), ours.replayed.processor_seconds);
     let into = values.clone();
     tokio::task::spawn_blocking(move || ours.write(&into)).await?.context("write the values")?;
-    let output = output(Command::new(python).arg(SCRIPT).arg(file).arg(&values)).await?;
+    let output = python::output(Command::new(python).arg(SCRIPT).arg(file).arg(&values)).await?;
     if !output.status.success() {
         bail!("{SCRIPT} ended with {}", output.status);
     }
@@ -96,12 +89,6 @@ fn tell(text: &str, rows: usize, seconds: f64, report: &mut Report) -> anyhow::R
         ));
     }
     Ok(())
-}
-
-/// What it says on standard error is shown, as it takes long.
-async fn output(command: &mut Command) -> anyhow::Result<Output> {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    command.kill_on_drop(true).spawn()?.wait_with_output().await.context("run Python")
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The same rebuild by other engines: `benches/warehouse_peers` computes every model in DuckDB and in PySpark from the
 //! raw zone that this run has written, on the same cores, and holds its tables against ours.
 
+use super::super::python;
 use super::{Cost, Report};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use std::path::Path;
-use std::process::{Output, Stdio};
 use tokio::process::Command;
 
 /// Where the script lies in the checkout.
@@ -38,14 +38,7 @@ struct Table {
 /// # Errors
 /// The script or its libraries are missing.
 pub(super) async fn check(python: &Path) -> anyhow::Result<()> {
-    if !Path::new(SCRIPT).is_dir() {
-        bail!("{SCRIPT} is not here: run the benchmark with --peers from the checkout");
-    }
-    let output = output(Command::new(python).args(["-c", "import duckdb, pyspark, sqlglot"])).await?;
-    if !output.status.success() {
-        bail!("{} lacks a library: pip install --requirement benches/requirements.txt", python.display());
-    }
-    Ok(())
+    python::check(python, SCRIPT, "duckdb, pyspark, sqlglot").await
 }
 
 /// Measures the engines one after the other over the lake in `directory`, whose configuration is `file`; our own
@@ -79,17 +72,11 @@ async fn run(python: &Path, engine: &str, directory: &Path, file: &Path) -> anyh
     let mut command = Command::new(python);
     command.args([SCRIPT, engine]).arg("--data").arg(directory.join("data")).arg("--work").arg(&work);
     command.arg("--affluent").arg(std::env::current_exe()?).arg("--config").arg(file);
-    let output = output(&mut command).await?;
+    let output = python::output(&mut command).await?;
     // The next engine needs the room; what cannot be removed now goes with the benchmark's directory.
     let _ = tokio::fs::remove_dir_all(&work).await;
     // Tables that differ are an exit code of 1 too, with an answer.
     serde_json::from_slice(&output.stdout).with_context(|| format!("the script ended with {}", output.status))
-}
-
-/// What it says on standard error is shown, as it takes long.
-async fn output(command: &mut Command) -> anyhow::Result<Output> {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    command.kill_on_drop(true).spawn()?.wait_with_output().await.context("run Python")
 }
 
 fn told(engine: &str, peer: &Peer, filled: &Cost, rebuilt: &Cost) -> String {
