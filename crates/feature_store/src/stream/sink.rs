@@ -126,8 +126,9 @@ impl FeaturesSink {
                 let applied = state.engine.apply(&event.mapped.event(event.source));
                 counters.add(applied.map_err(|error| SinkError::Fatal(error.to_string()))?);
                 for (entity, key, text) in event.entities {
-                    let key = event.mapped.keys[key];
-                    key.into_iter().for_each(|key| self.values.change(entity, key, text.clone()));
+                    if let Some(key) = event.mapped.keys[key] {
+                        self.values.change(entity, key, text);
+                    }
                 }
             }
             late += staged.late;

@@ -87,7 +87,6 @@ impl Sources {
             let error = "no source of features has this topic: mend `topics`".to_owned();
             return Ok(Read::Unfit(Reason::Undecodable, error));
         };
-        let mut cells = Vec::new();
         match source.kind {
             None => match self.changes.decode(record).await {
                 Ok(Decoded::Tombstone) => Ok(Read::Nothing),
@@ -95,6 +94,7 @@ impl Sources {
                     Ok(Read::Unfit(Reason::Undecodable, "not a change event: mend `topics`".to_owned()))
                 }
                 Ok(Decoded::Change(change)) => {
+                    let mut cells = Vec::new();
                     source.places.row(&source.mapping, &change, &mut cells);
                     let streamed = change.source.snapshot == Snapshot::False;
                     Ok(source.occurred(&cells, streamed.then_some(change.source.ts_us)))
@@ -104,6 +104,7 @@ impl Sources {
             Some(EventKind::Clicks) if record.value.is_none() => Ok(Read::Nothing),
             Some(EventKind::Clicks) => match self.events.click(record).await {
                 Ok(click) => {
+                    let mut cells = Vec::new();
                     topic::click(&source.mapping, &click, &mut cells);
                     Ok(source.occurred(&cells, Some(click.received_at)))
                 }
