@@ -50,8 +50,6 @@ struct Staged {
     progress: Progress,
     events: Vec<Occurred>,
     late: u64,
-    /// Begun since they were last written: those whose values the store does not cover yet.
-    begun_us: Vec<i64>,
 }
 
 impl FeaturesSink {
@@ -124,7 +122,15 @@ impl FeaturesSink {
         for (partition, staged) in std::mem::take(&mut self.staged) {
             for event in staged.events {
                 let applied = state.engine.apply(&event.mapped.event(event.source));
-                counters.add(applied.map_err(|error| SinkError::Fatal(error.to_string()))?);
+                let applied = applied.map_err(|error| SinkError::Fatal(error.to_string()))?;
+                counters.add(applied);
+                // A repeat changes no value.
+                if applied.new + applied.corrected == 0 {
+                    continue;
+                }
+                if self.begun_us.len() < BEGUN_MAX {
+                    self.begun_us.extend(event.begun_us);
+                }
                 for (entity, key, text) in event.entities {
                     if let Some(key) = event.mapped.keys[key] {
                         self.values.change(entity, key, text);
@@ -132,8 +138,6 @@ impl FeaturesSink {
                 }
             }
             late += staged.late;
-            let room = BEGUN_MAX.saturating_sub(self.begun_us.len());
-            self.begun_us.extend(staged.begun_us.into_iter().take(room));
             let progress = state.offsets.entry(partition).or_default();
             progress.next = staged.progress.next;
             progress.arrived = progress.arrived.max(staged.progress.arrived);
@@ -163,11 +167,12 @@ impl FeaturesSink {
         Ok(())
     }
 
-    /// Stores the state, if it is time. A failure is not the stream's end: it goes on from the topics.
+    /// Stores the state, if it is time and all of its values are written: what changed since would be forgotten by a crash. A failure is
+    /// not the stream's end: it goes on from the topics.
     async fn store_if_due(&mut self) -> Result<(), SinkError> {
         let (at, took) = self.stored;
         let pause = Duration::from_secs(self.options.snapshot_interval_s).max(took * STORING_SHARE);
-        if !self.is_changed || at.elapsed() < pause {
+        if !self.is_changed || !self.values.are_written() || at.elapsed() < pause {
             return Ok(());
         }
         let Some(mut state) = self.state.take() else { return Ok(()) };
@@ -242,9 +247,10 @@ impl Sink for FeaturesSink {
             let staged = fresh.entry(partition).or_default();
             staged.progress.next = record.offset + 1;
             match read {
-                Read::Event(event) => {
+                Read::Event(mut event) => {
                     staged.progress.arrived = staged.progress.arrived.max(event.mapped.arrived);
-                    staged.begun_us.extend(event.begun_us.filter(|_| !is_covered));
+                    // Read again after a crash: how long it took was measured then.
+                    event.begun_us = event.begun_us.filter(|_| !is_covered);
                     staged.events.push(*event);
                 }
                 Read::Late => staged.late += 1,
@@ -258,7 +264,6 @@ impl Sink for FeaturesSink {
             staged.progress.arrived = staged.progress.arrived.max(fresh.progress.arrived);
             staged.events.extend(fresh.events);
             staged.late += fresh.late;
-            staged.begun_us.extend(fresh.begun_us);
         }
         Ok(rejected)
     }
