@@ -105,7 +105,7 @@ impl FeaturesSink {
             let partitions = partitions.map_err(|error| SinkError::Passing(error.to_string()))?.unwrap_or(0);
             for partition in (0..partitions).map(|number| TopicPartition::new(topic, number)) {
                 if !self.assigned.contains(&partition) {
-                    tracing::warn!(%partition, "another member of the group reads it: values are held back");
+                    tracing::warn!(%partition, "not assigned to this member: values are held back until it has every partition");
                     return Ok(false);
                 }
             }
