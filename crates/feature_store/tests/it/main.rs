@@ -1,0 +1,6 @@
+//! Tests of the feature store against real services.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod rig;
+mod stream;
