@@ -34,6 +34,8 @@ pub mod window;
 mod work;
 
 pub use builtin::QUESTIONS;
+pub(crate) use builtin::IMPORTS;
+pub(crate) use columns::{CHANGES, of_named};
 pub use checks::CheckResult;
 pub use error::BatchError;
 pub use fence::{Fence, Unfenced};
