@@ -43,18 +43,7 @@ impl HistoryError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            HistoryError::Sql { source, .. } => match source.as_ref() {
-                SqlError::Timeout(_) | SqlError::Memory(_) | SqlError::Execution(_) => true,
-                SqlError::Lake(error) => error.is_passing(),
-                SqlError::Options(_)
-                | SqlError::Syntax(_)
-                | SqlError::UnknownTable { .. }
-                | SqlError::Plan(_)
-                | SqlError::TooEarly { .. }
-                | SqlError::DeleteFiles(_)
-                | SqlError::FileFormat { .. }
-                | SqlError::Overflow(_) => false,
-            },
+            HistoryError::Sql { source, .. } => source.is_passing(),
             HistoryError::Lake { source, .. } => source.is_passing(),
             HistoryError::Stopped { retryable, .. } => *retryable,
             HistoryError::Definition(_)

@@ -3,6 +3,7 @@
 use super::events::{Events, Kept};
 use super::HistoryError;
 use crate::event::Mapping;
+use affluent_features::definition::Source;
 use affluent_features::replay::{Row, replay};
 use affluent_features::{Engine, Plan, SourceId};
 use affluent_lake::sql::Rows;
@@ -41,6 +42,8 @@ struct Stream {
     rows: Rows,
     held: Events,
     ended: bool,
+    /// Its event time is computed of several columns, so that the query's order within an arrival says nothing.
+    by_arrival_alone: bool,
     /// Which of the source's entities is wanted as text, and whether ids are.
     entity: Option<usize>,
     slice: Option<(u32, u32)>,
@@ -51,7 +54,6 @@ struct Stream {
 #[derive(Default)]
 pub(crate) struct Feed {
     streams: Vec<Stream>,
-    plan: Option<Arc<Plan>>,
     pub(crate) counted: Counted,
 }
 
@@ -60,14 +62,15 @@ pub(crate) type Piece = Vec<(SourceId, Events)>;
 
 impl Feed {
     /// Adds a source whose rows come in the order of arrival.
-    pub(super) fn add(&mut self, mapping: Mapping, plan: &Arc<Plan>, file: String, rows: Rows, kept: &Kept) {
+    pub(super) fn add(&mut self, source: &Source, mapping: Mapping, plan: &Arc<Plan>, rows: Rows, kept: &Kept) {
         let shape = plan.source_shape(mapping.source());
         let entity =
             kept.entity.as_ref().and_then(|wanted| shape.entities.iter().position(|(name, _)| name == wanted));
         let held = Events::none(plan, mapping.source());
         let ids = kept.ids_of.as_ref().is_some_and(|source| *source == shape.name);
-        self.plan = Some(Arc::clone(plan));
-        self.streams.push(Stream { mapping, file, rows, held, ended: false, entity, slice: kept.slice, ids });
+        let by_arrival_alone = source.derived.contains_key(&source.event_time);
+        let (file, slice) = (source.file.clone(), kept.slice);
+        self.streams.push(Stream { mapping, file, rows, held, ended: false, by_arrival_alone, entity, slice, ids });
     }
 
     /// The events that arrive next, up to and including `until`; none where there are no more up to there. Events of one
@@ -94,36 +97,27 @@ impl Feed {
         }
     }
 
-    /// Applies all events up to and including `until`, and hands on the rows of those of `rows_of`: events, place, exact, values.
-    pub(crate) async fn drive(
+    /// Applies the events that arrive next, up to and including `until`, and hands on the rows of those of `rows_of`. The events come
+    /// back; none where there are no more.
+    pub(crate) async fn step(
         &mut self,
         engine: &mut Engine,
         until: i64,
         rows_of: Option<SourceId>,
-        mut sink: impl FnMut(&Events, Row<'_>) -> Result<(), HistoryError>,
-        mut piece_done: impl AsyncFnMut(&Piece) -> Result<(), HistoryError>,
-    ) -> Result<(), HistoryError> {
-        while let Some(piece) = self.next(until).await? {
-            let parts: Vec<_> = piece.iter().map(|(_, events)| events.parts()).collect();
-            let inputs: Vec<_> = piece
-                .iter()
-                .zip(&parts)
-                .map(|((source, events), parts)| events.columns(*source, parts, rows_of == Some(*source)))
-                .collect();
-            let mut ended = Ok(());
-            let replayed = replay(engine, &inputs, |row| {
-                if ended.is_ok() {
-                    ended = sink(&piece[row.input].1, row);
-                }
-            });
-            replayed.map_err(|source| {
-                let what = self.streams.first().map_or("history", |stream| &stream.file).to_owned();
-                HistoryError::Replay { what, source }
-            })?;
-            ended?;
-            piece_done(&piece).await?;
-        }
-        Ok(())
+        sink: &mut (dyn FnMut(&Events, Row<'_>) + Send),
+    ) -> Result<Option<Piece>, HistoryError> {
+        let Some(piece) = self.next(until).await? else { return Ok(None) };
+        let parts: Vec<_> = piece.iter().map(|(_, events)| events.parts()).collect();
+        let inputs: Vec<_> = piece
+            .iter()
+            .zip(&parts)
+            .map(|((source, events), parts)| events.columns(*source, parts, rows_of == Some(*source)))
+            .collect();
+        let replayed = replay(engine, &inputs, |row| sink(&piece[row.input].1, row));
+        replayed.map_err(|source| HistoryError::Replay { what: "replay history".to_owned(), source })?;
+        drop(inputs);
+        drop(parts);
+        Ok(Some(piece))
     }
 }
 
@@ -145,16 +139,21 @@ impl Stream {
 
     /// Arrival and time of the last event that has come.
     fn last(&self) -> Option<(i64, i64)> {
-        self.held.len().checked_sub(1).map(|last| self.held.instant(last))
+        self.held.len().checked_sub(1).map(|last| self.instant(last))
+    }
+
+    /// What a held event is ordered by.
+    fn instant(&self, place: usize) -> (i64, i64) {
+        let (arrived, time) = self.held.instant(place);
+        (arrived, if self.by_arrival_alone { i64::MIN } else { time })
     }
 
     /// Takes out the events before `cut` that arrived by `until`.
     fn before(&mut self, cut: Option<(i64, i64)>, until: i64) -> (SourceId, Events) {
-        let held = &self.held;
         let mut count = 0;
-        while count < held.len()
-            && held.arrived[count] <= until
-            && cut.is_none_or(|cut| held.instant(count) < cut)
+        while count < self.held.len()
+            && self.held.arrived[count] <= until
+            && cut.is_none_or(|cut| self.instant(count) < cut)
         {
             count += 1;
         }

@@ -88,7 +88,7 @@ impl History {
             let Some(mapping) = Mapping::new(definitions, plan, name, &self.references) else { continue };
             let text = query::events(source, mapping.fields(), self.fields(session, source).await?.as_slice(), range);
             let rows = session.sql(&text).await.map_err(HistoryError::sql(&source.file))?;
-            feed.add(mapping, plan, source.file.clone(), rows, kept);
+            feed.add(source, mapping, plan, rows, kept);
         }
         Ok(feed)
     }
