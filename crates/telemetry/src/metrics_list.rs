@@ -19,6 +19,7 @@ const COLLECT_INFLIGHT: &str = "affluent_collect_inflight_bytes";
 const BATCH_RUN: &str = "affluent_batch_run_seconds";
 const BATCH_RUNS: &str = "affluent_batch_runs_total";
 const BATCH_ALERTS: &str = "affluent_batch_alerts_total";
+const FEATURE_SKEW: &str = "feature_skew_ratio";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -64,6 +65,10 @@ fn describe() {
     describe_histogram!(BATCH_RUN, Unit::Seconds, "Time of a task of a batch run, or of all its tasks");
     describe_counter!(BATCH_RUNS, "Attempts at tasks of batch runs, and whole runs (task = all), by outcome");
     describe_counter!(BATCH_ALERTS, "What needs a person about batch runs, by pipeline and kind");
+    describe_gauge!(
+        FEATURE_SKEW,
+        "Served values that the lake recomputes otherwise, by feature: a part of the last sample; 0 is well"
+    );
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -139,6 +144,11 @@ pub fn batch_run(pipeline: &'static str, task: &'static str, outcome: &'static s
 /// A batch alert of `kind` (`missed`, `slow`, `given_up`, `left_out`) was raised.
 pub fn batch_alert(pipeline: &'static str, kind: &'static str) {
     counter!(BATCH_ALERTS, "pipeline" => pipeline, "kind" => kind).increment(1);
+}
+
+/// Which part of the last sample of a feature's served values the lake recomputes otherwise.
+pub fn feature_skew(feature: &str, ratio: f64) {
+    gauge!(FEATURE_SKEW, "feature" => feature.to_owned()).set(ratio);
 }
 
 /// Resident memory of this process in bytes.

@@ -1,22 +1,62 @@
 //! Events of one source in columns: made of rows of its query, cut by arrival, handed to a replay.
 
-use crate::event::columns::Columns;
-use crate::event::{Cell, Fit, Mapped, Mapping};
 use super::feed::Counted;
+use crate::event::columns::{self, Columns};
+use crate::event::{Cell, Fit, Mapped, Mapping};
 use affluent_features::replay::{self, KeyColumn};
 use affluent_features::{Event, Key, Plan, SourceId};
 use arrow_array::RecordBatch;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The columns that say where a row stands in Kafka.
+pub(super) const PLACE: [&str; 3] = ["_kafka_topic", "_kafka_partition", "_kafka_offset"];
 
 /// What of events is kept beside what the engine takes, and which of them are.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kept {
-    /// The key of this entity as text.
+    /// The key of this entity as text; then only events with such a key are kept.
     pub(crate) entity: Option<String>,
     /// The ids of this source's events.
     pub(crate) ids_of: Option<String>,
-    /// Only events whose key of `entity` is in this slice of so many.
-    pub(crate) slice: Option<(u32, u32)>,
+    /// Only events with these keys of `entity`.
+    pub(crate) keys: Keys,
+    /// Where each event stands in Kafka.
+    pub(crate) places: bool,
 }
+
+/// Which keys.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Keys {
+    #[default]
+    All,
+    /// Those in a slice of so many.
+    Slice(u32, u32),
+    These(Arc<HashSet<Key>>),
+}
+
+impl Keys {
+    fn has(&self, key: Key) -> bool {
+        match self {
+            Keys::All => true,
+            Keys::Slice(slice, slices) => is_in(key, (*slice, *slices)),
+            Keys::These(keys) => keys.contains(&key),
+        }
+    }
+}
+
+/// What a stream keeps, of its own source.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wanted {
+    /// The place of the entity in the source.
+    pub(super) entity: Option<usize>,
+    pub(super) keys: Keys,
+    pub(super) ids: bool,
+    pub(super) places: bool,
+}
+
+/// Topic, partition, offset.
+pub(crate) type Place = (Arc<str>, i32, i64);
 
 /// Events in the order in which they came.
 #[derive(Debug, Default)]
@@ -31,9 +71,11 @@ pub(crate) struct Events {
     /// By column.
     cells: Vec<Vec<i64>>,
     /// Key and text of the entity that is asked for; empty where none is.
-    pub(crate) texts: Vec<Option<(Key, String)>>,
+    pub(crate) texts: Vec<(Key, String)>,
     /// Empty where no ids are asked for.
     pub(crate) ids: Vec<String>,
+    /// Empty where no places are asked for.
+    pub(crate) places: Vec<Place>,
 }
 
 impl Events {
@@ -62,11 +104,12 @@ impl Events {
     pub(crate) fn extend(
         &mut self,
         mapping: &Mapping,
-        (entity, slice, ids): (Option<usize>, Option<(u32, u32)>, bool),
+        wanted: &Wanted,
         batch: &RecordBatch,
         counted: &mut Counted,
     ) -> Result<(), String> {
         let columns = Columns::new(mapping, batch)?;
+        let places = if wanted.places { Some(Places::new(batch)?) } else { None };
         let (mut row, mut mapped): (Vec<Cell<'_>>, Mapped) = (Vec::new(), Mapped::default());
         for nth in 0..columns.rows() {
             columns.row(nth, &mut row);
@@ -82,19 +125,17 @@ impl Events {
                     continue;
                 }
             }
-            let key = entity.and_then(|entity| mapped.keys[entity]);
-            if let (Some(slice), Some(_)) = (slice, entity)
-                && !key.is_some_and(|key| is_in(key, slice))
-            {
-                continue;
-            }
             counted.events += 1;
-            self.push(&mapped);
-            if let Some(entity) = entity {
-                self.texts.push(key.and_then(|key| Some((key, mapping.key_text(&row, entity)?))));
+            if let Some(entity) = wanted.entity {
+                let Some(key) = mapped.keys[entity].filter(|key| wanted.keys.has(*key)) else { continue };
+                self.texts.push((key, mapping.key_text(&row, entity).unwrap_or_default()));
             }
-            if ids {
+            self.push(&mapped);
+            if wanted.ids {
                 self.ids.push(mapping.id_text(&row).unwrap_or_default());
+            }
+            if let Some(places) = &places {
+                self.places.push(places.of(nth));
             }
         }
         Ok(())
@@ -135,6 +176,7 @@ impl Events {
             cells: self.cells.iter_mut().map(|column| front(column, count)).collect(),
             texts: front(&mut self.texts, count),
             ids: front(&mut self.ids, count),
+            places: front(&mut self.places, count),
         }
     }
 
@@ -182,8 +224,32 @@ impl Events {
     }
 }
 
+/// The columns of a batch that say where its rows stand in Kafka.
+struct Places<'a> {
+    topics: Vec<Cell<'a>>,
+    partitions: Vec<Cell<'a>>,
+    offsets: Vec<Cell<'a>>,
+}
+
+impl<'a> Places<'a> {
+    fn new(batch: &'a RecordBatch) -> Result<Self, String> {
+        let column = |name: &str| {
+            let column = batch.column_by_name(name).ok_or_else(|| format!("the query has no column {name}"))?;
+            Ok::<_, String>((0..batch.num_rows()).map(|row| columns::cell(column, row)).collect())
+        };
+        let [topics, partitions, offsets] = PLACE;
+        Ok(Places { topics: column(topics)?, partitions: column(partitions)?, offsets: column(offsets)? })
+    }
+
+    fn of(&self, row: usize) -> Place {
+        let number = |cell: &Cell<'_>| if let Cell::Int(number) = cell { *number } else { -1 };
+        let topic = if let Cell::Text(text) = &self.topics[row] { text.as_ref() } else { "" };
+        (topic.into(), i32::try_from(number(&self.partitions[row])).unwrap_or(-1), number(&self.offsets[row]))
+    }
+}
+
 /// Whether a key is in a slice of so many; keys that are numbers or hashes spread alike.
-pub(crate) fn is_in(key: Key, (slice, slices): (u32, u32)) -> bool {
+fn is_in(key: Key, (slice, slices): (u32, u32)) -> bool {
     let folded = (key.0 as u64) ^ (key.0 >> 64) as u64;
     let mixed = folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     mixed % u64::from(slices.max(1)) == u64::from(slice)

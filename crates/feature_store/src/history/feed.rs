@@ -1,7 +1,7 @@
 //! Sources side by side: their events in one order of arrival, so many at a time.
 
-use super::events::{Events, Kept};
 use super::HistoryError;
+use super::events::{Events, Kept, Wanted};
 use crate::event::Mapping;
 use affluent_features::definition::Source;
 use affluent_features::replay::{Row, replay};
@@ -44,10 +44,7 @@ struct Stream {
     ended: bool,
     /// Its event time is computed of several columns, so that the query's order within an arrival says nothing.
     by_arrival_alone: bool,
-    /// Which of the source's entities is wanted as text, and whether ids are.
-    entity: Option<usize>,
-    slice: Option<(u32, u32)>,
-    ids: bool,
+    wanted: Wanted,
 }
 
 /// Sources in one order of arrival.
@@ -68,9 +65,10 @@ impl Feed {
             kept.entity.as_ref().and_then(|wanted| shape.entities.iter().position(|(name, _)| name == wanted));
         let held = Events::none(plan, mapping.source());
         let ids = kept.ids_of.as_ref().is_some_and(|source| *source == shape.name);
+        let wanted = Wanted { entity, keys: kept.keys.clone(), ids, places: kept.places };
         let by_arrival_alone = source.derived.contains_key(&source.event_time);
-        let (file, slice) = (source.file.clone(), kept.slice);
-        self.streams.push(Stream { mapping, file, rows, held, ended: false, by_arrival_alone, entity, slice, ids });
+        let file = source.file.clone();
+        self.streams.push(Stream { mapping, file, rows, held, ended: false, by_arrival_alone, wanted });
     }
 
     /// The events that arrive next, up to and including `until`; none where there are no more up to there. Events of one
@@ -128,9 +126,8 @@ impl Stream {
             None => self.ended = true,
             Some(batch) => {
                 let batch = batch.map_err(HistoryError::sql(&self.file))?;
-                let what = (self.entity, self.slice, self.ids);
                 self.held
-                    .extend(&self.mapping, what, &batch, counted)
+                    .extend(&self.mapping, &self.wanted, &batch, counted)
                     .map_err(|message| HistoryError::Definition(format!("{}: {message}", self.file)))?;
             }
         }

@@ -12,7 +12,7 @@ mod feed;
 mod query;
 
 pub use error::HistoryError;
-pub(crate) use events::{Events, Kept};
+pub(crate) use events::{Events, Kept, Keys, Place};
 pub use feed::Counted;
 pub(crate) use feed::Feed;
 pub(crate) use query::instant;
@@ -86,7 +86,11 @@ impl History {
         for name in sources {
             let source = self.source(name)?;
             let Some(mapping) = Mapping::new(definitions, plan, name, &self.references) else { continue };
-            let text = query::events(source, mapping.fields(), self.fields(session, source).await?.as_slice(), range);
+            let mut wanted = mapping.fields().to_vec();
+            if kept.places {
+                wanted.extend(events::PLACE.map(str::to_owned));
+            }
+            let text = query::events(source, &wanted, &self.fields(session, source).await?, range);
             let rows = session.sql(&text).await.map_err(HistoryError::sql(&source.file))?;
             feed.add(source, mapping, plan, rows, kept);
         }
@@ -101,7 +105,7 @@ impl History {
         range: Range,
     ) -> Result<Vec<(i64, u64)>, HistoryError> {
         let source = self.source(name)?;
-        let text = query::days(source, self.fields(session, source).await?.as_slice(), range);
+        let text = query::days(source, &self.fields(session, source).await?, range);
         let batches = session.collect(&text).await.map_err(HistoryError::sql(&source.file))?;
         let mut days = Vec::new();
         for batch in &batches {

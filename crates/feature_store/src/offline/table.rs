@@ -34,7 +34,7 @@ pub(super) fn columns(view: &ViewPlan) -> Vec<Column> {
 
 /// Vectors of one instant.
 #[derive(Debug)]
-pub(super) struct Vectors {
+pub(crate) struct Vectors {
     keys: Vec<String>,
     exact: Vec<bool>,
     /// By feature; NaN where there is no value.
@@ -46,7 +46,7 @@ impl Vectors {
         Vectors { keys: Vec::new(), exact: Vec::new(), values: vec![Vec::new(); view.features.len()] }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
@@ -68,6 +68,12 @@ impl Vectors {
         for (column, (_, place)) in self.values.iter_mut().zip(&view.features) {
             column.push(vector[*place]);
         }
+    }
+
+    /// Each key with its values in the order of the view's features, and whether they are exact.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, bool, Vec<f64>)> {
+        let values = |row: usize| self.values.iter().map(|column| column[row]).collect();
+        (0..self.len()).map(move |row| (self.keys[row].as_str(), self.exact[row], values(row)))
     }
 
     /// The same with the vectors of other keys.

@@ -190,11 +190,10 @@ impl Planned {
             })?;
             places.push(((*name).to_owned(), place));
         }
-        let mut sources: Vec<String> =
-            definitions.features.iter().flat_map(|feature| definitions.sources_of(feature)).map(str::to_owned).collect();
-        sources.push(set.source.clone());
-        sources.sort();
-        sources.dedup();
+        let mut sources = crate::offline::sources(&definitions);
+        if !sources.contains(&set.source) {
+            sources.push(set.source.clone());
+        }
         let mut meaning = format!("{} {} {} {} {:?} ", set.source, set.from, set.to, set.as_of, set.label);
         for feature in definitions.features.iter().filter(|feature| wanted.contains(&feature.name.as_str())) {
             let _ = write!(meaning, "{}@{}:{} ", feature.name, feature.version, feature.digest);
