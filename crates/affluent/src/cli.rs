@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Sql(sql::Args),
     /// Run the pipelines to the warehouse, and see or turn back what they made
     Batch(batch::Args),
-    /// List, show and check the definitions of features
+    /// List, show and check the definitions of features, and get the values of a key
     Features(features::Args),
     /// Measure one part against its goals
     Bench(bench::Args),

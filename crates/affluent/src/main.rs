@@ -55,7 +55,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
         Command::DeadLetters(args) => runtime()?.block_on(dead_letters::run(args, configured(file)?, format)),
         Command::Sql(args) => runtime()?.block_on(sql::run(args, &configured(file)?, cli.format)),
         Command::Batch(args) => runtime()?.block_on(batch::run(args, &configured(file)?, format)),
-        Command::Features(args) => features::run(&args, &configured(file)?, format),
+        Command::Features(args) => runtime()?.block_on(features::run(args, &configured(file)?, format)),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
 }

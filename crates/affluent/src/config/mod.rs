@@ -141,7 +141,8 @@ impl Config {
     /// there is one process: it may take its own partitions over without waiting.
     fn fill_sinks(&mut self) {
         if self.bus.bootstrap_servers.is_empty() {
-            for options in [&mut self.sink_documents, &mut self.sink_events, &mut self.sink_lake] {
+            let features = &mut self.features.consume;
+            for options in [&mut self.sink_documents, &mut self.sink_events, &mut self.sink_lake, features] {
                 if options.instance_id.is_empty() {
                     options.instance_id.clone_from(&options.group);
                 }
@@ -183,6 +184,10 @@ impl Config {
         self.schedule
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;
+        self.features
+            .stream
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("features.stream.{problem}") })?;
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [
             ("sink_documents", &self.sink_documents),

@@ -2,10 +2,12 @@
 
 use super::supervise::RoleError;
 use crate::batch;
+use crate::features;
 use crate::http;
 use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
+use affluent_feature_store::stream::FeaturesSink;
 use affluent_lake::MaintenanceService;
 use affluent_model::{EventKind, time::now_micros};
 use affluent_schedule::ScheduleService;
@@ -134,6 +136,23 @@ pub(super) async fn sink_lake(platform: Arc<Platform>, shutdown: CancellationTok
     upkeep.cancel();
     keeping.abort();
     ended
+}
+
+/// Streamed features into the online store. The consume loop reports its own health.
+pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let config = platform.config();
+    let streamed = features::streamed(config).map_err(|error| RoleError::new(error, false))?;
+    let store = platform.documents().await.map_err(RoleError::from_store)?;
+    let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
+    let mut options = config.features.consume.clone();
+    if options.topics.is_empty() {
+        options.topics = streamed.topics();
+    }
+    let (registry, stream) = (Some(platform.registry().clone()), config.features.stream.clone());
+    let sink = FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    let (bus, health) = (platform.bus().clone(), platform.health().clone());
+    let service = ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)?;
+    service.run(shutdown).await.map_err(consume_error)
 }
 
 /// The staged zone. It reports its own health.
