@@ -155,6 +155,8 @@ pub fn batch_alert(pipeline: &'static str, kind: &'static str) {
 /// Which part of the last sample of a feature's served values the lake recomputes otherwise.
 pub fn feature_skew(feature: &str, ratio: f64) {
     gauge!(FEATURE_SKEW, "feature" => feature.to_owned()).set(ratio);
+}
+
 /// The state of streamed features was stored.
 pub fn features_stored(seconds: f64, bytes: u64, keys: usize) {
     histogram!(FEATURES_SNAPSHOT).record(seconds.max(0.0));
