@@ -9,6 +9,7 @@ mod cli;
 mod demo;
 mod events;
 mod evolution;
+mod features_kill;
 mod foreign_schema;
 mod installation;
 mod kill;

@@ -10,6 +10,10 @@
 //!
 //! Invariant: a task that has written no row has not succeeded: it was skipped and says why, or it failed.
 
+mod parity;
+
+pub use parity::{PARITY_TASKS, ParityJob};
+
 use crate::history::HistoryError;
 use crate::offline::{Materialised, Offline, ViewPlan, Writer};
 use crate::online::{self, Vector};

@@ -143,10 +143,10 @@ impl Offline {
         writer.permit().await?;
         let key = format!("{as_of}/{}", digest(&view.meaning));
         let commit = Commit { fence: writer.fence(), ..Commit::named(key) };
-        failpoint("features::before_materialised");
+        failpoint("materialise::before_commit");
         let overwrite = Overwrite { remove: Remove::Nothing, rows: vec![rows] };
         let outcome = table.overwrite(commit, overwrite).await.map_err(failed())?;
-        failpoint("features::after_materialised");
+        failpoint("materialise::after_commit");
         match outcome {
             Outcome::Committed(written) => {
                 done.rows += written.rows_added;

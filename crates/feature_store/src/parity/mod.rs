@@ -4,6 +4,10 @@
 //! below an offset. The raw zone has the same offsets, so the same events are found there and go through the same mapping and
 //! engine. What differs then is a defect: of the lake, the state or its restart.
 
+mod sample;
+
+pub use sample::{Sampler, sample};
+
 use crate::history::{History, HistoryError, Kept, Keys, Place, Range};
 use crate::offline::{reach, sources};
 use crate::online::log::Logged;

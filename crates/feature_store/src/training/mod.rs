@@ -285,9 +285,9 @@ impl Output {
         let batch = rows.batch().map_err(|error| failed()(error.into()))?.slice(skipped, count - skipped);
         let advance = self.advance(0, self.stored, next);
         writer.permit().await?;
-        failpoint("features::before_training_rows");
+        failpoint("training::before_commit");
         self.table.append_batches(vec![batch], vec![advance]).await.map_err(failed())?;
-        failpoint("features::after_training_rows");
+        failpoint("training::after_commit");
         self.stored = Some(next);
         done.written += (count - skipped) as u64;
         Ok(())
