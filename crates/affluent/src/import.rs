@@ -63,7 +63,9 @@ pub(crate) struct Args {
 /// A file or mapping that does not go together, disk and catalog.
 pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
     if config.lake.format == LakeFormat::Json {
-        return Err(output::usage("lake.format is json: history is imported into Iceberg tables only".to_owned()));
+        return Err(output::usage(
+            "lake.format is json: history is imported into Iceberg tables only".to_owned(),
+        ));
     }
     let kind = kind(&args)?;
     let (mapping, shipped) = mapping(&args, kind)?;
@@ -162,7 +164,8 @@ fn show(bar: &ProgressBar, progress: ImportProgress) {
 
 fn text(table: &str, imported: &Imported) -> String {
     let Imported { number, rows, added, labels, quarantined } = imported;
-    let mut text = format!("import {number}: {rows} rows of the file, {} added to raw.{table}", added - labels);
+    let mut text =
+        format!("import {number}: {rows} rows of the file, {} added to raw.{table}", added - labels);
     if *labels > 0 {
         text += &format!(", {labels} disputes of marked payments to raw.disputes");
     }
@@ -198,7 +201,8 @@ mod tests {
     fn flags_go_before_a_mapping_and_a_shipped_one_is_found_by_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f.csv");
-        std::fs::write(&file, "transaction_id,occurred_at,customer_id,terminal_id,amount_minor,fraud\n").unwrap();
+        std::fs::write(&file, "transaction_id,occurred_at,customer_id,terminal_id,amount_minor,fraud\n")
+            .unwrap();
         let file = file.to_str().unwrap();
         let found = mapping(&args(&["transactions", "--from", file]), FileKind::Csv).unwrap();
         assert_eq!(found.1, Some("card_transactions"));
@@ -208,9 +212,12 @@ mod tests {
         let labelled = ["transactions", "--from", file, "--label", "fraud", "--label-delay-days", "3"];
         let (labelled, _) = mapping(&args(&labelled), FileKind::Csv).unwrap();
         assert_eq!(labelled.label, Some(Label { column: "fraud".to_owned(), delay_days: 3 }));
-        let wrong = mapping(&args(&["refunds", "--from", file, "--mapping", "card_transactions"]), FileKind::Csv);
+        let wrong =
+            mapping(&args(&["refunds", "--from", file, "--mapping", "card_transactions"]), FileKind::Csv);
         assert!(wrong.unwrap_err().to_string().contains("to transactions, not to refunds"));
         assert!(named("no such").unwrap_err().to_string().contains("shipped are card_transactions"));
-        assert!(kind(&args(&["transactions", "--from", "f.txt"])).unwrap_err().to_string().contains("--form"));
+        assert!(
+            kind(&args(&["transactions", "--from", "f.txt"])).unwrap_err().to_string().contains("--form")
+        );
     }
 }

@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::features;
 use crate::output::{self, Exit};
 use affluent_schedule::{
-    Backfill, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline, RAW_TO_DWH,
-    REBUILD, Reason, Request, RunEnd, RunRecord, Runner, parse_time,
+    Backfill, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
+    RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, parse_time,
 };
 use clap::builder::PossibleValuesParser;
 use serde_json::json;

@@ -62,10 +62,10 @@ pub(super) async fn run(args: BackfillArgs, config: &Config, format: Format) -> 
             None => Vec::new(),
         };
         let bar = bar(&name, instants.len());
-        let done = offline
-            .materialise(&view, &instants, &writer, |_, _| bar.inc(1))
-            .await
-            .with_context(|| format!("view {name}: what is written stays, the same command goes on from there"));
+        let done =
+            offline.materialise(&view, &instants, &writer, |_, _| bar.inc(1)).await.with_context(|| {
+                format!("view {name}: what is written stays, the same command goes on from there")
+            });
         bar.finish_and_clear();
         let done = done?;
         written += done.rows;
@@ -74,7 +74,8 @@ pub(super) async fn run(args: BackfillArgs, config: &Config, format: Format) -> 
     match format {
         Format::Json => output::print_json(&json!(told.iter().map(as_json).collect::<Vec<_>>()))?,
         Format::Text => {
-            let headers = ["view", "events read", "rows written", "instants", "there before", "without rows", ""];
+            let headers =
+                ["view", "events read", "rows written", "instants", "there before", "without rows", ""];
             output::print(&output::table(&headers, told.iter().map(row)));
         }
     }
@@ -125,9 +126,11 @@ fn row((name, done, note): &(String, Option<Materialised>, String)) -> Vec<Strin
         return row.into_iter().chain([note.clone()]).collect();
     };
     let mut notes = Vec::new();
-    for (count, what) in
-        [(done.inexact, "not exact"), (done.read.late, "events too late"), (done.read.refused, "rows refused")]
-    {
+    for (count, what) in [
+        (done.inexact, "not exact"),
+        (done.read.late, "events too late"),
+        (done.read.refused, "rows refused"),
+    ] {
         if count > 0 {
             notes.push(format!("{count} {what}"));
         }
@@ -202,7 +205,10 @@ mod tests {
             ["1970-01-02T00:00:00.000000Z", "1970-01-03T00:00:00.000000Z"]
         );
         let range = ["--from", "1970-01-01T00:03:00Z", "--to", "1970-01-01T02:00:00Z", "--every", "1h"];
-        assert_eq!(of(&range, (0, 0)).unwrap(), ["1970-01-01T01:00:00.000000Z", "1970-01-01T02:00:00.000000Z"]);
+        assert_eq!(
+            of(&range, (0, 0)).unwrap(),
+            ["1970-01-01T01:00:00.000000Z", "1970-01-01T02:00:00.000000Z"]
+        );
         assert!(of(&["--to", "1970-01-01T00:00:00Z"], (day, day)).unwrap().is_empty());
         let error = of(&["--every", "1m"], (0, 365 * day)).unwrap_err().to_string();
         assert!(error.contains("longer --every"), "{error}");

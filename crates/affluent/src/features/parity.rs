@@ -78,7 +78,9 @@ async fn over_http(args: &ParityArgs, config: &Config, salt: i64) -> anyhow::Res
 fn text(found: &Parity) -> String {
     let Parity { vectors, waiting, outdated, values, mismatches, .. } = found;
     let mut text = format!("{vectors} vectors computed again, {mismatches} of {values} values differ\n");
-    for (count, what) in [(waiting, "whose events are not all in the lake yet"), (outdated, "of older versions")] {
+    for (count, what) in
+        [(waiting, "whose events are not all in the lake yet"), (outdated, "of older versions")]
+    {
         if *count > 0 {
             text += &format!("{count} {what}\n");
         }
@@ -101,7 +103,10 @@ fn text(found: &Parity) -> String {
         })
         .collect();
     if !rows.is_empty() {
-        text += &format!("\n{}", output::table(&["feature", "differ", "of", "as of", "served", "in the lake"], rows));
+        text += &format!(
+            "\n{}",
+            output::table(&["feature", "differ", "of", "as of", "served", "in the lake"], rows)
+        );
     }
     text
 }

@@ -48,7 +48,13 @@ pub(crate) fn pipelines(
     }
     let (history, sample) = (offline.history().clone(), config.features.parity_sample);
     let work = Arc::new(ParityJob::new(lake.clone(), history, store, sample));
-    pipelines.push(Pipeline::new(FEATURES_PARITY, PARITY_TASKS, options.features_parity.clone(), zone, work)?);
+    pipelines.push(Pipeline::new(
+        FEATURES_PARITY,
+        PARITY_TASKS,
+        options.features_parity.clone(),
+        zone,
+        work,
+    )?);
     Ok(pipelines)
 }
 

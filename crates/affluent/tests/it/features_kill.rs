@@ -23,7 +23,8 @@ const OURS: &[&str] = &["import::", "materialise::"];
 const ROUNDS_A_MOMENT: usize = 10;
 
 const RAW: &str = "select count(*), count(distinct id), cast(sum(amount) as varchar) from raw.transactions";
-const QUARANTINED: &str = "select count(*), count(distinct \"offset\") from ops.quarantine where stage = 'import'";
+const QUARANTINED: &str =
+    "select count(*), count(distinct \"offset\") from ops.quarantine where stage = 'import'";
 const DISPUTES: &str = "select count(*), count(distinct transaction_id) from raw.disputes";
 const VECTORS: &str = "select as_of, count(*), count(distinct key), sum(customer_payments_7d), sum(customer_amount_sum_7d) \
                        from features.customers group by as_of order by as_of";
@@ -34,8 +35,16 @@ fn file(folder: &Path) -> PathBuf {
     for number in 0..PAYMENTS {
         let second = 1_527_811_200 + number * 30 * 86_400 / PAYMENTS;
         let time = affluent_model::time::format_micros(second * 1_000_000, true);
-        let amount = if number % (PAYMENTS / BAD) == 5 { "much".to_owned() } else { (number % 997 + 1).to_string() };
-        writeln!(text, "{number},{time},{},{},{amount},{}", number % 300, number % 120, u8::from(number % 50 == 0)).unwrap();
+        let amount =
+            if number % (PAYMENTS / BAD) == 5 { "much".to_owned() } else { (number % 997 + 1).to_string() };
+        writeln!(
+            text,
+            "{number},{time},{},{},{amount},{}",
+            number % 300,
+            number % 120,
+            u8::from(number % 50 == 0)
+        )
+        .unwrap();
     }
     let path = folder.join("payments.csv");
     std::fs::write(&path, text).unwrap();
@@ -45,7 +54,12 @@ fn file(folder: &Path) -> PathBuf {
 async fn done(installation: &Installation, arguments: &[&str]) -> Said {
     let said = installation.begin(arguments, None).end(RUN).await;
     let code = said.status.code();
-    assert!(code == Some(0) || code == Some(99), "{arguments:?} ended with {code:?}\n{}\n{}", said.out, said.err);
+    assert!(
+        code == Some(0) || code == Some(99),
+        "{arguments:?} ended with {code:?}\n{}\n{}",
+        said.out,
+        said.err
+    );
     said
 }
 
@@ -59,8 +73,17 @@ async fn killed_at(installation: &Installation, arguments: &[&str], name: &str, 
     let armed = format!("{name}={passes}*off->return");
     let said = installation.begin(arguments, Some(&armed)).end(RUN).await;
     let killed = said.status.signal().is_some();
-    assert!(killed || said.status.success() || said.status.code() == Some(99), "{name}: {}\n{}", said.out, said.err);
-    eprintln!("{} at {name} after {passes} passes: {}", arguments[0], if killed { "aborted" } else { "not passed so often" });
+    assert!(
+        killed || said.status.success() || said.status.code() == Some(99),
+        "{name}: {}\n{}",
+        said.out,
+        said.err
+    );
+    eprintln!(
+        "{} at {name} after {passes} passes: {}",
+        arguments[0],
+        if killed { "aborted" } else { "not passed so often" }
+    );
     killed
 }
 
@@ -80,7 +103,11 @@ async fn killed_imports_and_backfills_leave_each_row_once() {
 
     let whole = Installation::of_events();
     done(&whole, &import).await;
-    done(&whole, &["batch", "run", "raw-to-dwh", "--from", "2026-11-22T00:00:00Z", "--to", "2026-11-22T00:15:00Z"]).await;
+    done(
+        &whole,
+        &["batch", "run", "raw-to-dwh", "--from", "2026-11-22T00:00:00Z", "--to", "2026-11-22T00:15:00Z"],
+    )
+    .await;
     done(&whole, &backfill).await;
     let expected = rows(&whole, VECTORS).await;
     assert!(expected.len() >= 9, "{expected:?}");
@@ -99,7 +126,8 @@ async fn killed_imports_and_backfills_leave_each_row_once() {
     done(&installation, &import).await;
     let again = installation.begin(&import, None).end(RUN).await;
     assert_eq!(again.status.code(), Some(99), "{}{}", again.out, again.err);
-    let good = PAYMENTS - rows(&installation, QUARANTINED).await[0].split(',').next().unwrap().parse::<i64>().unwrap();
+    let good = PAYMENTS
+        - rows(&installation, QUARANTINED).await[0].split(',').next().unwrap().parse::<i64>().unwrap();
     let raw = rows(&installation, RAW).await;
     assert!(raw[0].starts_with(&format!("{good},{good},")), "{raw:?}");
     let quarantined = rows(&installation, QUARANTINED).await;
@@ -109,7 +137,11 @@ async fn killed_imports_and_backfills_leave_each_row_once() {
     let (all, distinct) = disputes[0].split_once(',').unwrap();
     assert_eq!(all, distinct);
 
-    done(&installation, &["batch", "run", "raw-to-dwh", "--from", "2026-11-22T00:00:00Z", "--to", "2026-11-22T00:15:00Z"]).await;
+    done(
+        &installation,
+        &["batch", "run", "raw-to-dwh", "--from", "2026-11-22T00:00:00Z", "--to", "2026-11-22T00:15:00Z"],
+    )
+    .await;
     let mut aborted = 0;
     for name in names.iter().filter(|name| name.starts_with("materialise::")) {
         for passes in [0, rng.random_range(0..3)] {

@@ -19,7 +19,9 @@ pub enum HistoryError {
     #[error("{what}: {source}")]
     Replay { what: String, source: ReplayError },
     /// There were events, and nothing came of them.
-    #[error("{what}: {events} events, but no row came of them ({refused} rows were refused{first}); nothing is written")]
+    #[error(
+        "{what}: {events} events, but no row came of them ({refused} rows were refused{first}); nothing is written"
+    )]
     NoRows { what: String, events: u64, refused: u64, first: String },
     #[error("{what} needs {bytes} bytes, more than features.memory_bytes = {limit}: raise it")]
     Memory { what: String, bytes: u64, limit: u64 },

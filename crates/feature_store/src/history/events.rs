@@ -234,7 +234,8 @@ struct Places<'a> {
 impl<'a> Places<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self, String> {
         let column = |name: &str| {
-            let column = batch.column_by_name(name).ok_or_else(|| format!("the query has no column {name}"))?;
+            let column =
+                batch.column_by_name(name).ok_or_else(|| format!("the query has no column {name}"))?;
             Ok::<_, String>((0..batch.num_rows()).map(|row| columns::cell(column, row)).collect())
         };
         let [topics, partitions, offsets] = PLACE;

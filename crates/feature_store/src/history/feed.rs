@@ -59,10 +59,19 @@ pub(crate) type Piece = Vec<(SourceId, Events)>;
 
 impl Feed {
     /// Adds a source whose rows come in the order of arrival.
-    pub(super) fn add(&mut self, source: &Source, mapping: Mapping, plan: &Arc<Plan>, rows: Rows, kept: &Kept) {
+    pub(super) fn add(
+        &mut self,
+        source: &Source,
+        mapping: Mapping,
+        plan: &Arc<Plan>,
+        rows: Rows,
+        kept: &Kept,
+    ) {
         let shape = plan.source_shape(mapping.source());
-        let entity =
-            kept.entity.as_ref().and_then(|wanted| shape.entities.iter().position(|(name, _)| name == wanted));
+        let entity = kept
+            .entity
+            .as_ref()
+            .and_then(|wanted| shape.entities.iter().position(|(name, _)| name == wanted));
         let held = Events::none(plan, mapping.source());
         let ids = kept.ids_of.as_ref().is_some_and(|source| *source == shape.name);
         let wanted = Wanted { entity, keys: kept.keys.clone(), ids, places: kept.places };
@@ -89,7 +98,8 @@ impl Feed {
             }
             let Some(cut) = cut.filter(|cut| cut.0 <= until) else { return Ok(None) };
             // All that a source has brought is of one instant: the rest of the instant is wanted too.
-            for stream in self.streams.iter_mut().filter(|stream| !stream.ended && stream.last() == Some(cut)) {
+            for stream in self.streams.iter_mut().filter(|stream| !stream.ended && stream.last() == Some(cut))
+            {
                 stream.pull(&mut self.counted).await?;
             }
         }

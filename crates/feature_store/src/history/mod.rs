@@ -18,9 +18,9 @@ pub(crate) use feed::Feed;
 pub(crate) use query::instant;
 
 use crate::event::{Mapping, References};
+use affluent_features::Plan;
 use affluent_features::definition::{Definitions, Source};
 use affluent_features::event::DAY;
-use affluent_features::Plan;
 use affluent_lake::sql::{Engine, Pins, Session, SqlError};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
@@ -64,8 +64,14 @@ impl History {
     }
 
     /// The table that a source reads and that is not there yet, in words; none where its history can be read.
-    pub(crate) async fn unreadable(&self, session: &Session, source: &Source) -> Result<Option<String>, HistoryError> {
-        let Some(query) = &source.query else { return Ok(Some(format!("source {} has no query", source.name))) };
+    pub(crate) async fn unreadable(
+        &self,
+        session: &Session,
+        source: &Source,
+    ) -> Result<Option<String>, HistoryError> {
+        let Some(query) = &source.query else {
+            return Ok(Some(format!("source {} has no query", source.name)));
+        };
         match session.schema(query).await {
             Ok(_) => Ok(None),
             Err(SqlError::UnknownTable { name, .. }) => Ok(Some(format!("{name} is not there yet"))),
@@ -109,7 +115,8 @@ impl History {
         let batches = session.collect(&text).await.map_err(HistoryError::sql(&source.file))?;
         let mut days = Vec::new();
         for batch in &batches {
-            let (day, count) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_primitive::<Int64Type>());
+            let (day, count) =
+                (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_primitive::<Int64Type>());
             let of_row = |row: usize| (day.value(row), u64::try_from(count.value(row)).unwrap_or(0));
             days.extend((0..batch.num_rows()).map(of_row));
         }
@@ -118,7 +125,11 @@ impl History {
     }
 
     /// When the first and the last event of a source arrived; none where there is no event.
-    pub(crate) async fn span(&self, session: &Session, name: &str) -> Result<Option<(i64, i64)>, HistoryError> {
+    pub(crate) async fn span(
+        &self,
+        session: &Session,
+        name: &str,
+    ) -> Result<Option<(i64, i64)>, HistoryError> {
         let everything = Range { since: i64::MIN / 2, until: i64::MAX / 2 };
         let days = self.days(session, name, everything).await?;
         let bounds = days.first().zip(days.last());

@@ -77,14 +77,17 @@ impl FeatureJobs {
 
     async fn serve(&self, interval: Interval, writer: &dyn Writer) -> Result<Outcome, WorkError> {
         let Some(Online { store, ttl_days }) = &self.online else {
-            return Ok(skipped("this process has no online store: the role `schedule` of the platform serves".to_owned()));
+            return Ok(skipped(
+                "this process has no online store: the role `schedule` of the platform serves".to_owned(),
+            ));
         };
         let as_of = match self.as_of(interval).await.map_err(failed)? {
             Ok(as_of) => as_of,
             Err(why) => return Ok(skipped(why)),
         };
         let definitions = self.offline.history().definitions();
-        let entities: BTreeSet<&str> = definitions.features.iter().map(|feature| feature.entity.as_str()).collect();
+        let entities: BTreeSet<&str> =
+            definitions.features.iter().map(|feature| feature.entity.as_str()).collect();
         store.ensure(&online::collection(*ttl_days)).await.map_err(WorkError::passing)?;
         let mut outcome = Outcome::default();
         for entity in entities.into_iter().filter(|entity| *entity != REQUEST) {
@@ -141,9 +144,11 @@ fn told(done: &Materialised) -> String {
         (0, _) => "was there before".to_owned(),
         (rows, _) => format!("{rows} rows"),
     };
-    for (count, what) in
-        [(done.inexact, "not exact"), (done.read.late, "events too late"), (done.read.refused, "rows refused")]
-    {
+    for (count, what) in [
+        (done.inexact, "not exact"),
+        (done.read.late, "events too late"),
+        (done.read.refused, "rows refused"),
+    ] {
         if count > 0 {
             text += &format!(", {count} {what}");
         }
@@ -181,7 +186,9 @@ impl Work for FeatureJobs {
         match task {
             "materialise" => self.materialise(interval, context).await.map_err(failed),
             "serve" => self.serve(interval, context).await,
-            other => Err(WorkError::lasting(format!("there is no task {other}; there are {}", TASKS.join(", ")))),
+            other => {
+                Err(WorkError::lasting(format!("there is no task {other}; there are {}", TASKS.join(", "))))
+            }
         }
     }
 }
@@ -193,7 +200,8 @@ mod tests {
 
     #[test]
     fn what_became_of_a_view_is_told() {
-        let read = Counted { events: 9, late: 2, refused: 1, first_refused: Some("amount: is null".to_owned()) };
+        let read =
+            Counted { events: 9, late: 2, refused: 1, first_refused: Some("amount: is null".to_owned()) };
         for (done, expected) in [
             (Materialised::default(), "no event in its windows"),
             (Materialised { before: 1, ..Materialised::default() }, "was there before"),

@@ -31,9 +31,12 @@ impl ParityJob {
 
     async fn compare(&self, interval: Interval) -> Result<Outcome, WorkError> {
         let Some(store) = &self.store else {
-            return Ok(super::skipped("this process has no online store: the role `schedule` of the platform compares".to_owned()));
+            return Ok(super::skipped(
+                "this process has no online store: the role `schedule` of the platform compares".to_owned(),
+            ));
         };
-        let logged = sample(store.as_ref(), self.sample, interval.to_us()).await.map_err(WorkError::passing)?;
+        let logged =
+            sample(store.as_ref(), self.sample, interval.to_us()).await.map_err(WorkError::passing)?;
         let found = parity(&self.lake, &self.history, &logged).await.map_err(failed)?;
         let rows_in = logged.len() as u64;
         if found.mismatches > 0 {

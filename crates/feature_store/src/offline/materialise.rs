@@ -64,7 +64,8 @@ impl Offline {
         let table = self.table(view).await?;
         let slices = self.slices(&session, view, first, last).await?;
         // Where the keys do not fit into memory at once: instant by instant, slice by slice, each from its own windows.
-        let passes = if slices == 1 { vec![wanted] } else { wanted.into_iter().map(|one| vec![one]).collect() };
+        let passes =
+            if slices == 1 { vec![wanted] } else { wanted.into_iter().map(|one| vec![one]).collect() };
         for instants in passes {
             if let ([instant], 2..) = (instants.as_slice(), slices) {
                 let (vectors, counted) = self.sliced(&session, view, *instant, slices).await?;
@@ -91,7 +92,9 @@ impl Offline {
         class: Freshness,
         instant: i64,
     ) -> Result<Option<(ViewPlan, Vectors, Counted)>, HistoryError> {
-        let Some(view) = ViewPlan::served(self.history().definitions(), entity, class)? else { return Ok(None) };
+        let Some(view) = ViewPlan::served(self.history().definitions(), entity, class)? else {
+            return Ok(None);
+        };
         if self.missing(&view).await?.is_some() {
             return Ok(None);
         }
@@ -161,7 +164,10 @@ impl Offline {
     /// The view's table, made where it is missing.
     async fn table(&self, view: &ViewPlan) -> Result<LakeTable, HistoryError> {
         let (day, columns) = (Partition::Day(table::AS_OF.to_owned()), table::columns(view));
-        let made = self.lake().ensure_sorted_table(table::NAMESPACE, &view.name, &columns, &day, &[table::KEY]).await;
+        let made = self
+            .lake()
+            .ensure_sorted_table(table::NAMESPACE, &view.name, &columns, &day, &[table::KEY])
+            .await;
         made.map_err(HistoryError::lake(format!("make features.{}", view.name)))
     }
 

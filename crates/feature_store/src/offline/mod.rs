@@ -89,7 +89,8 @@ impl Offline {
         if !session.tables().iter().any(|table| table.name == "ops.batch_frontier") {
             return Ok(None);
         }
-        let found = materialise::instants(&session, "select max(as_of) as as_of from ops.batch_frontier").await?;
+        let found =
+            materialise::instants(&session, "select max(as_of) as as_of from ops.batch_frontier").await?;
         Ok(found.into_iter().next())
     }
 }

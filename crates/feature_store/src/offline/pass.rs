@@ -67,7 +67,8 @@ impl Pass {
         if rows > 0 || !(has_key || all_refused) {
             return Ok(());
         }
-        let first = counted.first_refused.as_ref().map(|why| format!(", the first: {why}")).unwrap_or_default();
+        let first =
+            counted.first_refused.as_ref().map(|why| format!(", the first: {why}")).unwrap_or_default();
         let what = format!("{} as of {}", view.name, format_micros(instant, true));
         let (events, refused) = (counted.events + counted.refused, counted.refused);
         Err(HistoryError::NoRows { what, events, refused, first })

@@ -11,7 +11,9 @@
 
 use super::ViewPlan;
 use affluent_model::{Column, ColumnType};
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use std::sync::Arc;
 
 pub(crate) const NAMESPACE: &str = "features";

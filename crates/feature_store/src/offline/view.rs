@@ -1,9 +1,9 @@
 //! What has to be read and computed for the features of one view. Pure.
 
 use crate::history::HistoryError;
+use affluent_features::Plan;
 use affluent_features::definition::{Definitions, Feature, Freshness, REQUEST, nearest};
 use affluent_features::plan::EntityId;
-use affluent_features::Plan;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -52,7 +52,11 @@ impl ViewPlan {
     ///
     /// # Errors
     /// As [`ViewPlan::new`].
-    pub(crate) fn served(all: &Definitions, entity: &str, class: Freshness) -> Result<Option<Self>, HistoryError> {
+    pub(crate) fn served(
+        all: &Definitions,
+        entity: &str,
+        class: Freshness,
+    ) -> Result<Option<Self>, HistoryError> {
         let is_own = |feature: &&Feature| feature.entity == entity && feature.freshness == class;
         let own: Vec<&Feature> = all.features.iter().filter(is_own).collect();
         if own.is_empty() || class == Freshness::Stream {
@@ -93,10 +97,12 @@ impl ViewPlan {
     #[must_use]
     pub fn due(all: &Definitions, freshness: Freshness) -> Vec<&str> {
         let is_due = |feature: &&Feature| {
-            let class = if feature.freshness == Freshness::Stream { Freshness::Nightly } else { feature.freshness };
+            let class =
+                if feature.freshness == Freshness::Stream { Freshness::Nightly } else { feature.freshness };
             feature.entity != REQUEST && class == freshness
         };
-        let mut views: Vec<&str> = all.features.iter().filter(is_due).map(|feature| feature.view.as_str()).collect();
+        let mut views: Vec<&str> =
+            all.features.iter().filter(is_due).map(|feature| feature.view.as_str()).collect();
         views.sort_unstable();
         views.dedup();
         views

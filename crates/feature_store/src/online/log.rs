@@ -99,7 +99,10 @@ impl Logged {
         let time = DateTime::parse_from_rfc3339(&text("as_of")?).ok()?.timestamp_micros();
         let versions = object.get(super::VERSIONS)?.as_array()?;
         let known = |name: &str| {
-            super::HEAD.contains(&name) || TAIL.contains(&name) || name == super::VERSIONS || ["_id", "_v"].contains(&name)
+            super::HEAD.contains(&name)
+                || TAIL.contains(&name)
+                || name == super::VERSIONS
+                || ["_id", "_v"].contains(&name)
         };
         let mut features = Vec::new();
         let mut values = Vec::new();

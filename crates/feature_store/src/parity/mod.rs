@@ -170,8 +170,12 @@ async fn compare_entity(
 ) -> Result<(), HistoryError> {
     let keys: HashSet<Key> = sample.iter().map(|logged| Key::text(&logged.key)).collect();
     let first = sample.iter().map(|logged| logged.at.time).min().unwrap_or(0);
-    let kept =
-        Kept { entity: Some(entity.to_owned()), keys: Keys::These(Arc::new(keys)), places: true, ..Kept::default() };
+    let kept = Kept {
+        entity: Some(entity.to_owned()),
+        keys: Keys::These(Arc::new(keys)),
+        places: true,
+        ..Kept::default()
+    };
     // What had been applied is told by offsets alone.
     let range = Range { since: first.saturating_sub(reach(plan)), until: i64::MAX / 2 };
     let session = history.session().await?;
@@ -196,7 +200,9 @@ async fn compare_entity(
         }
         if held > EVENTS_MAX {
             let what = format!("the events of {} keys of {entity}", sample.len());
-            return Err(HistoryError::Definition(format!("{what} are more than {EVENTS_MAX}: take a smaller sample")));
+            return Err(HistoryError::Definition(format!(
+                "{what} are more than {EVENTS_MAX}: take a smaller sample"
+            )));
         }
     }
     for events in of_key.values_mut() {

@@ -46,7 +46,11 @@ impl Sampler {
 ///
 /// # Errors
 /// As the store; a store without logged vectors has none.
-pub async fn sample(store: &dyn DocumentStore, count: usize, salt: i64) -> Result<Vec<Logged>, DocumentError> {
+pub async fn sample(
+    store: &dyn DocumentStore,
+    count: usize,
+    salt: i64,
+) -> Result<Vec<Logged>, DocumentError> {
     let mut sampler = Sampler::new(count, salt);
     let mut scan = Scan { limit: PAGE, ..Scan::default() };
     loop {

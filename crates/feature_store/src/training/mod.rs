@@ -99,7 +99,8 @@ pub async fn training_rows(
     let kept = Kept { ids_of: Some(set.source.clone()), ..Kept::default() };
     let what = (&planned.definitions, &planned.plan);
     let mut feed = history.feed(&session, what, &planned.sources, range, &kept).await?;
-    let mut engine = Engine::new(Arc::clone(&planned.plan), Options { any_order: true, ..Options::default() });
+    let mut engine =
+        Engine::new(Arc::clone(&planned.plan), Options { any_order: true, ..Options::default() });
     let mut rows = Rows::new(&planned.places, set.label.is_some());
     let mut day = i64::MIN;
     loop {
@@ -128,7 +129,8 @@ pub async fn training_rows(
             progress(done.rows);
         }
         // What no window needs any more goes, so that memory holds the windows and not the history.
-        let newest = piece.iter().filter_map(|(_, events)| events.arrived.last()).max().copied().unwrap_or(day);
+        let newest =
+            piece.iter().filter_map(|(_, events)| events.arrived.last()).max().copied().unwrap_or(day);
         if newest.div_euclid(DAY) > day {
             day = newest.div_euclid(DAY);
             engine.evict(newest);
@@ -140,7 +142,12 @@ pub async fn training_rows(
     if done.rows == 0 {
         let (events, refused) = (done.read.events, done.read.refused);
         let first = done.read.first_refused.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        return Err(HistoryError::NoRows { what: format!("training set {}", set.name), events, refused, first });
+        return Err(HistoryError::NoRows {
+            what: format!("training set {}", set.name),
+            events,
+            refused,
+            first,
+        });
     }
     output.complete(writer, done.rows).await?;
     Ok(done)
@@ -162,14 +169,16 @@ struct Planned {
 impl Planned {
     fn new(all: &Definitions, set: &TrainingSet) -> Result<Self, HistoryError> {
         let is_name = |text: &str| {
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         };
         if !is_name(&set.name) {
             let message = format!("{:?} is no name of a training set: small letters, digits and _", set.name);
             return Err(HistoryError::Definition(message));
         }
         let source = all.sources.get(&set.source);
-        let source = source.ok_or_else(|| HistoryError::Definition(format!("there is no source {}", set.source)))?;
+        let source =
+            source.ok_or_else(|| HistoryError::Definition(format!("there is no source {}", set.source)))?;
         let belongs = |feature: &&Feature| match feature.entity.as_str() {
             REQUEST => all.sources_of(feature) == [set.source.as_str()],
             entity => source.entity(entity).is_some(),
@@ -223,11 +232,15 @@ async fn marked(
     let mut marked = HashSet::new();
     while let Some(piece) = feed.next(set.as_of).await? {
         for (_, events) in piece {
-            let inside = events.time.iter().zip(&events.order).filter(|(time, _)| (set.from..set.to).contains(*time));
+            let inside =
+                events.time.iter().zip(&events.order).filter(|(time, _)| (set.from..set.to).contains(*time));
             marked.extend(inside.map(|(&time, &order)| (time, order)));
         }
         if marked.len() > MARKED_MAX {
-            let message = format!("training set {}: more than {MARKED_MAX} marked events; take a shorter time", set.name);
+            let message = format!(
+                "training set {}: more than {MARKED_MAX} marked events; take a shorter time",
+                set.name
+            );
             return Err(HistoryError::Definition(message));
         }
     }
@@ -268,7 +281,12 @@ impl Output {
     }
 
     /// Appends the rows that the table has not yet; they come in the same order each time.
-    async fn write(&mut self, rows: Rows, writer: &dyn Writer, done: &mut TrainingRows) -> Result<(), HistoryError> {
+    async fn write(
+        &mut self,
+        rows: Rows,
+        writer: &dyn Writer,
+        done: &mut TrainingRows,
+    ) -> Result<(), HistoryError> {
         let count = rows.len();
         if count == 0 {
             return Ok(());

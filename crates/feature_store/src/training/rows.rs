@@ -3,7 +3,9 @@
 use crate::history::Events;
 use affluent_features::replay::Row;
 use affluent_model::{Column, ColumnType};
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::ArrowError;
 use std::sync::Arc;
 

@@ -20,7 +20,9 @@ pub(super) fn convert(value: &Value, column_type: &ColumnType) -> Result<Value, 
         ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64 => whole(value).map(Value::Int),
         ColumnType::Decimal { .. } | ColumnType::Numeric => {
             if let Value::Float(_) = value {
-                return Err("a float is no exact number: write it as decimal, as text or in minor units".to_owned());
+                return Err(
+                    "a float is no exact number: write it as decimal, as text or in minor units".to_owned()
+                );
             }
             decimal(value).map(Value::Decimal)
         }
@@ -49,7 +51,8 @@ pub(super) fn of_minor(value: &Value, currency: &Value) -> Result<Value, String>
     let Value::Text(code) = currency else {
         return Err("an amount in minor units needs the row's currency".to_owned());
     };
-    let currency: Currency = code.trim().to_uppercase().parse().map_err(|_| "no currency of three letters".to_owned())?;
+    let currency: Currency =
+        code.trim().to_uppercase().parse().map_err(|_| "no currency of three letters".to_owned())?;
     Ok(Value::Decimal(BigDecimal::new(units.into(), currency.exponent().into())))
 }
 
@@ -89,7 +92,9 @@ fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),
         Value::Float(number) if number.fract() == 0.0 && number.abs() < FLOAT_EXACT => Some(*number as i64),
-        Value::Decimal(number) if number.is_integer() => number.to_plain_string().split('.').next()?.parse().ok(),
+        Value::Decimal(number) if number.is_integer() => {
+            number.to_plain_string().split('.').next()?.parse().ok()
+        }
         Value::Text(text) => text.trim().parse().ok(),
         _ => None,
     }
@@ -198,8 +203,16 @@ mod tests {
             (text("42"), &ColumnType::Int64, Some(Value::Int(42))),
             (decimal("42.0"), &ColumnType::Int64, Some(Value::Int(42))),
             (Value::Float(42.5), &ColumnType::Int64, None),
-            (text("2018-04-01 00:00:31"), &ColumnType::TimestampTz, Some(Value::TimestampTz(1_522_540_831_000_000))),
-            (text("2018-04-01T02:00:31+02:00"), &ColumnType::TimestampTz, Some(Value::TimestampTz(1_522_540_831_000_000))),
+            (
+                text("2018-04-01 00:00:31"),
+                &ColumnType::TimestampTz,
+                Some(Value::TimestampTz(1_522_540_831_000_000)),
+            ),
+            (
+                text("2018-04-01T02:00:31+02:00"),
+                &ColumnType::TimestampTz,
+                Some(Value::TimestampTz(1_522_540_831_000_000)),
+            ),
             (text("2018-04-01"), &ColumnType::TimestampTz, Some(Value::TimestampTz(1_522_540_800_000_000))),
             (Value::Timestamp(5), &ColumnType::TimestampTz, Some(Value::TimestampTz(5))),
             (Value::Int(5), &ColumnType::TimestampTz, None),
@@ -216,7 +229,9 @@ mod tests {
 
     #[test]
     fn minor_units_go_by_the_currency() {
-        for (units, code, expected) in [(1234, "EUR", "12.34"), (1234, "jpy ", "1234"), (1234, "KWD", "1.234")] {
+        for (units, code, expected) in
+            [(1234, "EUR", "12.34"), (1234, "jpy ", "1234"), (1234, "KWD", "1.234")]
+        {
             assert_eq!(of_minor(&Value::Int(units), &text(code)), Ok(decimal(expected)), "{code}");
         }
         of_minor(&Value::Int(1), &Value::Null).unwrap_err();

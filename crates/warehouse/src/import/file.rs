@@ -70,8 +70,10 @@ pub(super) enum Record {
 pub(super) fn columns(path: &Path, kind: FileKind) -> Result<(Vec<String>, Option<u64>), ImportError> {
     match kind {
         FileKind::Parquet => {
-            let (names, rows) = ParquetFile::describe(path)
-                .map_err(|error| ImportError::File { file: path.display().to_string(), message: error.to_string() })?;
+            let (names, rows) = ParquetFile::describe(path).map_err(|error| ImportError::File {
+                file: path.display().to_string(),
+                message: error.to_string(),
+            })?;
             Ok((names, Some(rows)))
         }
         FileKind::Csv => Ok((header(&mut csv(path)?, path)?, None)),
@@ -114,8 +116,10 @@ pub(super) fn read(
 }
 
 fn parquet(path: &Path, columns: &[String], push: &mut dyn FnMut(Record) -> bool) -> Result<(), ImportError> {
-    let refused =
-        |error: affluent_lake::LakeError| ImportError::File { file: path.display().to_string(), message: error.to_string() };
+    let refused = |error: affluent_lake::LakeError| ImportError::File {
+        file: path.display().to_string(),
+        message: error.to_string(),
+    };
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
     for rows in ParquetFile::open(path, &names).map_err(refused)? {
         for row in rows.map_err(refused)? {
@@ -127,7 +131,11 @@ fn parquet(path: &Path, columns: &[String], push: &mut dyn FnMut(Record) -> bool
     Ok(())
 }
 
-fn comma_separated(path: &Path, columns: &[String], push: &mut dyn FnMut(Record) -> bool) -> Result<(), ImportError> {
+fn comma_separated(
+    path: &Path,
+    columns: &[String],
+    push: &mut dyn FnMut(Record) -> bool,
+) -> Result<(), ImportError> {
     let mut reader = csv(path)?;
     let names = header(&mut reader, path)?;
     let places: Vec<Option<usize>> =
@@ -140,12 +148,17 @@ fn comma_separated(path: &Path, columns: &[String], push: &mut dyn FnMut(Record)
                 text: cells.iter().collect::<Vec<_>>().join(","),
                 error: format!("{} cells, but there are {} columns", cells.len(), names.len()),
             },
-            Ok(true) => Record::Row(places.iter().map(|place| cell(place.and_then(|place| cells.get(place)))).collect()),
+            Ok(true) => Record::Row(
+                places.iter().map(|place| cell(place.and_then(|place| cells.get(place)))).collect(),
+            ),
             Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
                 Record::Broken { text: String::new(), error: "not UTF-8".to_owned() }
             }
             Err(error) => {
-                return Err(ImportError::File { file: path.display().to_string(), message: error.to_string() });
+                return Err(ImportError::File {
+                    file: path.display().to_string(),
+                    message: error.to_string(),
+                });
             }
         };
         if !push(record) {
@@ -170,21 +183,28 @@ fn csv(path: &Path) -> Result<csv::Reader<File>, ImportError> {
 fn header(reader: &mut csv::Reader<File>, path: &Path) -> Result<Vec<String>, ImportError> {
     let mut names = csv::StringRecord::new();
     match reader.read_record(&mut names) {
-        Ok(true) => Ok(names.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect()),
-        Ok(false) => {
-            Err(ImportError::File { file: path.display().to_string(), message: "it has no line of names".to_owned() })
+        Ok(true) => {
+            Ok(names.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect())
         }
+        Ok(false) => Err(ImportError::File {
+            file: path.display().to_string(),
+            message: "it has no line of names".to_owned(),
+        }),
         Err(error) => Err(ImportError::File { file: path.display().to_string(), message: error.to_string() }),
     }
 }
 
-fn json_lines(path: &Path, columns: &[String], push: &mut dyn FnMut(Record) -> bool) -> Result<(), ImportError> {
+fn json_lines(
+    path: &Path,
+    columns: &[String],
+    push: &mut dyn FnMut(Record) -> bool,
+) -> Result<(), ImportError> {
     let mut lines = BufReader::new(File::open(path).map_err(ImportError::io(path))?);
     while let Some(line) = line(&mut lines, path)? {
         let record = match serde_json::from_str::<Json>(&line) {
-            Ok(Json::Object(object)) => {
-                Record::Row(columns.iter().map(|column| object.get(column).map_or(Value::Null, json)).collect())
-            }
+            Ok(Json::Object(object)) => Record::Row(
+                columns.iter().map(|column| object.get(column).map_or(Value::Null, json)).collect(),
+            ),
             Ok(_) => Record::Broken { text: line, error: "no JSON object".to_owned() },
             Err(error) => {
                 let error = format!("no JSON object: column {}", error.column());
@@ -202,7 +222,11 @@ fn json_lines(path: &Path, columns: &[String], push: &mut dyn FnMut(Record) -> b
 fn line(lines: &mut BufReader<File>, path: &Path) -> Result<Option<String>, ImportError> {
     loop {
         let mut bytes = Vec::new();
-        let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).map_err(ImportError::io(path))?;
+        let read = lines
+            .by_ref()
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut bytes)
+            .map_err(ImportError::io(path))?;
         if read == 0 {
             return Ok(None);
         }
@@ -225,7 +249,9 @@ fn json(value: &Json) -> Value {
         Json::Bool(truth) => Value::Bool(*truth),
         Json::Number(number) => match number.as_i64() {
             Some(whole) => Value::Int(whole),
-            None => number.to_string().parse().map_or_else(|_| Value::Text(number.to_string()), Value::Decimal),
+            None => {
+                number.to_string().parse().map_or_else(|_| Value::Text(number.to_string()), Value::Decimal)
+            }
         },
         Json::String(text) => Value::Text(text.clone()),
         Json::Array(_) | Json::Object(_) => Value::Json(value.to_string()),
@@ -262,7 +288,9 @@ mod tests {
         let (columns, rows) = records("f.csv", file, &["note", "id", "missing"]);
         assert_eq!(columns, ["id", "amount", "note"]);
         assert_eq!(rows[0], Record::Row(vec![text("a \"b\"\nc"), text("1"), Value::Null]));
-        assert!(matches!(&rows[1], Record::Broken { error, .. } if error == "2 cells, but there are 3 columns"));
+        assert!(
+            matches!(&rows[1], Record::Broken { error, .. } if error == "2 cells, but there are 3 columns")
+        );
         assert_eq!(rows[2], Record::Row(vec![text("x"), text("3"), Value::Null]));
     }
 

@@ -106,9 +106,10 @@ impl Mapping {
                 let (column, minor) = split(from);
                 match file.contains(&column) {
                     true => Ok(Origin::File { column, minor }),
-                    false => {
-                        Err(format!("{name} is mapped to {column}, but the file has only {}", file.join(", ")))
-                    }
+                    false => Err(format!(
+                        "{name} is mapped to {column}, but the file has only {}",
+                        file.join(", ")
+                    )),
                 }
             }
             None if file.iter().any(|column| column == name) => {
@@ -140,9 +141,9 @@ fn split(from: &str) -> (String, bool) {
 fn pair(flag: &str, text: &str) -> Result<(String, String), ImportError> {
     match text.split_once('=') {
         Some((column, from)) if !column.is_empty() => Ok((column.to_owned(), from.to_owned())),
-        Some(_) | None => {
-            Err(ImportError::Mapping(format!("--{flag} {text:?} is not of the form column=…, as id=transaction_id")))
-        }
+        Some(_) | None => Err(ImportError::Mapping(format!(
+            "--{flag} {text:?} is not of the form column=…, as id=transaction_id"
+        ))),
     }
 }
 
@@ -152,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_shipped_mappings_are_read_and_found_by_the_columns_of_a_file() {
-        let columns = ["transaction_id", "occurred_at", "customer_id", "terminal_id", "amount_minor", "fraud"];
+        let columns =
+            ["transaction_id", "occurred_at", "customer_id", "terminal_id", "amount_minor", "fraud"];
         let columns: Vec<String> = columns.map(str::to_owned).to_vec();
         let (name, mapping) = Mapping::shipped_for("transactions", &columns).unwrap().unwrap();
         assert_eq!((name, mapping.label.unwrap().delay_days), ("card_transactions", 7));

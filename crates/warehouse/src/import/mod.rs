@@ -106,7 +106,8 @@ impl Import {
             let chunk = chunk?;
             let first = i64::try_from(done.rows).unwrap_or(i64::MAX);
             done.rows += chunk.len() as u64;
-            self.chunk(&plan.columns, &mut targets, &mut quarantine, (&entry, first), &chunk, &mut done).await?;
+            self.chunk(&plan.columns, &mut targets, &mut quarantine, (&entry, first), &chunk, &mut done)
+                .await?;
             progress(ImportProgress { rows: done.rows, rows_total });
         }
         Ok(done)

@@ -52,7 +52,8 @@ impl Quarantine {
         }
         let (reason, original) = match record {
             Record::Row(values) => {
-                let fields = columns.iter().zip(values).map(|(name, value)| (name.clone(), exact_json(value)));
+                let fields =
+                    columns.iter().zip(values).map(|(name, value)| (name.clone(), exact_json(value)));
                 (Reason::ValueOutOfRange, Json::Object(fields.collect()).to_string())
             }
             Record::Broken { text, .. } => (Reason::Undecodable, text.clone()),
@@ -77,8 +78,12 @@ impl Quarantine {
         }
         let rows = std::mem::take(&mut self.rows);
         let count = rows.len() as u64;
-        let advance =
-            Advance { topic: Arc::clone(&self.topic), partition: self.partition, expected: self.stored, next };
+        let advance = Advance {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            expected: self.stored,
+            next,
+        };
         let batch = Arc::new(RowBatch { columns: columns().into(), rows });
         self.table.append(batch, vec![advance]).await.map_err(ImportError::lake("write ops.quarantine"))?;
         self.stored = Some(next);
@@ -87,7 +92,10 @@ impl Quarantine {
 }
 
 fn columns() -> Vec<Column> {
-    let column =
-        |(name, column_type): &(&str, ColumnType)| Column { name: (*name).to_owned(), column_type: column_type.clone(), nullable: true };
+    let column = |(name, column_type): &(&str, ColumnType)| Column {
+        name: (*name).to_owned(),
+        column_type: column_type.clone(),
+        nullable: true,
+    };
     COLUMNS.iter().map(column).collect()
 }

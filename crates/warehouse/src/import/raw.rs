@@ -105,7 +105,10 @@ async fn own_columns(name: &str, lake: &Lake, models: &Models) -> Result<Vec<Col
     }
     if columns.is_empty() {
         let known: Vec<&str> = models.of(Task::Clean).filter_map(|model| model.raw()).collect();
-        return Err(ImportError::Mapping(format!("there is no table {name}; there are {}", known.join(", "))));
+        return Err(ImportError::Mapping(format!(
+            "there is no table {name}; there are {}",
+            known.join(", ")
+        )));
     }
     columns.retain(|column| !CHANGES.iter().any(|(fixed, _)| *fixed == column.name));
     Ok(columns)
@@ -154,7 +157,10 @@ fn table(
     if let Some(id) = place_of("id")
         && cells[id] == Cell::Null
     {
-        return Err(format!("nothing of the file becomes the column id: give --map id=…, one of {}", file.join(", ")));
+        return Err(format!(
+            "nothing of the file becomes the column id: give --map id=…, one of {}",
+            file.join(", ")
+        ));
     }
     let committed = match mapping.origin(COMMITTED, file)? {
         Origin::File { column, .. } if mapping.map.contains_key(COMMITTED) => Some(place(read, &column)),
@@ -252,7 +258,8 @@ impl RawTable {
         let mut row = vec![Value::Null; columns.len()];
         // The currency stands before the amount that needs it.
         let minor_last = |cell: &Cell| matches!(cell, Cell::Minor(..));
-        let (late, early): (Vec<usize>, Vec<usize>) = (0..columns.len()).partition(|&at| minor_last(&self.cells[at]));
+        let (late, early): (Vec<usize>, Vec<usize>) =
+            (0..columns.len()).partition(|&at| minor_last(&self.cells[at]));
         for at in early.into_iter().chain(late) {
             let column = &columns[at];
             let made = match &self.cells[at] {
@@ -336,11 +343,20 @@ mod tests {
         let payments = table(&import, "transactions", own(), &file, &mut read).unwrap();
         let label = Label { column: "fraud".to_owned(), delay_days: 7 };
         let mut disputes = own();
-        disputes.push(Column { name: "transaction_id".to_owned(), column_type: ColumnType::Text, nullable: true });
+        disputes.push(Column {
+            name: "transaction_id".to_owned(),
+            column_type: ColumnType::Text,
+            nullable: true,
+        });
         let disputes = marked(&import, &label, (&payments, disputes), &file, &mut read).unwrap();
         assert_eq!(read, ["id", "cents", "at", "fraud"]);
         let values = |fraud: i64| {
-            vec![Value::Int(9), Value::Int(1234), Value::Text("2018-04-01T00:00:31Z".to_owned()), Value::Int(fraud)]
+            vec![
+                Value::Int(9),
+                Value::Int(1234),
+                Value::Text("2018-04-01T00:00:31Z".to_owned()),
+                Value::Int(fraud),
+            ]
         };
         let place = Place { number: 3, row: 17, begun_at: 0 };
         let row = payments.row(&values(0), &place).unwrap().unwrap();
@@ -380,8 +396,12 @@ mod tests {
         assert!(row(Value::Int(1), "1.5", "2018-04-01").unwrap_err().starts_with("amount:"));
         assert!(row(Value::Int(1), "1", "soon").unwrap_err().starts_with("created_at:"));
         assert!(row(Value::Null, "1", "2018-04-01").unwrap_err().starts_with("id:"));
-        let wrong = |mapping: &str| table(&import(mapping), "transactions", own(), &file, &mut Vec::new()).unwrap_err();
-        assert!(wrong("table = 't'\nmap = { amout = 'cents' }").contains("no column amout; it has id, amount"));
+        let wrong = |mapping: &str| {
+            table(&import(mapping), "transactions", own(), &file, &mut Vec::new()).unwrap_err()
+        };
+        assert!(
+            wrong("table = 't'\nmap = { amout = 'cents' }").contains("no column amout; it has id, amount")
+        );
         assert!(wrong("table = 't'\nset = { amount = 'many' }").contains("--set amount"));
         assert!(wrong("table = 't'\nmap = { id = '' }").contains("--map id="));
     }

@@ -81,7 +81,8 @@ pub(super) async fn register(lake: &Lake, import: &Import, digest: &str) -> Resu
         let batch = RowBatch { columns: columns().into(), rows: vec![row] };
         match table.append(Arc::new(batch), vec![advance]).await {
             Ok(_) => {
-                let number = i32::try_from(number).map_err(|_| ImportError::Mapping("too many imports".to_owned()))?;
+                let number =
+                    i32::try_from(number).map_err(|_| ImportError::Mapping("too many imports".to_owned()))?;
                 return Ok(Entry { number, begun_at });
             }
             // Another import has begun: look again, it may be this one.

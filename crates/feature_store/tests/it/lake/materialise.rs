@@ -26,7 +26,11 @@ async fn vectors_are_what_the_windows_hold() {
                 "select customer_payments_7d, customer_payments_30d, customer_amount_sum_7d, is_exact from features.customers \
                  where key = '{customer}' and as_of = '{at}'"
             );
-            assert_eq!(world.rows(&query).await, [format!("{}.0,{month}.0,{sum}.0,true", week.len())], "{customer} {at}");
+            assert_eq!(
+                world.rows(&query).await,
+                [format!("{}.0,{month}.0,{sum}.0,true", week.len())],
+                "{customer} {at}"
+            );
             checked += 1;
         }
     }
@@ -40,7 +44,9 @@ async fn vectors_are_what_the_windows_hold() {
         };
         let of_week: Vec<_> = all.iter().filter(delayed).collect();
         let known = of_week.iter().filter(|p| p.fraud && p.time + LABEL_DAYS * DAY <= END).count();
-        let rate = format!("select terminal_fraud_7d, terminal_fraud_rate_7d from features.terminal_labels where key = '{terminal}'");
+        let rate = format!(
+            "select terminal_fraud_7d, terminal_fraud_rate_7d from features.terminal_labels where key = '{terminal}'"
+        );
         let expected = known as f64 / of_week.len() as f64;
         assert_eq!(world.rows(&rate).await, [format!("{known}.0,{expected}")], "{terminal}");
     }
@@ -79,7 +85,8 @@ async fn nothing_of_something_is_an_error_and_nothing_of_nothing_is_told() {
     let view = world.view("customers");
     let before = world.offline.materialise(&view, &[BEGIN - DAY], &Dying::never(), |_, _| {}).await.unwrap();
     assert_eq!((before.rows, before.empty), (0, 1), "{before:?}");
-    let long_after = world.offline.materialise(&view, &[END + 400 * DAY], &Dying::never(), |_, _| {}).await.unwrap();
+    let long_after =
+        world.offline.materialise(&view, &[END + 400 * DAY], &Dying::never(), |_, _| {}).await.unwrap();
     assert_eq!((long_after.rows, long_after.empty), (0, 1), "{long_after:?}");
     let empty = World::empty(256 << 20).await;
     let missing = empty.offline.missing(&view).await.unwrap();

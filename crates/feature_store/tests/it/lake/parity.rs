@@ -17,7 +17,8 @@ fn logged(all: &[Payment], payment: &Payment, applied: usize) -> Logged {
         source: "transactions".to_owned(),
         at: At { time: payment.time, order: u64::try_from(payment.id).unwrap() },
         // Imported rows stand at a partition below zero.
-        applied: [(TopicPartition::new("oltp.public.transactions", -1), i64::try_from(applied).unwrap())].into(),
+        applied: [(TopicPartition::new("oltp.public.transactions", -1), i64::try_from(applied).unwrap())]
+            .into(),
         features: vec![("customer_payments_7d".to_owned(), 1), ("customer_amount_sum_7d".to_owned(), 1)],
         values: vec![week.len() as f64, sum as f64],
     }
@@ -27,11 +28,20 @@ fn logged(all: &[Payment], payment: &Payment, applied: usize) -> Logged {
 async fn logged_vectors_are_computed_again_from_what_had_been_applied() {
     let world = World::with_payments(256 << 20).await;
     let all = payments();
-    let sample: Vec<Logged> =
-        all.iter().enumerate().skip(100).step_by(37).map(|(place, payment)| logged(&all, payment, place + 1)).collect();
+    let sample: Vec<Logged> = all
+        .iter()
+        .enumerate()
+        .skip(100)
+        .step_by(37)
+        .map(|(place, payment)| logged(&all, payment, place + 1))
+        .collect();
     let history = world.offline.history();
     let found = parity(&world.lake, history, &sample).await.unwrap();
-    assert_eq!((found.vectors, found.values, found.mismatches), (sample.len() as u64, 2 * sample.len() as u64, 0), "{found:?}");
+    assert_eq!(
+        (found.vectors, found.values, found.mismatches),
+        (sample.len() as u64, 2 * sample.len() as u64, 0),
+        "{found:?}"
+    );
     assert_eq!((found.waiting, found.outdated, found.skew()), (0, 0, 0.0));
 
     let mut wrong = sample[3].clone();
@@ -47,6 +57,9 @@ async fn logged_vectors_are_computed_again_from_what_had_been_applied() {
     let feature = &found.features["customer_amount_sum_7d"];
     assert_eq!((feature.values, feature.mismatches), (2, 1));
     let example = &feature.examples[0];
-    assert_eq!((example.served.unwrap() - 1.0, example.key.as_str()), (example.recomputed.unwrap(), sample[3].key.as_str()));
+    assert_eq!(
+        (example.served.unwrap() - 1.0, example.key.as_str()),
+        (example.recomputed.unwrap(), sample[3].key.as_str())
+    );
     assert_eq!(found.features["customer_payments_7d"].mismatches, 0);
 }

@@ -1,8 +1,8 @@
 //! The queries of the shipped sources, over a warehouse that has rows of each.
 
 use super::world::{Dying, END, World, payments};
-use affluent_features::event::{DAY, HOUR};
 use affluent_features::definition::{Definitions, REQUEST};
+use affluent_features::event::{DAY, HOUR};
 use affluent_model::Value;
 
 fn text(text: &str) -> Value {

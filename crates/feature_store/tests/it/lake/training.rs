@@ -19,8 +19,7 @@ fn set(name: &str, as_of: i64) -> TrainingSet {
     }
 }
 
-const COLUMNS: &str =
-    "id, event_time, arrived_at, customer_payments_7d, customer_amount_sum_1d, terminal_fraud_30d, payment_amount, label";
+const COLUMNS: &str = "id, event_time, arrived_at, customer_payments_7d, customer_amount_sum_1d, terminal_fraud_30d, payment_amount, label";
 
 async fn rows(world: &World, name: &str) -> Vec<String> {
     world.rows(&format!("select {COLUMNS} from features.training_{name}")).await
@@ -35,7 +34,8 @@ async fn a_row_sees_what_was_known_when_it_happened() {
     assert_eq!((done.rows, done.written, done.inexact), (wanted.len() as u64, wanted.len() as u64, 0));
     for payment in &wanted {
         let week = of_customer(&all, payment.customer, payment.time, 7 * DAY);
-        let sum: i64 = of_customer(&all, payment.customer, payment.time, DAY).iter().map(|one| one.cents).sum();
+        let sum: i64 =
+            of_customer(&all, payment.customer, payment.time, DAY).iter().map(|one| one.cents).sum();
         // Fraud of up to a week ago, as far as its label had come.
         let fraud = all.iter().filter(|one| {
             one.terminal == payment.terminal
@@ -70,7 +70,8 @@ async fn what_comes_later_changes_no_set() {
 
     // An hour after the end the amount of a payment is corrected, another payment of long ago comes in, and one turns out to be
     // fraud that nobody knew of.
-    let honest = payments().into_iter().rfind(|payment| !payment.fraud && payment.time < END - 20 * DAY).unwrap();
+    let honest =
+        payments().into_iter().rfind(|payment| !payment.fraud && payment.time < END - 20 * DAY).unwrap();
     let payment = |id: &str, cents: &str| {
         vec![
             ("id", Value::Text(id.to_owned())),
@@ -85,7 +86,9 @@ async fn what_comes_later_changes_no_set() {
             ("updated_at", Value::TimestampTz(END + HOUR)),
         ]
     };
-    world.append("transactions", "u", 20_000_000, END + HOUR, &payment(&honest.id.to_string(), "9999.00")).await;
+    world
+        .append("transactions", "u", 20_000_000, END + HOUR, &payment(&honest.id.to_string(), "9999.00"))
+        .await;
     world.append("transactions", "c", 20_000_001, END + HOUR, &payment("999999", "1.00")).await;
     let dispute = [
         ("id", Value::Text("late".to_owned())),
@@ -111,8 +114,10 @@ async fn what_comes_later_changes_no_set() {
     training_rows(&world.offline, &set("c", END + 2 * HOUR), &Dying::never(), |_| {}).await.unwrap();
     let later = rows(&world, "c").await;
     assert_eq!(later.len(), before.len());
-    let changed: Vec<(&String, &String)> = before.iter().zip(&later).filter(|(old, new)| old != new).collect();
-    let labels = |line: &str| line.rsplit_once(',').map(|(row, label)| (row.to_owned(), label.to_owned())).unwrap();
+    let changed: Vec<(&String, &String)> =
+        before.iter().zip(&later).filter(|(old, new)| old != new).collect();
+    let labels =
+        |line: &str| line.rsplit_once(',').map(|(row, label)| (row.to_owned(), label.to_owned())).unwrap();
     for (old, new) in &changed {
         assert_eq!(labels(old).0, labels(new).0, "only labels are known later");
     }
@@ -123,6 +128,7 @@ async fn what_comes_later_changes_no_set() {
     assert_eq!((of_honest(&before), of_honest(&later)), ("false".to_owned(), "true".to_owned()));
 
     // The name of a set is not used for another.
-    let other = training_rows(&world.offline, &set("a", END + HOUR), &Dying::never(), |_| {}).await.unwrap_err();
+    let other =
+        training_rows(&world.offline, &set("a", END + HOUR), &Dying::never(), |_| {}).await.unwrap_err();
     assert!(other.to_string().contains("give this one another name"), "{other}");
 }

@@ -47,7 +47,14 @@ pub(crate) fn payments() -> Vec<Payment> {
         for _ in 0..25 {
             let time = BEGIN + day * DAY + next(86_400) * SECOND;
             let (customer, terminal) = (next(12) + 1, next(6) + 1);
-            payments.push(Payment { id: 0, time, customer, terminal, cents: next(20_000) + 1, fraud: next(9) == 0 });
+            payments.push(Payment {
+                id: 0,
+                time,
+                customer,
+                terminal,
+                cents: next(20_000) + 1,
+                fraud: next(9) == 0,
+            });
         }
     }
     payments.sort_by_key(|payment| payment.time);
@@ -87,7 +94,8 @@ impl World {
     pub(crate) async fn import(&self, payments: &[Payment]) -> Imported {
         let file = self.file(payments);
         let kind = FileKind::of(&file).unwrap();
-        let (_, mapping) = Mapping::shipped_for("transactions", &kind.columns(&file).unwrap()).unwrap().unwrap();
+        let (_, mapping) =
+            Mapping::shipped_for("transactions", &kind.columns(&file).unwrap()).unwrap().unwrap();
         let import = Import { file, kind, mapping, source: "oltp".to_owned() };
         import.run(&self.lake, self.batch.models(), |_| {}).await.unwrap()
     }
@@ -113,7 +121,14 @@ impl World {
     }
 
     /// A record of a raw table, as the sink writes it: table, `_op`, position, when it was committed, the row's columns.
-    pub(crate) async fn append(&self, table: &str, op: &str, position: i64, committed: i64, cells: &[(&str, Value)]) {
+    pub(crate) async fn append(
+        &self,
+        table: &str,
+        op: &str,
+        position: i64,
+        committed: i64,
+        cells: &[(&str, Value)],
+    ) {
         let model = Models::load(None).unwrap();
         let model = model.get(&format!("staged.{table}")).unwrap();
         let columns = model.raw_columns().unwrap();
@@ -129,7 +144,9 @@ impl World {
             "_kafka_offset" => Value::Int(offset),
             "_kafka_topic" => Value::Text(topic.clone()),
             "_commit_ts" | "_kafka_ts" => Value::TimestampTz(committed),
-            name => cells.iter().find(|(cell, _)| *cell == name).map_or(Value::Null, |(_, value)| value.clone()),
+            name => {
+                cells.iter().find(|(cell, _)| *cell == name).map_or(Value::Null, |(_, value)| value.clone())
+            }
         };
         let rows: Vec<Row> = vec![columns.iter().map(value).collect()];
         let advance = Advance { topic: topic.as_str().into(), partition: 0, expected, next: offset + 1 };
@@ -176,7 +193,9 @@ impl World {
             Value::Int(number),
             at,
         ];
-        raw.append(Arc::new(RowBatch { columns: columns.into(), rows: vec![row] }), Vec::new()).await.unwrap();
+        raw.append(Arc::new(RowBatch { columns: columns.into(), rows: vec![row] }), Vec::new())
+            .await
+            .unwrap();
     }
 
     pub(crate) fn view(&self, name: &str) -> ViewPlan {
@@ -238,7 +257,8 @@ impl Writer for Dying {
 
 /// Payments that a customer made in `(at - window, at]`.
 pub(crate) fn of_customer(payments: &[Payment], customer: i64, at: i64, window: i64) -> Vec<Payment> {
-    let inside = |payment: &&Payment| payment.customer == customer && payment.time <= at && payment.time > at - window;
+    let inside =
+        |payment: &&Payment| payment.customer == customer && payment.time <= at && payment.time > at - window;
     payments.iter().filter(inside).copied().collect()
 }
 
