@@ -21,6 +21,7 @@ use crate::event::References;
 use affluent_features::Plan;
 use affluent_features::definition::{DefinitionError, Definitions};
 use affluent_features::plan::PlanError;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The features that are kept up with the topics, and what is needed to compute them.
@@ -38,6 +39,8 @@ pub enum StreamError {
     Definitions(#[from] DefinitionError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error("sources {first} and {second} have the topic {topic}: make one of them, or name other topics")]
+    Topic { topic: String, first: String, second: String },
 }
 
 impl Streamed {
@@ -47,6 +50,13 @@ impl Streamed {
     /// [`StreamError`].
     pub fn new(all: &Definitions, references: Arc<References>) -> Result<Self, StreamError> {
         let definitions = all.select(&all.streamed())?;
+        let mut topics = BTreeMap::new();
+        for (topic, name) in used(&definitions) {
+            if let Some(first) = topics.insert(topic, name) {
+                let (topic, first, second) = (topic.to_owned(), first.to_owned(), name.to_owned());
+                return Err(StreamError::Topic { topic, first, second });
+            }
+        }
         let plan = Arc::new(Plan::new(&definitions)?);
         Ok(Streamed { definitions: Arc::new(definitions), plan, references })
     }
@@ -54,12 +64,13 @@ impl Streamed {
     /// Their topics, each as an expression that matches it alone.
     #[must_use]
     pub fn topics(&self) -> Vec<String> {
-        let used = |name: &str| {
-            self.definitions.features.iter().any(|f| self.definitions.sources_of(f).contains(&name))
-        };
-        let sources = self.definitions.sources.iter().filter(|(name, _)| used(name));
-        sources
-            .filter_map(|(_, source)| Some(format!("^{}$", source.topic.as_ref()?.replace('.', "\\."))))
-            .collect()
+        used(&self.definitions).map(|(topic, _)| format!("^{}$", topic.replace('.', "\\."))).collect()
     }
+}
+
+/// Topics and names of the sources that any feature is computed from.
+fn used(definitions: &Definitions) -> impl Iterator<Item = (&str, &str)> {
+    let is_used = |name: &str| definitions.features.iter().any(|f| definitions.sources_of(f).contains(&name));
+    let sources = definitions.sources.iter().filter(move |(name, _)| is_used(name));
+    sources.filter_map(|(name, source)| Some((source.topic.as_deref()?, name.as_str())))
 }

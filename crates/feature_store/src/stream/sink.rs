@@ -50,8 +50,6 @@ struct Staged {
     progress: Progress,
     events: Vec<Occurred>,
     late: u64,
-    /// Begun since they were last written: those whose values the store does not cover yet.
-    begun_us: Vec<i64>,
 }
 
 impl FeaturesSink {
@@ -107,7 +105,7 @@ impl FeaturesSink {
             let partitions = partitions.map_err(|error| SinkError::Passing(error.to_string()))?.unwrap_or(0);
             for partition in (0..partitions).map(|number| TopicPartition::new(topic, number)) {
                 if !self.assigned.contains(&partition) {
-                    tracing::warn!(%partition, "another member of the group reads it: values are held back");
+                    tracing::warn!(%partition, "not assigned to this member: values are held back until it has every partition");
                     return Ok(false);
                 }
             }
@@ -124,15 +122,22 @@ impl FeaturesSink {
         for (partition, staged) in std::mem::take(&mut self.staged) {
             for event in staged.events {
                 let applied = state.engine.apply(&event.mapped.event(event.source));
-                counters.add(applied.map_err(|error| SinkError::Fatal(error.to_string()))?);
+                let applied = applied.map_err(|error| SinkError::Fatal(error.to_string()))?;
+                counters.add(applied);
+                // A repeat changes no value.
+                if applied.new + applied.corrected == 0 {
+                    continue;
+                }
+                if self.begun_us.len() < BEGUN_MAX {
+                    self.begun_us.extend(event.begun_us);
+                }
                 for (entity, key, text) in event.entities {
-                    let key = event.mapped.keys[key];
-                    key.into_iter().for_each(|key| self.values.change(entity, key, text.clone()));
+                    if let Some(key) = event.mapped.keys[key] {
+                        self.values.change(entity, key, text);
+                    }
                 }
             }
             late += staged.late;
-            let room = BEGUN_MAX.saturating_sub(self.begun_us.len());
-            self.begun_us.extend(staged.begun_us.into_iter().take(room));
             let progress = state.offsets.entry(partition).or_default();
             progress.next = staged.progress.next;
             progress.arrived = progress.arrived.max(staged.progress.arrived);
@@ -162,11 +167,12 @@ impl FeaturesSink {
         Ok(())
     }
 
-    /// Stores the state, if it is time. A failure is not the stream's end: it goes on from the topics.
+    /// Stores the state, if it is time and all of its values are written: what changed since would be forgotten by a crash. A failure is
+    /// not the stream's end: it goes on from the topics.
     async fn store_if_due(&mut self) -> Result<(), SinkError> {
         let (at, took) = self.stored;
         let pause = Duration::from_secs(self.options.snapshot_interval_s).max(took * STORING_SHARE);
-        if !self.is_changed || at.elapsed() < pause {
+        if !self.is_changed || !self.values.are_written() || at.elapsed() < pause {
             return Ok(());
         }
         let Some(mut state) = self.state.take() else { return Ok(()) };
@@ -241,9 +247,10 @@ impl Sink for FeaturesSink {
             let staged = fresh.entry(partition).or_default();
             staged.progress.next = record.offset + 1;
             match read {
-                Read::Event(event) => {
+                Read::Event(mut event) => {
                     staged.progress.arrived = staged.progress.arrived.max(event.mapped.arrived);
-                    staged.begun_us.extend(event.begun_us.filter(|_| !is_covered));
+                    // Read again after a crash: how long it took was measured then.
+                    event.begun_us = event.begun_us.filter(|_| !is_covered);
                     staged.events.push(*event);
                 }
                 Read::Late => staged.late += 1,
@@ -257,7 +264,6 @@ impl Sink for FeaturesSink {
             staged.progress.arrived = staged.progress.arrived.max(fresh.progress.arrived);
             staged.events.extend(fresh.events);
             staged.late += fresh.late;
-            staged.begun_us.extend(fresh.begun_us);
         }
         Ok(rejected)
     }

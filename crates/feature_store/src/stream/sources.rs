@@ -1,5 +1,6 @@
 //! From records of the topics to events: which topic is which source, and how its records are decoded and mapped.
 
+use super::used;
 use crate::event::topic::{self, Changes};
 use crate::event::{Cell, Fit, Mapped, Mapping, References};
 use affluent_bus::Incoming;
@@ -21,7 +22,7 @@ pub(super) struct Occurred {
     pub(super) mapped: Mapped,
     /// The entities that it belongs to: which key of the event, and the key's text.
     pub(super) entities: Vec<(EntityId, usize, String)>,
-    /// When it was committed at the source or received, microseconds UTC; none for rows of a snapshot.
+    /// When it was committed at the source or received, microseconds UTC; none for rows of a snapshot and what is read again.
     pub(super) begun_us: Option<i64>,
 }
 
@@ -58,16 +59,14 @@ impl Sources {
         registry: Option<RegistryClient>,
     ) -> Self {
         let mut topics = BTreeMap::new();
-        for (name, source) in &definitions.sources {
-            let is_used =
-                definitions.features.iter().any(|f| definitions.sources_of(f).contains(&name.as_str()));
-            let mapping = Mapping::new(definitions, plan, name, references).filter(|_| is_used);
-            let (Some(topic), Some(mapping)) = (&source.topic, mapping) else { continue };
+        for (topic, name) in used(definitions) {
+            let mapping = Mapping::new(definitions, plan, name, references);
+            let (Some(source), Some(mapping)) = (definitions.sources.get(name), mapping) else { continue };
             let entities = source.entities.iter().enumerate();
             let entities =
                 entities.filter_map(|(key, (entity, _))| Some((plan.entity(entity)?, key))).collect();
             let (kind, places) = (events.kind(topic), Changes::default());
-            topics.insert(topic.clone(), Source { mapping, kind, places, entities });
+            topics.insert(topic.to_owned(), Source { mapping, kind, places, entities });
         }
         let (changes, events) = (ChangeDecoder::new(registry.clone()), EventDecoder::new(registry));
         Sources { topics, changes, events }
@@ -87,7 +86,6 @@ impl Sources {
             let error = "no source of features has this topic: mend `topics`".to_owned();
             return Ok(Read::Unfit(Reason::Undecodable, error));
         };
-        let mut cells = Vec::new();
         match source.kind {
             None => match self.changes.decode(record).await {
                 Ok(Decoded::Tombstone) => Ok(Read::Nothing),
@@ -95,6 +93,7 @@ impl Sources {
                     Ok(Read::Unfit(Reason::Undecodable, "not a change event: mend `topics`".to_owned()))
                 }
                 Ok(Decoded::Change(change)) => {
+                    let mut cells = Vec::new();
                     source.places.row(&source.mapping, &change, &mut cells);
                     let streamed = change.source.snapshot == Snapshot::False;
                     Ok(source.occurred(&cells, streamed.then_some(change.source.ts_us)))
@@ -104,6 +103,7 @@ impl Sources {
             Some(EventKind::Clicks) if record.value.is_none() => Ok(Read::Nothing),
             Some(EventKind::Clicks) => match self.events.click(record).await {
                 Ok(click) => {
+                    let mut cells = Vec::new();
                     topic::click(&source.mapping, &click, &mut cells);
                     Ok(source.occurred(&cells, Some(click.received_at)))
                 }

@@ -63,6 +63,11 @@ impl Values {
         self.changed.insert((entity, key), text);
     }
 
+    /// Whether the store has the values of all keys.
+    pub(super) fn are_written(&self) -> bool {
+        self.changed.is_empty()
+    }
+
     /// Whether the state has read all that the values cover.
     pub(super) fn is_caught_up(&self, offsets: &Offsets) -> bool {
         self.covered.iter().all(|(partition, next)| offsets.get(partition).is_some_and(|p| p.next >= *next))

@@ -4,6 +4,7 @@
 //! what the functions compute is the feature store's, which has the rates and the networks.
 
 use super::keys;
+use std::fmt;
 
 /// What is computed of a row. Text is trimmed, and empty text is null, in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,17 @@ impl Derived {
     }
 }
 
+impl fmt::Display for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = FUNCTIONS.iter().find(|(_, function, _)| *function == self.function);
+        let arguments = self.arguments.iter().map(|argument| match argument {
+            Argument::Field(name) => name.clone(),
+            Argument::Literal(text) => format!("'{text}'"),
+        });
+        write!(f, "{}({})", name.map_or("", |(name, ..)| name), arguments.collect::<Vec<_>>().join(", "))
+    }
+}
+
 fn argument(text: &str) -> Result<Argument, String> {
     let text = text.trim();
     if let Some(literal) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
@@ -103,6 +115,7 @@ mod tests {
     fn what_is_written_is_read_or_refused() {
         let parsed = Derived::parse("status('transactions', status)").unwrap();
         let arguments = [Argument::Literal("transactions".into()), Argument::Field("status".into())];
+        assert_eq!(parsed.to_string(), "status('transactions', status)");
         assert_eq!(parsed, Derived { function: Function::Status, arguments: arguments.into() });
         for (text, message) in [
             ("lowr(a)", "there is no function lowr; did you mean lower?"),
