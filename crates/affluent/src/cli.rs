@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{batch, bench, config, dead_letters, demo, features, roles, sql, status, verify};
+use crate::{batch, bench, config, dead_letters, demo, features, import, roles, sql, status, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -14,6 +14,7 @@ Examples:
   affluent status                       roles, lag, write-ahead log kept, dead letters
   affluent sql 'select count(*) from raw.transactions'    a question to the lake
   affluent batch status                 the pipelines to the warehouse, and what they have published
+  affluent import transactions --from old.parquet         history from a file, each row once
   affluent features list                the features that are defined, with owner, window and freshness
   affluent config show                  what is in force: defaults, file and environment together
 
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Batch(batch::Args),
     /// List, show and check the definitions of features, and get the values of a key
     Features(features::Args),
+    /// Load history from a Parquet, CSV or NDJSON file into the lake
+    Import(import::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }

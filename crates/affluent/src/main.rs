@@ -8,6 +8,7 @@ mod dead_letters;
 mod demo;
 mod features;
 mod http;
+mod import;
 mod output;
 mod platform;
 mod roles;
@@ -56,6 +57,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
         Command::Sql(args) => runtime()?.block_on(sql::run(args, &configured(file)?, cli.format)),
         Command::Batch(args) => runtime()?.block_on(batch::run(args, &configured(file)?, format)),
         Command::Features(args) => runtime()?.block_on(features::run(args, &configured(file)?, format)),
+        Command::Import(args) => runtime()?.block_on(import::run(args, &configured(file)?, format)),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
 }

@@ -19,6 +19,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("crc32c", &["broker", "features"]),
     ("chrono-tz", &["schedule"]),
     ("clap", &["affluent"]),
+    ("csv", &["warehouse"]),
     ("datafusion", &["lake"]),
     ("datafusion-functions-aggregate-common", &["lake"]),
     ("datafusion-proto", &["lake"]),

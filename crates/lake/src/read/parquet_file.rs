@@ -48,6 +48,19 @@ impl ParquetFile {
         Ok(ParquetFile { batches, columns: columns.iter().map(|&column| column.to_owned()).collect() })
     }
 
+    /// Names of the columns, and how many rows there are.
+    ///
+    /// # Errors
+    /// [`LakeError::Io`], [`LakeError::Malformed`] for what is no Parquet file.
+    pub fn describe(path: &Path) -> Result<(Vec<String>, u64), LakeError> {
+        let shown = path.display().to_string();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(open(&shown)?)
+            .map_err(|error| unreadable(&shown, &error))?;
+        let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+        let fields = builder.schema().fields();
+        Ok((fields.iter().map(|field| field.name().clone()).collect(), rows))
+    }
+
     /// The batch in the order that was asked for, in types that the lake has.
     fn arranged(&self, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
         let (mut fields, mut arrays) = (Vec::new(), Vec::<ArrayRef>::new());
@@ -115,6 +128,8 @@ mod tests {
         let expected =
             [vec![Value::Timestamp(7_000), Value::Int(1)], vec![Value::Timestamp(8_000), Value::Null]];
         assert_eq!(rows, expected);
+        let (names, count) = ParquetFile::describe(&path).unwrap();
+        assert_eq!((names.join(" ").as_str(), count), ("fraud left_out at too_fine", 2));
         let error = ParquetFile::open(&path, &["on"]).unwrap_err().to_string();
         assert!(error.contains("f.parquet") && error.contains("column on"), "{error}");
         let error = ParquetFile::open(&path, &["too_fine"]).unwrap().next().unwrap().unwrap_err();
