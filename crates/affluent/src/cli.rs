@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{batch, bench, config, dead_letters, demo, features, roles, sql, status, verify};
+use crate::{batch, bench, config, dead_letters, demo, features, models, roles, sql, status, train, verify};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -15,6 +15,7 @@ Examples:
   affluent sql 'select count(*) from raw.transactions'    a question to the lake
   affluent batch status                 the pipelines to the warehouse, and what they have published
   affluent features list                the features that are defined, with owner, window and freshness
+  affluent train fraud --help           train a model on a file of payments, and judge it
   affluent config show                  what is in force: defaults, file and environment together
 
 Configuration: defaults, then the file of --config (else ./affluent.toml where there is one), then
@@ -77,6 +78,10 @@ pub(crate) enum Command {
     Batch(batch::Args),
     /// List, show and check the definitions of features
     Features(features::Args),
+    /// Train a model, and judge it
+    Train(train::Args),
+    /// List models, and say which of them serves
+    Models(models::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }
