@@ -60,6 +60,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("stage", debug(&config.stage), debug(StageOptions::default())),
         ("batch", debug(&config.batch), debug(BatchOptions::default())),
         ("features", debug(&config.features), debug(FeatureOptions::default())),
+        ("learning", debug(&config.learning), debug(LearningOptions::default())),
         ("schedule", debug(&config.schedule), debug(ScheduleOptions::default())),
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
