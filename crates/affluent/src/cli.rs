@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{batch, bench, config, dead_letters, demo, features, import, models, roles, sql, status, train, verify};
+use crate::{
+    batch, bench, config, dead_letters, demo, features, import, models, roles, sql, status, train, verify,
+};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
