@@ -36,6 +36,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),
+    ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
 ];
 

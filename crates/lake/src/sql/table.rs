@@ -92,7 +92,10 @@ impl SnapshotTable {
             version: None,
         };
         let statistics = self.statistics_of(file, projection);
-        Ok(PartitionedFile::new_from_meta(meta).with_statistics(Arc::new(statistics)))
+        let mut partitioned = PartitionedFile::new_from_meta(meta).with_statistics(Arc::new(statistics));
+        // Where the scan leaves this process, its columns go with it.
+        partitioned.extensions.insert_arc(Arc::clone(&self.by_field_id));
+        Ok(partitioned)
     }
 
     /// Rows and nulls are exact. Bounds need not be values that occur, so they are marked inexact: good

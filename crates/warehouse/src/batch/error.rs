@@ -50,7 +50,10 @@ impl BatchError {
         match self {
             BatchError::Io { .. } => true,
             BatchError::Sql { source, .. } => match source.as_ref() {
-                SqlError::Timeout(_) | SqlError::Memory(_) | SqlError::Execution(_) => true,
+                SqlError::Timeout(_)
+                | SqlError::Memory(_)
+                | SqlError::Execution(_)
+                | SqlError::Cluster(_) => true,
                 SqlError::Lake(error) => is_passing(error),
                 SqlError::Options(_)
                 | SqlError::Syntax(_)
