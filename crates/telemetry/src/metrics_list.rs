@@ -19,6 +19,7 @@ const COLLECT_INFLIGHT: &str = "affluent_collect_inflight_bytes";
 const BATCH_RUN: &str = "affluent_batch_run_seconds";
 const BATCH_RUNS: &str = "affluent_batch_runs_total";
 const BATCH_ALERTS: &str = "affluent_batch_alerts_total";
+const FEATURE_SKEW: &str = "feature_skew_ratio";
 const FEATURES_SNAPSHOT: &str = "affluent_features_snapshot_seconds";
 const FEATURES_STATE: &str = "affluent_features_state_bytes";
 const FEATURES_KEYS: &str = "affluent_features_keys";
@@ -67,6 +68,10 @@ fn describe() {
     describe_histogram!(BATCH_RUN, Unit::Seconds, "Time of a task of a batch run, or of all its tasks");
     describe_counter!(BATCH_RUNS, "Attempts at tasks of batch runs, and whole runs (task = all), by outcome");
     describe_counter!(BATCH_ALERTS, "What needs a person about batch runs, by pipeline and kind");
+    describe_gauge!(
+        FEATURE_SKEW,
+        "Served values that the lake recomputes otherwise, by feature: a part of the last sample; 0 is well"
+    );
     describe_histogram!(FEATURES_SNAPSHOT, Unit::Seconds, "Time of storing the state of streamed features");
     describe_gauge!(FEATURES_STATE, Unit::Bytes, "State of streamed features as it was stored last");
     describe_gauge!(FEATURES_KEYS, "Keys that have state, over all entities and sources");
@@ -145,6 +150,11 @@ pub fn batch_run(pipeline: &'static str, task: &'static str, outcome: &'static s
 /// A batch alert of `kind` (`missed`, `slow`, `given_up`, `left_out`) was raised.
 pub fn batch_alert(pipeline: &'static str, kind: &'static str) {
     counter!(BATCH_ALERTS, "pipeline" => pipeline, "kind" => kind).increment(1);
+}
+
+/// Which part of the last sample of a feature's served values the lake recomputes otherwise.
+pub fn feature_skew(feature: &str, ratio: f64) {
+    gauge!(FEATURE_SKEW, "feature" => feature.to_owned()).set(ratio);
 }
 
 /// The state of streamed features was stored.

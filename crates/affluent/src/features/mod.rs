@@ -1,13 +1,17 @@
-//! `affluent features`: what is defined, whether it is sound, and which values a key has. Nothing is computed or stored here.
+//! `affluent features`: what is defined, whether it is sound, which values a key has, and vectors of the past.
 
+mod backfill;
 mod check;
 mod form;
 mod get;
 mod list;
 mod options;
+mod parity;
 mod show;
+mod store;
 
 pub(crate) use options::FeatureOptions;
+pub(crate) use store::{pipelines, shared_documents};
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -30,6 +34,8 @@ Examples:
   affluent features show transactions                 a source: its columns, and what is computed of it
   affluent features check my-features                 are these definitions sound, and the recorded meanings the same?
   affluent features check my-features --record        then write my-features/versions.lock
+  affluent features backfill --from 2026-10-01T00:00:00Z customers     what their features were, day by day, into the lake
+  affluent features parity --sample 500               is what was served what the lake says?
   affluent features get customer 42                   the newest values of a key, from the running platform
 
 The shipped definitions, and over them those of `[features] definitions`. See docs/features.md.";
@@ -52,6 +58,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the newest values of a key
     Get(get::GetArgs),
+    /// Compute the vectors of the past from the lake, into the tables features.*
+    Backfill(backfill::BackfillArgs),
+    /// Compute a sample of what was served once more from the lake, and compare
+    Parity(parity::ParityArgs),
 }
 
 /// Runs `affluent features`.
@@ -64,6 +74,8 @@ pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::
         Command::Show(args) => show::run(&args, &load(config)?, format),
         Command::Check(args) => check::run(&args, config.features.directory(), format),
         Command::Get(args) => get::run(args, config, format).await,
+        Command::Backfill(args) => backfill::run(args, config, format).await,
+        Command::Parity(args) => parity::run(args, config, format).await,
     }
 }
 

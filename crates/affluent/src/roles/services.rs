@@ -176,9 +176,12 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     let fatal = |error| RoleError::new(error, false);
     let lake = platform.lake().await.map_err(fatal)?;
     let options = platform.config().schedule.clone();
+    let store = platform.documents().await.map_err(RoleError::from_store)?;
+    let of_features = features::pipelines(platform.config(), &lake, Some(store)).map_err(fatal)?;
     let batch = Batch::new(lake, platform.config().batch.clone()).map_err(|error| fatal(error.into()))?;
     let emitter = batch::Emitter::start(&platform.config().batch).map_err(fatal)?;
-    let pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
+    let mut pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
+    pipelines.extend(of_features);
     let ledger = batch::ledger(&options).await.map_err(|error| RoleError::new(error, true))?;
     let service = ScheduleService::new(options, ledger, pipelines, platform.health().clone())
         .map_err(|error| fatal(error.into()))?;

@@ -11,6 +11,7 @@ mod events;
 mod evolution;
 mod features_kill;
 mod foreign_schema;
+mod history_kill;
 mod installation;
 mod kill;
 mod load;

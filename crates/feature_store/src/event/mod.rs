@@ -215,6 +215,13 @@ impl Mapping {
         Some(Key::canonical(&text).into_owned())
     }
 
+    /// The id of a row as text.
+    #[must_use]
+    pub fn id_text(&self, row: &[Cell<'_>]) -> Option<String> {
+        let cell = self.get(row, &self.id).ok()?;
+        Some(cell.text().ok()??.into_owned())
+    }
+
     fn get<'c>(
         &'c self,
         row: &'c [Cell<'c>],

@@ -16,6 +16,8 @@ const PUBLISHED_PLACES: u32 = 8;
 /// A rate holds for so many days where no newer one was published.
 const RATE_DAYS: i64 = 366;
 const DAY: i64 = 86_400_000_000;
+/// Days from 2000 to 2049, since 1970.
+const EUROS: (i64, i64) = (10_957, 29_220);
 
 /// Why a seed cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +186,11 @@ fn rates(
             let rate = base * 10i128.pow(RATE_PLACES) / rate;
             rates.entry(currency.to_owned()).or_default().push((day, rate));
         }
+    }
+    // A euro is a euro also where nobody publishes rates, as in `curated/exchange_rates.sql`.
+    if reporting == "EUR" {
+        let days = (EUROS.0..EUROS.1).step_by(RATE_DAYS as usize);
+        rates.entry(reporting.to_owned()).or_default().extend(days.map(|day| (day, 10i128.pow(RATE_PLACES))));
     }
     rates.values_mut().for_each(|days| days.sort_unstable());
     Ok(rates)

@@ -9,6 +9,7 @@ use affluent_bus::TopicPartition;
 use affluent_documents::{Action, CollectionSpec, Document, Fields, Ttl, VersionedWrite};
 use affluent_features::At;
 use affluent_model::{Position, Value};
+use chrono::DateTime;
 use std::collections::BTreeMap;
 
 /// The collection of the sample.
@@ -89,6 +90,33 @@ impl Logged {
     }
 }
 
+impl Logged {
+    /// The same of a document as the HTTP interface gives it.
+    #[must_use]
+    pub fn of_json(document: &serde_json::Value) -> Option<Self> {
+        let object = document.as_object()?;
+        let text = |name: &str| object.get(name)?.as_str().map(str::to_owned);
+        let time = DateTime::parse_from_rfc3339(&text("as_of")?).ok()?.timestamp_micros();
+        let versions = object.get(super::VERSIONS)?.as_array()?;
+        let known = |name: &str| {
+            super::HEAD.contains(&name)
+                || TAIL.contains(&name)
+                || name == super::VERSIONS
+                || ["_id", "_v"].contains(&name)
+        };
+        let mut features = Vec::new();
+        let mut values = Vec::new();
+        for ((name, value), version) in object.iter().filter(|(name, _)| !known(name)).zip(versions) {
+            features.push((name.clone(), u32::try_from(version.as_u64()?).ok()?));
+            values.push(value.as_f64().unwrap_or(f64::NAN));
+        }
+        let at = At { time, order: text("order")?.parse().ok()? };
+        let applied = applied(&object.get("offsets")?.to_string())?;
+        let (entity, key, source) = (text("entity")?, text("key")?, text("source")?);
+        Some(Logged { entity, key, source, at, applied, features, values })
+    }
+}
+
 /// `[["topic", partition, offset], ...]`.
 pub(crate) fn offsets(applied: &Applied) -> String {
     let list: Vec<(&str, i32, i64)> =
@@ -125,8 +153,11 @@ mod tests {
         let applied: Applied = [(TopicPartition::new("t", 1), 9)].into();
         let write = write(&vector, "transactions", at, &applied, 3);
         let Action::Put(fields) = write.action else { panic!("a put") };
+        let json: serde_json::Map<String, serde_json::Value> =
+            fields.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
+        let of_json = Logged::of_json(&json.into()).unwrap();
         let logged = Logged::of(&Document { id: write.id, version: write.version, fields }).unwrap();
-        assert!(logged.values[1].is_nan());
+        assert!(logged.values[1].is_nan() && of_json.values[1].is_nan());
         let expected = Logged {
             entity: "customer".into(),
             key: "42".into(),
@@ -137,6 +168,7 @@ mod tests {
             values: vec![2.0],
         };
         assert_eq!(Logged { values: vec![logged.values[0]], ..logged }, expected);
+        assert_eq!(Logged { values: vec![of_json.values[0]], ..of_json }, expected);
     }
 
     #[test]

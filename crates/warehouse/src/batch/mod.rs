@@ -25,6 +25,7 @@ mod newest;
 mod options;
 mod publish;
 mod refused;
+mod row_set;
 mod rows;
 mod seeds;
 mod sql;
@@ -33,8 +34,10 @@ mod units;
 pub mod window;
 mod work;
 
+pub(crate) use builtin::IMPORTS;
 pub use builtin::QUESTIONS;
 pub use checks::CheckResult;
+pub(crate) use columns::{CHANGES, of_named};
 pub use error::BatchError;
 pub use fence::{Fence, Unfenced};
 pub use full::Difference;
