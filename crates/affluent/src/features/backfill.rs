@@ -9,7 +9,6 @@ use affluent_feature_store::history::HistoryError;
 use affluent_feature_store::offline::{Materialised, Offline, ViewPlan, Writer};
 use affluent_features::definition::parse_duration;
 use affluent_lake::Lake;
-use affluent_model::time::format_micros;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -175,21 +174,20 @@ fn usage(error: HistoryError) -> anyhow::Error {
     }
 }
 
-/// For messages: an instant.
-#[cfg(test)]
-fn shown(instants: &[i64]) -> Vec<String> {
-    instants.iter().map(|instant| format_micros(*instant, true)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use affluent_model::time::format_micros;
     use clap::Parser as _;
 
     #[derive(clap::Parser)]
     struct Command {
         #[command(flatten)]
         args: BackfillArgs,
+    }
+
+    fn shown(instants: &[i64]) -> Vec<String> {
+        instants.iter().map(|instant| format_micros(*instant, true)).collect()
     }
 
     fn of(line: &[&str], span: (i64, i64)) -> anyhow::Result<Vec<String>> {

@@ -26,6 +26,9 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
 use std::sync::Arc;
 
+/// Nothing arrives later: 2112. Microseconds UTC.
+pub(crate) const FOREVER: i64 = 1 << 52;
+
 /// The history of all sources. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct History {
@@ -130,8 +133,7 @@ impl History {
         session: &Session,
         name: &str,
     ) -> Result<Option<(i64, i64)>, HistoryError> {
-        let everything = Range { since: i64::MIN / 2, until: i64::MAX / 2 };
-        let days = self.days(session, name, everything).await?;
+        let days = self.days(session, name, Range { since: 0, until: FOREVER }).await?;
         let bounds = days.first().zip(days.last());
         Ok(bounds.map(|(first, last)| (first.0.saturating_mul(DAY), (last.0 + 1).saturating_mul(DAY))))
     }

@@ -32,7 +32,7 @@ pub(super) fn days(source: &Source, there: &[String], range: Range) -> String {
     let has_op = there.iter().any(|column| column == OP);
     let arrival = arrival(source, has_op);
     format!(
-        "select cast(floor(cast(arrow_cast({arrival}, 'Timestamp(Microsecond, Some(\"+00:00\"))') as bigint) / {DAY}) as bigint) as day, \
+        "select cast(arrow_cast({arrival}, 'Timestamp(Microsecond, Some(\"+00:00\"))') as bigint) / {DAY} as day, \
          count(*) as events from ({}) as e where {} group by 1",
         query(source),
         within(source, has_op, range)

@@ -114,7 +114,7 @@ impl Vectors {
         let meaning = StringArray::from(vec![view.meaning.as_str(); order.len()]);
         arrays.extend([
             ("is_exact", Arc::new(exact) as ArrayRef),
-            (MEANING, Arc::new(meaning)),
+            (MEANING, Arc::new(meaning) as ArrayRef),
             ("computed_at", instants(computed_at)),
         ]);
         RecordBatch::try_from_iter_with_nullable(arrays.into_iter().map(|(name, array)| (name, array, true)))

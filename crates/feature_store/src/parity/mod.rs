@@ -8,7 +8,7 @@ mod sample;
 
 pub use sample::{Sampler, sample};
 
-use crate::history::{History, HistoryError, Kept, Keys, Place, Range};
+use crate::history::{FOREVER, History, HistoryError, Kept, Keys, Place, Range};
 use crate::offline::{reach, sources};
 use crate::online::log::Logged;
 use affluent_features::definition::Definitions;
@@ -177,7 +177,7 @@ async fn compare_entity(
         ..Kept::default()
     };
     // What had been applied is told by offsets alone.
-    let range = Range { since: first.saturating_sub(reach(plan)), until: i64::MAX / 2 };
+    let range = Range { since: first.saturating_sub(reach(plan)), until: FOREVER };
     let session = history.session().await?;
     let mut names = Vec::new();
     for name in sources(definitions) {
@@ -219,7 +219,7 @@ async fn compare_entity(
             };
             if logged.applied.iter().any(was_applied) {
                 let (source, events) = &pieces[*piece];
-                let applied = events.with(*source, *place, |event| engine.apply(event).map(drop));
+                let applied = events.with(*source, *place, |event| engine.apply(event).map(|_| ()));
                 applied.map_err(|error| HistoryError::Definition(error.to_string()))?;
             }
         }
