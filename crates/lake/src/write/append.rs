@@ -2,12 +2,12 @@
 //!
 //! Invariant: what no commit refers to is deleted, unless a commit may refer to it yet.
 
-use crate::batch::{self, Incoming, Partitions};
-use crate::commits::{Commit, Stored};
 use crate::files::{self, PartitionWriter};
-use crate::overwrite::change;
-use crate::sort::Order;
 use crate::table::{LakeTable, off_worker};
+use crate::values::batch::{self, Incoming, Partitions};
+use crate::write::commits::{Commit, Stored};
+use crate::write::overwrite::change;
+use crate::write::sort::Order;
 use crate::{Advance, LakeError, Offsets};
 use affluent_model::{Column, Row};
 use affluent_telemetry::failpoint;

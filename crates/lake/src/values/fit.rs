@@ -3,7 +3,8 @@
 //! Columns are matched by name; what the batch lacks is null. Invariant: a value arrives exactly as
 //! it was or not at all: types are only widened, and a number that its column cannot hold is an error.
 
-use crate::{LakeError, Misfit, schema};
+use crate::values::schema;
+use crate::{LakeError, Misfit};
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_cast::CastOptions;
 use arrow_cast::display::FormatOptions;

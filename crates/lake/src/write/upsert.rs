@@ -4,16 +4,16 @@
 //! are judged apart from one another, so after a lost race only those that are new are judged again.
 //! Invariant: at the commit every file that may hold a key has been judged.
 
-use crate::append::discard;
-use crate::batch::{self, Partitions};
-use crate::choose;
-use crate::commits::{self, Stored};
-use crate::fit::Target;
-use crate::judge::{Judge, Judged, Verdicts};
-use crate::keys::Keys;
-use crate::live::{self, LiveFile};
-use crate::overwrite::change;
+use crate::read::choose;
+use crate::read::live::{self, LiveFile};
 use crate::table::{LakeTable, off_worker};
+use crate::values::batch::{self, Partitions};
+use crate::values::fit::Target;
+use crate::write::append::discard;
+use crate::write::commits::{self, Stored};
+use crate::write::judge::{Judge, Judged, Verdicts};
+use crate::write::keys::Keys;
+use crate::write::overwrite::change;
 use crate::{ColumnRange, Commit, LakeError, Outcome};
 use affluent_telemetry::failpoint;
 use arrow_array::{ArrayRef, RecordBatch};

@@ -3,7 +3,8 @@
 //! Invariant: a file or row group is left out only where its statistics or its Bloom filter say that it
 //! holds none of the values; where nothing is known of it, it is read.
 
-use crate::{LakeError, files, read};
+use crate::read::data_file;
+use crate::{LakeError, files};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
@@ -85,8 +86,8 @@ impl Sought {
     /// where the file does not tell.
     pub(crate) fn groups(&self, task: &FileScanTask, id: i32) -> Result<Option<Groups>, LakeError> {
         let path = &task.data_file_path;
-        let unreadable = |error| read::unreadable(path, &error);
-        let file = read::open(path)?;
+        let unreadable = |error| data_file::unreadable(path, &error);
+        let file = data_file::open(path)?;
         let opened = file.try_clone().map_err(|error| files::io("open", path.as_ref(), error))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(unreadable)?;
         let own_id = |field: &arrow_schema::FieldRef| {

@@ -1,6 +1,7 @@
 //! How a new table is divided, and what it says of itself.
 
-use crate::{LakeError, schema};
+use crate::LakeError;
+use crate::values::schema;
 use affluent_model::Column;
 use iceberg::TableCreation;
 use iceberg::spec::{Transform, UnboundPartitionField, UnboundPartitionSpec};

@@ -1,11 +1,12 @@
 //! Values to Arrow arrays, exactly or not at all.
 
-use crate::convert::{
+use crate::values::convert::{
     kind, present, to_bool, to_bytes, to_days, to_f32, to_f64, to_i32, to_i64, to_i128, to_micros, to_text,
     to_time,
 };
-use crate::types::{MICROS_A_DAY, iceberg_type};
-use crate::{LakeError, Misfit, RowBatch, schema};
+use crate::values::schema;
+use crate::values::types::{MICROS_A_DAY, iceberg_type};
+use crate::{LakeError, Misfit, RowBatch};
 use affluent_model::{ColumnType, Row, Value};
 use arrow_array::builder::{
     BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder, Int32Builder,
@@ -238,7 +239,7 @@ fn check(value: &Value, stored: &Type) -> Result<(), Misfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode;
+    use crate::values::decode;
     use affluent_model::Column as Described;
     use affluent_model::value::NumericSpecial;
     use bigdecimal::BigDecimal;

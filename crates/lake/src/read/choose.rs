@@ -3,7 +3,8 @@
 //! Invariant: a file is left out only where it cannot hold what is wanted; where nothing is known
 //! of it, it is read.
 
-use crate::{LakeError, schema};
+use crate::LakeError;
+use crate::values::schema;
 use iceberg::spec::{DataFile, Datum, ManifestContentType, PrimitiveLiteral, SnapshotRef};
 use iceberg::table::Table;
 use std::collections::HashSet;

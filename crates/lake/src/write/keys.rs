@@ -3,8 +3,8 @@
 //! Keys are compared in Arrow's row encoding, found by hash: no value is looked at by itself.
 
 use crate::LakeError;
-use crate::fit::Target;
-use crate::sought::Sought;
+use crate::read::sought::Sought;
+use crate::values::fit::Target;
 use ahash::RandomState;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_row::{RowConverter, Rows, SortField};

@@ -4,12 +4,15 @@
 //! property, so other writers keep them too. Invariant: a row of the table is found whether its file
 //! has a filter or not; a file without one is read.
 
-use crate::choose::{ColumnRange, Wanted};
-use crate::commits::Alteration;
-use crate::read::{Columns, FileBatches};
-use crate::sought::Sought;
+use crate::LakeError;
+use crate::read::choose::{ColumnRange, Wanted};
+use crate::read::data_file::{Columns, FileBatches};
+use crate::read::scan;
+use crate::read::sought::Sought;
 use crate::table::{LakeTable, off_worker};
-use crate::{LakeError, decode, scan, schema};
+use crate::values::decode;
+use crate::values::schema;
+use crate::write::commits::Alteration;
 use affluent_model::{Row, Value};
 use iceberg::TableUpdate;
 use iceberg::table::Table;

@@ -3,9 +3,11 @@
 //! Dropping is metadata only: files that become unreferenced are deleted by `clean`, after a grace
 //! period, so a reader that began on a dropped snapshot ends in peace.
 
-use crate::commits::Alteration;
 use crate::table::{LakeTable, off_worker};
-use crate::{LakeError, MaintenanceOptions, pin, snapshot};
+use crate::upkeep::tags;
+use crate::write::commits::Alteration;
+use crate::write::snapshot;
+use crate::{LakeError, MaintenanceOptions};
 use iceberg::TableUpdate;
 use iceberg::table::Table;
 use std::collections::HashSet;
@@ -83,7 +85,7 @@ impl LakeTable {
 
 /// Snapshots that a branch or tag names.
 fn pinned(table: &Table) -> Result<HashSet<i64>, LakeError> {
-    let named = pin::references(table)?.into_values();
+    let named = tags::references(table)?.into_values();
     Ok(named.chain(table.metadata().current_snapshot_id()).collect())
 }
 

@@ -3,8 +3,8 @@
 //! A tag keeps its snapshot from expiry until it is taken away; other engines read it by its name. A
 //! return makes an older kept snapshot the current one and keeps the newer ones in the history.
 
-use crate::commits::{Alteration, COMMITS_PROPERTY, Commits};
 use crate::table::LakeTable;
+use crate::write::commits::{Alteration, COMMITS_PROPERTY, Commits};
 use crate::{LakeError, OFFSETS_PROPERTY};
 use iceberg::spec::{MAIN_BRANCH, SnapshotReference, SnapshotRetention, TableMetadata};
 use iceberg::table::Table;

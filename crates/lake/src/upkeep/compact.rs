@@ -5,14 +5,14 @@
 //! out; a merge whose inputs are no longer live (another process merged them) is thrown away.
 
 use crate::LakeError;
-use crate::append::discard;
-use crate::commits::{Commit, Stored};
 use crate::files::PartitionWriter;
-use crate::live::{self, LiveFile};
-use crate::read::{Columns, FileBatches};
-use crate::snapshot::{self, Change};
-use crate::sort::{MERGE_WAYS, Order, SortedMerge};
+use crate::read::data_file::{Columns, FileBatches};
+use crate::read::live::{self, LiveFile};
 use crate::table::{LakeTable, off_worker};
+use crate::write::append::discard;
+use crate::write::commits::{Commit, Stored};
+use crate::write::snapshot::{self, Change};
+use crate::write::sort::{MERGE_WAYS, Order, SortedMerge};
 use affluent_telemetry::failpoint;
 use futures::TryStreamExt;
 use iceberg::scan::FileScanTask;

@@ -5,8 +5,8 @@
 //! nothing, also after the snapshot is gone, as long as fewer than [`COMMITS_KEPT`] others came after it.
 
 use crate::catalog::is_conflict;
-use crate::snapshot::{self, Change};
 use crate::table::{LakeTable, pause};
+use crate::write::snapshot::{self, Change};
 use crate::{Advance, LakeError, OFFSETS_PROPERTY, Offsets};
 use iceberg::spec::TableMetadata;
 use iceberg::table::Table;

@@ -3,10 +3,12 @@
 //! Invariant: a stream reads the snapshot it began with, whatever is appended, merged or dropped
 //! meanwhile; its files stay for the grace period at least. Memory: a few Arrow batches.
 
-use crate::choose::{self, ColumnRange, Wanted};
-use crate::read::{Columns, FileBatches};
+use crate::LakeError;
+use crate::read::choose::{self, ColumnRange, Wanted};
+use crate::read::data_file::{Columns, FileBatches};
 use crate::table::{LakeTable, columns_of};
-use crate::{LakeError, decode, schema};
+use crate::values::decode;
+use crate::values::schema;
 use affluent_model::{Column, Row};
 use arrow_array::RecordBatch;
 use futures::TryStreamExt;

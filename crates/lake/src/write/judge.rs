@@ -4,14 +4,14 @@
 //! Invariant: the rows that are written are those that were read less the hits, or it is an error.
 
 use crate::LakeError;
-use crate::append::{LEVEL_FRESH, discard};
 use crate::files::PartitionWriter;
-use crate::keys::Keys;
-use crate::live::LiveFile;
-use crate::read::{Columns, FileBatches};
-use crate::sort::Order;
-use crate::sought::Groups;
+use crate::read::data_file::{Columns, FileBatches};
+use crate::read::live::LiveFile;
+use crate::read::sought::Groups;
 use crate::table::LakeTable;
+use crate::write::append::{LEVEL_FRESH, discard};
+use crate::write::keys::Keys;
+use crate::write::sort::Order;
 use arrow_array::BooleanArray;
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use arrow_select::filter::filter_record_batch;

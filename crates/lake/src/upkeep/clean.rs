@@ -6,7 +6,8 @@
 
 use crate::files::local;
 use crate::table::{LakeTable, off_worker};
-use crate::{LakeError, files, snapshot};
+use crate::write::snapshot;
+use crate::{LakeError, files};
 use iceberg::table::Table;
 use sqlx::Row as _;
 use sqlx::sqlite::SqlitePool;

@@ -5,13 +5,13 @@
 //! plan was made. Where another writer has changed them since, the plan is asked for again; a merge of
 //! their files changes no rows and does not count.
 
-use crate::append::discard;
-use crate::batch::{self, day_place, day_value};
-use crate::commits::{self, Attempts, Stored};
-use crate::fit::Target;
-use crate::live::{self, LiveFile};
-use crate::snapshot::Change;
+use crate::read::live::{self, LiveFile};
 use crate::table::{LakeTable, off_worker};
+use crate::values::batch::{self, day_place, day_value};
+use crate::values::fit::Target;
+use crate::write::append::discard;
+use crate::write::commits::{self, Attempts, Stored};
+use crate::write::snapshot::Change;
 use crate::{Commit, LakeError, Offsets, Outcome};
 use affluent_telemetry::failpoint;
 use arrow_array::RecordBatch;

@@ -2,10 +2,11 @@
 //!
 //! What becomes of a column is decided in `fit`.
 
-use crate::append::RowBatch;
-use crate::fit::Target;
-use crate::types::MICROS_A_DAY;
-use crate::{LakeError, encode};
+use crate::LakeError;
+use crate::values::encode;
+use crate::values::fit::Target;
+use crate::values::types::MICROS_A_DAY;
+use crate::write::append::RowBatch;
 use affluent_model::Row;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, TimestampMicrosecondType};

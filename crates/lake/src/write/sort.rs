@@ -6,10 +6,11 @@
 //! statistics. Order is a matter of speed alone: a file that is not sorted (older than the declaration,
 //! or written by another engine) is read and merged like any other, and just not marked as sorted.
 
-use crate::commits::Alteration;
-use crate::read::FileBatches;
+use crate::LakeError;
+use crate::read::data_file::FileBatches;
 use crate::table::LakeTable;
-use crate::{LakeError, schema};
+use crate::values::schema;
+use crate::write::commits::Alteration;
 use arrow_array::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_select::interleave::interleave_record_batch;

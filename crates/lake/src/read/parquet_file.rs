@@ -2,8 +2,9 @@
 //!
 //! Invariant: a value is read exactly, or its type is refused.
 
-use crate::read::{open, unreadable};
-use crate::{LakeError, decode};
+use crate::LakeError;
+use crate::read::data_file::{open, unreadable};
+use crate::values::decode;
 use affluent_model::Row;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::CastOptions;

@@ -5,7 +5,7 @@
 //! reserves, get a suffix in the lake and keep the source's name in their documentation.
 
 use crate::LakeError;
-use crate::types::{self, Fit};
+use crate::values::types::{self, Fit};
 use affluent_model::Column;
 use iceberg::spec::{NestedField, NestedFieldRef, Schema, Type};
 use std::sync::Arc;

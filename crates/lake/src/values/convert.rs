@@ -1,7 +1,7 @@
 //! One value as the type that a column of the lake has, exactly or not at all.
 
 use crate::Misfit;
-use crate::types::MICROS_A_DAY;
+use crate::values::types::MICROS_A_DAY;
 use affluent_model::Value;
 use affluent_model::value::NumericSpecial;
 use bigdecimal::BigDecimal;
