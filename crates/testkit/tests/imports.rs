@@ -96,7 +96,9 @@ fn crates_import_only_what_the_table_allows() {
 fn tests_borrow_only_the_testkit() {
     for (name, dependencies) in dependencies("dev-dependencies") {
         let ours: Vec<&String> = dependencies.iter().filter(|d| d.starts_with("affluent-")).collect();
-        let fine = ours.iter().all(|d| *d == "affluent-testkit" || allowed()[&name].contains(&d[9..].replace('-', "_")));
+        let fine = ours
+            .iter()
+            .all(|d| *d == "affluent-testkit" || allowed()[&name].contains(&d[9..].replace('-', "_")));
         assert!(fine, "{name} borrows {ours:?} for its tests");
     }
 }

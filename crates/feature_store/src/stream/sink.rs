@@ -23,6 +23,9 @@ const NAME: &str = "features";
 const STORING_SHARE: u32 = 20;
 /// So many latencies are measured between two writes.
 const BEGUN_MAX: usize = 1 << 17;
+/// Keys are let go so long after the last row of a snapshot of a table: its rows come in no order of time, so one of a key that
+/// seems to be over may follow.
+const PAST_OVER: Duration = Duration::from_secs(3_600);
 
 /// Keeps features up with the topics of their sources.
 pub struct FeaturesSink {
@@ -40,6 +43,8 @@ pub struct FeaturesSink {
     /// When the state was stored last, how long that took, and whether it has changed since.
     stored: (Instant, Duration),
     is_changed: bool,
+    /// When a row of a snapshot was read last; at the start, one may have been.
+    past_read: Instant,
     /// Beginnings of events whose values are not yet written, microseconds UTC.
     begun_us: Vec<i64>,
 }
@@ -79,6 +84,7 @@ impl FeaturesSink {
             is_whole: false,
             stored: (Instant::now(), Duration::ZERO),
             is_changed: false,
+            past_read: Instant::now(),
             begun_us: Vec::new(),
         }
     }
@@ -121,6 +127,9 @@ impl FeaturesSink {
         let (mut counters, mut late) = (Counters::default(), 0);
         for (partition, staged) in std::mem::take(&mut self.staged) {
             for event in staged.events {
+                if event.is_past {
+                    self.past_read = Instant::now();
+                }
                 let applied = state.engine.apply(&event.mapped.event(event.source));
                 let applied = applied.map_err(|error| SinkError::Fatal(error.to_string()))?;
                 counters.add(applied);
@@ -178,8 +187,9 @@ impl FeaturesSink {
         let Some(mut state) = self.state.take() else { return Ok(()) };
         let directory = self.options.directory.clone();
         let begun = Instant::now();
+        let is_past_over = self.past_read.elapsed() > PAST_OVER;
         let stored = tokio::task::spawn_blocking(move || {
-            if let Some(settled) = state.settled() {
+            if let Some(settled) = state.settled().filter(|_| is_past_over) {
                 state.engine.evict(settled);
             }
             let bytes = state.store(&directory);

@@ -24,6 +24,8 @@ pub(super) struct Occurred {
     pub(super) entities: Vec<(EntityId, usize, String)>,
     /// When it was committed at the source or received, microseconds UTC; none for rows of a snapshot and what is read again.
     pub(super) begun_us: Option<i64>,
+    /// Read by a snapshot of its table: others of any age may follow.
+    pub(super) is_past: bool,
 }
 
 /// What a record is.
@@ -124,11 +126,13 @@ impl Source {
             Ok(Fit::Nothing) => Read::Nothing,
             Ok(Fit::Late) => Read::Late,
             Ok(Fit::Event) => {
+                let is_past = begun_us.is_none();
                 let text = |&(entity, key): &(EntityId, usize)| {
                     Some((entity, key, self.mapping.key_text(cells, key)?))
                 };
                 let entities = self.entities.iter().filter_map(text).collect();
-                Read::Event(Box::new(Occurred { source: self.mapping.source(), mapped, entities, begun_us }))
+                let source = self.mapping.source();
+                Read::Event(Box::new(Occurred { source, mapped, entities, begun_us, is_past }))
             }
             Err(misfit) => Read::Unfit(Reason::ValueOutOfRange, misfit.to_string()),
         }
