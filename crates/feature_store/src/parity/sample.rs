@@ -52,7 +52,7 @@ pub async fn sample(
     salt: i64,
 ) -> Result<Vec<Logged>, DocumentError> {
     let mut sampler = Sampler::new(count, salt);
-    let mut scan = Scan { limit: PAGE, ..Scan::default() };
+    let mut scan = Scan::all(PAGE);
     loop {
         let page = match store.scan(COLLECTION, &scan).await {
             Ok(page) => page,
