@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{batch, bench, config, dead_letters, demo, features, import, roles, sql, status, verify};
+use crate::{
+    batch, bench, config, dead_letters, demo, features, import, models, roles, sql, status, train, verify,
+};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -16,6 +18,7 @@ Examples:
   affluent batch status                 the pipelines to the warehouse, and what they have published
   affluent import transactions --from old.parquet         history from a file, each row once
   affluent features list                the features that are defined, with owner, window and freshness
+  affluent train fraud --help           train a model on a file of payments, and judge it
   affluent config show                  what is in force: defaults, file and environment together
 
 Configuration: defaults, then the file of --config (else ./affluent.toml where there is one), then
@@ -80,6 +83,10 @@ pub(crate) enum Command {
     Features(features::Args),
     /// Load history from a Parquet, CSV or NDJSON file into the lake
     Import(import::Args),
+    /// Train a model, and judge it
+    Train(train::Args),
+    /// List models, and say which of them serves
+    Models(models::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }

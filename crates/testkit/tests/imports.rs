@@ -25,6 +25,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("datafusion-proto", &["lake"]),
     ("croner", &["schedule"]),
     ("fail", &["telemetry"]),
+    ("byteview", &["documents"]),
     ("fjall", &["documents"]),
     ("iceberg", &["lake"]),
     ("kafka-protocol", &["broker"]),

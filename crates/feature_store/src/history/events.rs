@@ -101,7 +101,7 @@ impl Events {
     ///
     /// # Errors
     /// A message: the query lacks a column.
-    pub(crate) fn extend(
+    pub(super) fn extend(
         &mut self,
         mapping: &Mapping,
         wanted: &Wanted,

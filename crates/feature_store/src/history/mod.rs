@@ -56,11 +56,6 @@ impl History {
         &self.definitions
     }
 
-    #[must_use]
-    pub(crate) fn references(&self) -> &Arc<References> {
-        &self.references
-    }
-
     /// A session over the newest state of the lake.
     pub(crate) async fn session(&self) -> Result<Session, HistoryError> {
         self.engine.session(Pins::default()).await.map_err(HistoryError::sql("open a session over the lake"))

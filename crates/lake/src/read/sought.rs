@@ -10,7 +10,6 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
 use arrow_schema::DataType;
 use arrow_select::concat::concat;
-use iceberg::scan::FileScanTask;
 use iceberg::spec::{DataFile, PrimitiveLiteral};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -84,8 +83,7 @@ impl Sought {
 
     /// The row groups of a file of ours that may hold a value in the column with this field id; `None`
     /// where the file does not tell.
-    pub(crate) fn groups(&self, task: &FileScanTask, id: i32) -> Result<Option<Groups>, LakeError> {
-        let path = &task.data_file_path;
+    pub(crate) fn groups(&self, path: &str, id: i32) -> Result<Option<Groups>, LakeError> {
         let unreadable = |error| data_file::unreadable(path, &error);
         let file = data_file::open(path)?;
         let opened = file.try_clone().map_err(|error| files::io("open", path.as_ref(), error))?;

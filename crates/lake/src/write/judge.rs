@@ -85,7 +85,7 @@ impl Judge {
 
     async fn judge(&self, live: &LiveFile, task: &FileScanTask) -> Result<Judged, LakeError> {
         let groups = match self.keys.leading() {
-            Some((id, sought)) if task.deletes.is_empty() => sought.groups(task, id)?,
+            Some((id, sought)) if task.deletes.is_empty() => sought.groups(&task.data_file_path, id)?,
             _ => None,
         };
         let unhit = |is_read| Judged { is_read, hits: Vec::new(), rewritten: None };

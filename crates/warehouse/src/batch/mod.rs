@@ -25,6 +25,7 @@ mod newest;
 mod options;
 mod publish;
 mod refused;
+mod row_set;
 mod rows;
 mod seeds;
 mod sql;
