@@ -48,7 +48,7 @@ async fn vectors_are_what_the_windows_hold() {
             "select terminal_fraud_7d, terminal_fraud_rate_7d from features.terminal_labels where key = '{terminal}'"
         );
         let expected = known as f64 / of_week.len() as f64;
-        assert_eq!(world.rows(&rate).await, [format!("{known}.0,{expected}")], "{terminal}");
+        assert_eq!(world.rows(&rate).await, [format!("{known}.0,{expected:?}")], "{terminal}");
     }
 }
 
@@ -90,7 +90,7 @@ async fn nothing_of_something_is_an_error_and_nothing_of_nothing_is_told() {
     assert_eq!((long_after.rows, long_after.empty), (0, 1), "{long_after:?}");
     let empty = World::empty(256 << 20).await;
     let missing = empty.offline.missing(&view).await.unwrap();
-    assert_eq!(missing.as_deref(), Some("raw.transactions is not there yet"));
+    assert!(missing.is_some_and(|missing| missing.ends_with("transactions is not there yet")));
     assert_eq!(empty.offline.known_until().await.unwrap(), None);
     let (first, last) = world.offline.span(&view).await.unwrap().unwrap();
     assert_eq!((first, last), (BEGIN, END));

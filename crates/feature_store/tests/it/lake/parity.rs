@@ -49,8 +49,7 @@ async fn logged_vectors_are_computed_again_from_what_had_been_applied() {
     let mut old = sample[4].clone();
     old.features[0].1 = 99;
     // Its stream had read further than the lake has.
-    let ahead = logged(&all, &all[5], all.len());
-    let mut ahead = Logged { applied: ahead.applied.clone(), ..ahead };
+    let mut ahead = logged(&all, &all[5], all.len());
     ahead.applied.values_mut().for_each(|next| *next += 1);
     let found = parity(&world.lake, history, &[wrong, old, ahead, sample[5].clone()]).await.unwrap();
     assert_eq!((found.vectors, found.waiting, found.outdated, found.mismatches), (2, 1, 1, 1), "{found:?}");
