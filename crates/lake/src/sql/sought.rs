@@ -5,7 +5,6 @@
 //! keys is left out; others come too, so whoever asks joins with the keys all the same.
 
 use super::session::Session;
-use super::table::SnapshotTable;
 use super::{SqlError, files::LiveFile};
 use crate::LakeError;
 use crate::sought::{Groups, Sought};

@@ -129,7 +129,7 @@ impl Batch {
 
     /// The columns by which rows of the model's table are looked for: its key's first, or the first of the units of the
     /// models that a staged table drives.
-    fn sought_columns(&self, model: &Model) -> BTreeSet<&str> {
+    fn sought_columns<'a>(&'a self, model: &'a Model) -> BTreeSet<&'a str> {
         if model.is_by_unit() {
             return model.header.key.first().map(String::as_str).into_iter().collect();
         }
