@@ -3,6 +3,7 @@
 use super::catalog::{DEFAULT_SCHEMA, Names};
 use super::cluster::{Cluster, Placement};
 use super::records::IsIn;
+use super::table::SnapshotTable;
 use super::{Limits, RecordSet, Rows, SqlError, TableState, references};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -159,6 +160,17 @@ impl Session {
     /// Gives a set of Kafka records a name: `name(topic, partition, offset)` tells whether a record is in it.
     pub fn register_records(&self, name: &str, records: RecordSet) {
         self.context.register_udf(ScalarUDF::from(IsIn::new(name, records)));
+    }
+
+    /// The table of the lake that a name stands for, where nothing of the session's own hides it.
+    pub(crate) fn stored(&self, name: &str) -> Result<Option<SnapshotTable>, SqlError> {
+        let (namespace, name) = split(name);
+        self.names.stored(namespace, name)
+    }
+
+    pub(crate) fn register_part(&self, name: &str, part: SnapshotTable) {
+        let (namespace, name) = split(name);
+        self.names.register(namespace, name, Arc::new(part));
     }
 
     /// Gives a query a name; it runs where the name is used.

@@ -7,6 +7,7 @@ mod newest;
 mod pinned;
 mod pruned;
 mod schemas;
+mod sought;
 
 use crate::tables::options;
 use affluent_lake::Lake;
