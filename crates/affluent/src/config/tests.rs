@@ -43,6 +43,11 @@ fn defaults_are_the_defaults_of_the_options() {
             ..options.clone()
         };
     }
+    // Its topics are those of the definitions.
+    let consume = &mut config.features.consume;
+    assert_eq!((consume.group.as_str(), consume.topics.len()), ("affluent-features", 0));
+    (consume.group, consume.instance_id, consume.commit_interval_ms) = (String::new(), String::new(), 0);
+    assert_eq!(std::mem::take(&mut config.features.stream.directory), PathBuf::from("data/features"));
     // The parts name the same directory as we do, where they name one.
     assert_eq!(config.documents.embedded.path.take(), Some("data/documents".into()));
     for (section, found, expected) in [
