@@ -17,6 +17,7 @@ pub(crate) use show::{Args, run};
 
 use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
+use crate::train::LearningOptions;
 use affluent_broker::BrokerOptions;
 use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
@@ -61,6 +62,7 @@ pub(crate) struct Config {
     pub(crate) stage: StageOptions,
     pub(crate) batch: BatchOptions,
     pub(crate) features: FeatureOptions,
+    pub(crate) learning: LearningOptions,
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
@@ -121,6 +123,7 @@ impl Config {
             stage: sections.take("stage")?,
             batch: sections.take("batch")?,
             features: sections.take("features")?,
+            learning: sections.take("learning")?,
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
@@ -141,7 +144,8 @@ impl Config {
     /// there is one process: it may take its own partitions over without waiting.
     fn fill_sinks(&mut self) {
         if self.bus.bootstrap_servers.is_empty() {
-            for options in [&mut self.sink_documents, &mut self.sink_events, &mut self.sink_lake] {
+            let features = &mut self.features.consume;
+            for options in [&mut self.sink_documents, &mut self.sink_events, &mut self.sink_lake, features] {
                 if options.instance_id.is_empty() {
                     options.instance_id.clone_from(&options.group);
                 }
@@ -180,9 +184,16 @@ impl Config {
         }
         self.stage.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
         self.batch.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
+        self.learning
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("learning.{problem}") })?;
         self.schedule
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;
+        self.features
+            .stream
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("features.stream.{problem}") })?;
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [
             ("sink_documents", &self.sink_documents),

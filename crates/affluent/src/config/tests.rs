@@ -25,9 +25,10 @@ fn defaults_are_the_defaults_of_the_options() {
     assert_eq!(config.cdc.protect.len(), 4);
     config.cdc.protect.clear();
     // Groups and topics have no default of their own; the lake trades freshness for file size, within memory.
-    let lake = (config.sink_lake.commit_interval_ms, config.sink_lake.commit_records);
-    assert_eq!(lake, (1000, 30_000));
-    config.sink_lake.commit_records = ConsumeOptions::default().commit_records;
+    let ConsumeOptions { commit_interval_ms, commit_records, commit_bytes, .. } = config.sink_lake;
+    assert_eq!((commit_interval_ms, commit_records, commit_bytes), (1000, 30_000, 64 << 20));
+    let ConsumeOptions { commit_records, commit_bytes, .. } = ConsumeOptions::default();
+    (config.sink_lake.commit_records, config.sink_lake.commit_bytes) = (commit_records, commit_bytes);
     for (options, topic) in [
         (&mut config.sink_documents, "oltp"),
         (&mut config.sink_events, "clickstream"),
@@ -59,6 +60,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("stage", debug(&config.stage), debug(StageOptions::default())),
         ("batch", debug(&config.batch), debug(BatchOptions::default())),
         ("features", debug(&config.features), debug(FeatureOptions::default())),
+        ("learning", debug(&config.learning), debug(LearningOptions::default())),
         ("schedule", debug(&config.schedule), debug(ScheduleOptions::default())),
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),

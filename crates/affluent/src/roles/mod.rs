@@ -99,6 +99,14 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::sink_lake(platform, shutdown)),
     },
     Role {
+        name: "features",
+        about: "features of freshness stream, kept up with their topics, into the online store",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::features(platform, shutdown)),
+    },
+    Role {
         name: "stage",
         about: "clicks and log lines from the raw to the staged zone of the lake, parsed and each once",
         phase: Phase::Sink,

@@ -235,6 +235,12 @@ impl Builder<'_> {
             let (index, kind) = self.source.column(name)?;
             if kind.is_number() { Ok(index) } else { Err(format!("column {name} is no number")) }
         };
+        // Truth counts as 1 and 0.
+        let value = || {
+            let name = raw.column.as_deref().ok_or("it needs column")?;
+            let (index, kind) = self.source.column(name)?;
+            if kind == super::ColumnType::Text { Err(format!("column {name} is text")) } else { Ok(index) }
+        };
         if raw.n.is_some_and(|n| n == 0 || n > NTH_MAX) {
             return Err(format!("n: expected 1 to {NTH_MAX}"));
         }
@@ -252,8 +258,8 @@ impl Builder<'_> {
             "is_new" => Aggregate::IsNew(any()?),
             "to_mean" => Aggregate::ToMean(number()?),
             "zscore" => Aggregate::ZScore(number()?),
-            "last" => Aggregate::Last(number()?, nth),
-            "first" => Aggregate::First(number()?, nth),
+            "last" => Aggregate::Last(value()?, nth),
+            "first" => Aggregate::First(value()?, nth),
             "since_last" => Aggregate::SinceLast,
             "duration" => Aggregate::Duration,
             "share" => {

@@ -66,3 +66,53 @@ fn the_handbook_by_hand() {
     .unwrap();
     assert_eq!(seen, TABLE.len());
 }
+
+/// Of some payments of [`TABLE`]: whether the terminal's last three known payments were fraud, seconds since the last that was and the last
+/// that was not, fraud of four weeks, and the amount to the customer's mean of genuine payments; all as known seven days later.
+#[test]
+fn what_was_known_of_terminal_and_customer_by_hand() {
+    let names = [
+        "card_customer_amount_to_genuine_mean",
+        "card_terminal_fraud_28d",
+        "card_terminal_seconds_since_fraud",
+        "card_terminal_seconds_since_genuine",
+        "card_terminal_last_fraud_1",
+        "card_terminal_last_fraud_2",
+        "card_terminal_last_fraud_3",
+    ];
+    let (nan, day) = (f64::NAN, 86_400.0);
+    let expected: &[(usize, [f64; 7])] = &[
+        (3, [nan, 0.0, nan, nan, nan, nan, nan]),
+        (4, [4.0, 0.0, nan, 7.0 * day, 0.0, nan, nan]),
+        (6, [0.0, 1.0, 7.5 * day, 7.0 * day, 0.0, 1.0, 0.0]),
+        (7, [0.05, 2.0, 28.5 * day, 22.5 * day, 0.0, 0.0, 1.0]),
+    ];
+    let definitions = Definitions::load(None).unwrap().select(&names).unwrap();
+    let plan = Arc::new(Plan::new(&definitions).unwrap());
+    let source = plan.source("card_transactions").unwrap();
+    assert_eq!(plan.source_shape(source).row, names);
+    let column = |read: &dyn Fn(&Line) -> i64| TABLE.iter().map(read).collect::<Vec<i64>>();
+    let time = column(&|line| line.0.0 * DAY + line.0.1 * DAY / 10);
+    let order: Vec<u64> = (0..).take(TABLE.len()).collect();
+    let (customer, terminal) = (column(&|line| line.1), column(&|line| line.2));
+    let inputs = [Columns {
+        source,
+        time: &time,
+        arrived: &time,
+        order: &order,
+        keys: &[KeyColumn::Numbers(&customer), KeyColumn::Numbers(&terminal)],
+        cells: &[&column(&|line| line.3), &column(&|line| line.4)],
+        version: None,
+        removed: None,
+        rows: true,
+    }];
+    let mut rows = vec![Vec::new(); TABLE.len()];
+    replay(&mut Engine::new(plan, Options::default()), &inputs, |row| rows[row.event] = row.values.to_vec())
+        .unwrap();
+    for (payment, expected) in expected {
+        for ((name, found), expected) in names.iter().zip(&rows[*payment]).zip(expected) {
+            let same = (found - expected).abs() < 1e-12 || found.is_nan() && expected.is_nan();
+            assert!(same, "payment {payment}: {name} is {found}, not {expected}");
+        }
+    }
+}

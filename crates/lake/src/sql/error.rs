@@ -48,6 +48,23 @@ fn nearest_hint(nearest: &[String]) -> String {
 }
 
 impl SqlError {
+    /// Whether another attempt may succeed without anybody's help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            SqlError::Timeout(_) | SqlError::Memory(_) | SqlError::Execution(_) => true,
+            SqlError::Lake(error) => error.is_passing(),
+            SqlError::Options(_)
+            | SqlError::Syntax(_)
+            | SqlError::UnknownTable { .. }
+            | SqlError::Plan(_)
+            | SqlError::TooEarly { .. }
+            | SqlError::DeleteFiles(_)
+            | SqlError::FileFormat { .. }
+            | SqlError::Overflow(_) => false,
+        }
+    }
+
     /// Ours inside an error of the engine, to come out again by [`SqlError::from`].
     pub(crate) fn external(self) -> DataFusionError {
         DataFusionError::External(Box::new(self))

@@ -7,7 +7,7 @@
 use super::session::Session;
 use super::{SqlError, files::LiveFile};
 use crate::LakeError;
-use crate::sought::{Groups, Sought};
+use crate::read::sought::{Groups, Sought};
 use crate::table::off_worker;
 use arrow_array::{Array, ArrayRef};
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;

@@ -34,13 +34,16 @@ mod units;
 pub mod window;
 mod work;
 
+pub(crate) use builtin::IMPORTS;
 pub use builtin::QUESTIONS;
 pub use checks::CheckResult;
+pub(crate) use columns::{CHANGES, of_named};
 pub use error::BatchError;
 pub use fence::{Fence, Unfenced};
 pub use full::Difference;
 pub use model::{Header, Model, Models, Rule, Severity, Strategy, Task, Test};
 pub use options::BatchOptions;
 pub use publish::{Version, published_pins, versions};
+pub use seeds::Seeds;
 pub use tables::{Batch, Done};
 pub use work::{RawToDwh, TASKS};

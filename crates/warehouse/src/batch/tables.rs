@@ -67,6 +67,11 @@ impl Batch {
     }
 
     #[must_use]
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    #[must_use]
     pub fn models(&self) -> &Models {
         &self.models
     }

@@ -6,11 +6,9 @@
 use super::{Took, mebibytes, timed};
 use crate::bench::Report;
 use crate::bench::process::usage;
-use affluent_features::replay::{Columns, KeyColumn, replay};
-use affluent_features::{Definitions, Engine, NULL, Options, Plan, SourceId};
-use affluent_lake::ParquetFile;
-use affluent_model::Value;
-use anyhow::{Context as _, bail};
+use crate::card_payments::{CardPayments, source};
+use affluent_features::{Definitions, Plan};
+use anyhow::bail;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,20 +24,6 @@ const WINDOWS: [&str; 3] = ["1d", "7d", "30d"];
 /// Values of a row.
 pub(super) const WIDTH: usize = FEATURES.len() * WINDOWS.len();
 
-const COLUMNS: [&str; 6] =
-    ["transaction_id", "occurred_at", "customer_id", "terminal_id", "amount_minor", "fraud"];
-
-/// The columns of a file.
-#[derive(Debug, Default)]
-struct Payments {
-    id: Vec<u64>,
-    time: Vec<i64>,
-    customer: Vec<i64>,
-    terminal: Vec<i64>,
-    amount: Vec<i64>,
-    fraud: Vec<i64>,
-}
-
 /// What was measured, and what is needed to compute the values once more.
 #[derive(Debug)]
 pub(super) struct Measured {
@@ -47,7 +31,7 @@ pub(super) struct Measured {
     read: Took,
     /// Bytes of resident memory at the most, the columns of the file included.
     resident_max: u64,
-    payments: Payments,
+    payments: CardPayments,
 }
 
 /// Computes the features of every row and forgets them.
@@ -55,9 +39,9 @@ pub(super) struct Measured {
 /// # Errors
 /// What is wrong with the file.
 pub(super) fn measure(file: &Path) -> anyhow::Result<Measured> {
-    let (read, payments) = timed(|| read(file).with_context(|| format!("read {}", file.display())))?;
+    let (read, payments) = timed(|| CardPayments::read(file))?;
     let mut sum = 0.0;
-    let (replayed, ()) = timed(|| payments.replay(|_, values| sum += values[0]))?;
+    let (replayed, ()) = timed(|| payments.replay(plan()?, |_, values| sum += values[0]))?;
     // Where nothing is done with values, nothing need be computed.
     std::hint::black_box(sum);
     let resident_max = usage(std::process::id())?.resident_max;
@@ -66,7 +50,7 @@ pub(super) fn measure(file: &Path) -> anyhow::Result<Measured> {
 
 impl Measured {
     pub(super) fn rows(&self) -> usize {
-        self.payments.time.len()
+        self.payments.len()
     }
 
     pub(super) fn tell(&self, report: &mut Report) {
@@ -87,7 +71,7 @@ impl Measured {
     /// The file cannot be written.
     pub(super) fn write(&self, file: &Path) -> anyhow::Result<()> {
         let mut all = vec![f64::NAN; self.rows() * WIDTH];
-        self.payments.replay(|row, values| all[row * WIDTH..][..WIDTH].copy_from_slice(values))?;
+        self.payments.replay(plan()?, |row, values| all[row * WIDTH..][..WIDTH].copy_from_slice(values))?;
         let mut out = BufWriter::new(std::fs::File::create(file)?);
         for value in all {
             out.write_all(&value.to_le_bytes())?;
@@ -96,75 +80,16 @@ impl Measured {
     }
 }
 
-impl Payments {
-    /// Hands each row's place in the file and its values to `sink`, in the order of time.
-    fn replay(&self, mut sink: impl FnMut(usize, &[f64])) -> anyhow::Result<()> {
-        let (plan, source) = plan()?;
-        let inputs = [Columns {
-            source,
-            time: &self.time,
-            arrived: &self.time,
-            order: &self.id,
-            keys: &[KeyColumn::Numbers(&self.customer), KeyColumn::Numbers(&self.terminal)],
-            cells: &[&self.amount, &self.fraud],
-            version: None,
-            removed: None,
-            rows: true,
-        }];
-        let mut engine = Engine::new(plan, Options::default());
-        replay(&mut engine, &inputs, |row| sink(row.event, row.values))?;
-        Ok(())
-    }
-}
-
-fn plan() -> anyhow::Result<(Arc<Plan>, SourceId)> {
+fn plan() -> anyhow::Result<Arc<Plan>> {
     let name = |feature: &str| WINDOWS.map(|window| format!("{feature}_{window}"));
     let names: Vec<String> = FEATURES.into_iter().flat_map(name).collect();
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     let plan = Arc::new(Plan::new(&Definitions::load(None)?.select(&wanted)?)?);
-    let source = plan.source("card_transactions").context("no source card_transactions")?;
-    if plan.source_shape(source).row != names {
-        bail!("a row is not in the order of the handbook: {:?}", plan.source_shape(source).row);
+    let row = &plan.source_shape(source(&plan)?).row;
+    if *row != names {
+        bail!("a row is not in the order of the handbook: {row:?}");
     }
-    Ok((plan, source))
-}
-
-fn read(file: &Path) -> anyhow::Result<Payments> {
-    let mut payments = Payments::default();
-    for rows in ParquetFile::open(file, &COLUMNS)? {
-        for row in rows? {
-            let cell = |column: usize| {
-                number(&row[column]).with_context(|| format!("column {}: {:?}", COLUMNS[column], row[column]))
-            };
-            payments.id.push(cell(0)?.cast_unsigned());
-            payments.time.push(cell(1)?);
-            payments.customer.push(cell(2)?);
-            payments.terminal.push(cell(3)?);
-            payments.amount.push(cell(4)?);
-            payments.fraud.push(cell(5)?);
-        }
-    }
-    Ok(payments)
-}
-
-/// The cell of a value; none where it is no whole number, truth or time.
-fn number(value: &Value) -> Option<i64> {
-    match value {
-        Value::Null => Some(NULL),
-        Value::Int(number) => Some(*number),
-        Value::Bool(truth) => Some(i64::from(*truth)),
-        Value::Timestamp(micros) | Value::TimestampTz(micros) => Some(*micros),
-        Value::Float(_)
-        | Value::Decimal(_)
-        | Value::NumericSpecial(_)
-        | Value::Text(_)
-        | Value::Bytes(_)
-        | Value::Date(_)
-        | Value::Time(_)
-        | Value::Uuid(_)
-        | Value::Json(_)
-        | Value::Array(_) => None,
-    }
+    Ok(plan)
 }
 
 #[cfg(test)]
@@ -174,13 +99,14 @@ mod tests {
     #[test]
     fn values_are_written_as_the_rows_stand_in_the_file() {
         // The second row happened first: of the first, the day holds both.
-        let payments = Payments {
+        let payments = CardPayments {
             id: vec![2, 1],
             time: vec![2_000_000, 1_000_000],
             customer: vec![7, 7],
             terminal: vec![9, 9],
             amount: vec![300, 100],
             fraud: vec![0, 1],
+            pattern: Vec::new(),
         };
         let took = Took { seconds: 0.0, processor_seconds: 0.0 };
         let measured = Measured { replayed: took, read: took, resident_max: 0, payments };
@@ -193,13 +119,5 @@ mod tests {
         assert_eq!(values.len(), 2 * WIDTH);
         assert_eq!((values[0], values[3], values[6]), (2.0, 200.0, 0.0));
         assert_eq!((values[WIDTH], values[WIDTH + 3]), (1.0, 100.0));
-    }
-
-    #[test]
-    fn only_whole_numbers_are_cells() {
-        assert_eq!(number(&Value::Null), Some(NULL));
-        assert_eq!(number(&Value::Bool(true)), Some(1));
-        assert_eq!(number(&Value::Timestamp(5)), Some(5));
-        assert_eq!(number(&Value::Float(1.0)), None);
     }
 }

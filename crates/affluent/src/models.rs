@@ -1,0 +1,166 @@
+//! `affluent models`: which versions there are, and which of them serves.
+
+use crate::cli::Format;
+use crate::config::Config;
+use crate::output::{self, Exit};
+use crate::train::Store;
+use affluent_learning::registry::{Aliases, Version, promote, roll_back};
+use anyhow::Context as _;
+use chrono::DateTime;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+const EXAMPLES: &str = "\
+Examples:
+  affluent models list                     all models and versions, and which of them has which name
+  affluent models show fraud               how the champion was judged
+  affluent models show fraud 3
+  affluent models promote fraud            let the challenger serve, if it passed every gate
+  affluent models promote fraud 3
+  affluent models rollback fraud           let the champion before serve again
+
+Models are kept in the folder models of the data directory, or on the server of `[learning.mlflow] url`.";
+
+/// Options of `affluent models`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// List versions
+    List {
+        /// Of this model alone
+        model: Option<String>,
+    },
+    /// Show how a version was judged
+    Show {
+        model: String,
+        /// [default: the champion, else the challenger]
+        version: Option<u64>,
+    },
+    /// Let a version serve
+    Promote {
+        model: String,
+        /// [default: the challenger]
+        version: Option<u64>,
+        /// Even if it failed a gate
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let the champion before serve again
+    Rollback { model: String },
+}
+
+/// Runs `affluent models`.
+///
+/// # Errors
+/// Models and versions that there are not; a registry that does not answer.
+pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let registry = config.learning.store(&config.data_dir)?;
+    match args.command {
+        Command::List { model } => list(&registry, model, format).await,
+        Command::Show { model, version } => show(&registry, &model, version).await,
+        Command::Promote { model, version, force } => {
+            let aliases = promote(registry.as_ref(), &model, version, force).await?;
+            told(&model, aliases, format)
+        }
+        Command::Rollback { model } => told(&model, roll_back(registry.as_ref(), &model).await?, format),
+    }
+}
+
+async fn list(registry: &Store, model: Option<String>, format: Format) -> anyhow::Result<Exit> {
+    let models = match model {
+        Some(model) => vec![model],
+        None => registry.models().await?,
+    };
+    let mut lines: Vec<(Version, Vec<&'static str>)> = Vec::new();
+    for model in &models {
+        let aliases = registry.aliases(model).await?;
+        let versions = registry.versions(model).await?;
+        lines.extend(versions.into_iter().map(|version| (version.clone(), names(aliases, version.version))));
+    }
+    match format {
+        Format::Json => {
+            let one = |(version, names): &(Version, Vec<&str>)| {
+                let mut value = json!(version);
+                value["aliases"] = json!(names);
+                value
+            };
+            output::print_json(&lines.iter().map(one).collect::<Vec<Value>>())?;
+        }
+        Format::Text if lines.is_empty() => {
+            output::note("no models yet: affluent train --help");
+            return Ok(Exit::NothingToDo);
+        }
+        Format::Text => {
+            let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.4}"));
+            let row = |(version, names): &(Version, Vec<&str>)| {
+                let at = DateTime::from_timestamp_millis(version.registered_ms);
+                vec![
+                    version.model.clone(),
+                    version.version.to_string(),
+                    names.join(", "),
+                    at.map_or_else(String::new, |at| at.format("%Y-%m-%d %H:%M:%S").to_string()),
+                    number(version.auc_roc),
+                    number(version.average_precision),
+                    version.failed.join(", "),
+                ]
+            };
+            let headers = ["model", "version", "name", "registered", "auc", "ap", "failed gates"];
+            output::print(&output::table(&headers, lines.iter().map(row)));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The names that a version has.
+fn names(aliases: Aliases, version: u64) -> Vec<&'static str> {
+    [("champion", aliases.champion), ("challenger", aliases.challenger), ("previous", aliases.previous)]
+        .into_iter()
+        .filter(|(_, of)| *of == Some(version))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// The report of a version, as it was stored.
+async fn show(registry: &Store, model: &str, version: Option<u64>) -> anyhow::Result<Exit> {
+    let aliases = registry.aliases(model).await?;
+    let version = version.or(aliases.champion).or(aliases.challenger);
+    let version = version.with_context(|| format!("model {model} has no champion: name a version"))?;
+    let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
+    let folder = registry.folder(model, version, scratch.path()).await?;
+    let file = folder.join("report.json");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let mut report: Value =
+        serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?;
+    // Curves are for the page.
+    for part in ["evaluation", "baseline"] {
+        report[part].as_object_mut().map(|evaluation| evaluation.remove("curve"));
+    }
+    report["version"] = version.into();
+    output::print_json(&report)?;
+    Ok(Exit::Done)
+}
+
+fn told(model: &str, aliases: Aliases, format: Format) -> anyhow::Result<Exit> {
+    match format {
+        Format::Json => {
+            let mut value = json!(aliases);
+            value["model"] = model.into();
+            output::print_json(&value)?;
+        }
+        Format::Text => {
+            let shown = |version: Option<u64>| version.map_or_else(|| "none".to_owned(), |v| v.to_string());
+            output::print(&format!(
+                "{model}: champion {}, previous {}",
+                shown(aliases.champion),
+                shown(aliases.previous)
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}

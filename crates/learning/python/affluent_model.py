@@ -1,0 +1,71 @@
+"""Loads a model of Affluent for `mlflow.pyfunc`: the same boosters, calibration and threshold, by the PyPI package of the same library.
+
+Predictions equal the binary's: features in, a frame of `score`, `probability` and `alert` out.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from perpetual import PerpetualBooster
+
+
+def _log_odds(scores):
+    scores = np.clip(scores, 1e-9, 1 - 1e-9)
+    return np.log(scores / (1 - scores))
+
+
+def _logistic(values):
+    return 1 / (1 + np.exp(-values))
+
+
+def _calibrated(calibration, scores):
+    if calibration is None:
+        return scores
+    if "platt" in calibration:
+        curve = calibration["platt"]
+        return _logistic(curve["slope"] * _log_odds(scores) + curve["offset"])
+    curve = calibration["isotonic"]
+    return np.interp(scores, curve["scores"], curve["probabilities"])
+
+
+class Model:
+    def __init__(self, folder):
+        self.stored = json.loads((folder / "model.json").read_text())
+        if self.stored["format"] != 1:
+            raise ValueError(f"model.json has form {self.stored['format']}, known is 1: take a newer affluent_model.py")
+        self.features = [feature["name"] for feature in self.stored["features"]]
+        self.boosters = [
+            (PerpetualBooster.load_booster(str(folder / booster["file"])), booster["columns"])
+            for booster in self.stored["boosters"]
+        ]
+
+    def _one(self, booster, values):
+        flat = np.ascontiguousarray(values.T).ravel()
+        kind = {"flat_data": flat, "rows": values.shape[0], "cols": values.shape[1], "parallel": False}
+        if self.stored["target"] == "class":
+            return np.asarray(booster.booster.predict_proba(**kind, calibrated=False))
+        return np.asarray(booster.booster.predict(**kind))
+
+    def _linear(self, values):
+        linear = self.stored["linear"]
+        standard = np.nan_to_num((values - np.array(linear["centres"])) / np.array(linear["scales"]), nan=0.0)
+        return _logistic(standard @ np.array(linear["weights"]) + linear["intercept"])
+
+    def predict(self, frame, params=None):
+        missing = [name for name in self.features if name not in frame.columns]
+        if missing:
+            raise ValueError(f"features that the model needs are missing: {', '.join(missing)}")
+        values = frame[self.features].to_numpy(dtype=float)
+        boosted = np.mean([self._one(booster, values[:, columns]) for booster, columns in self.boosters], axis=0)
+        share = self.stored["boost_share"]
+        scores = _logistic(share * _log_odds(boosted) + (1 - share) * _log_odds(self._linear(values)))
+        threshold = self.stored["threshold"]
+        alert = np.zeros(len(scores), bool) if threshold is None else scores >= threshold
+        probability = _calibrated(self.stored["calibration"], scores)
+        return pd.DataFrame({"score": scores, "probability": probability, "alert": alert}, index=frame.index)
+
+
+def _load_pyfunc(path):
+    return Model(Path(path))

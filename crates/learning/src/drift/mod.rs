@@ -1,0 +1,151 @@
+//! Whether what a model sees is still what it learned from: two samples of a number ([`numeric`]), of a category ([`categorical`]), or a stream
+//! whose mean may change ([`adwin`]).
+//!
+//! Measures are those of the field, by the definitions of scipy, evidently and river, to 1e-9.
+
+pub mod adwin;
+pub mod categorical;
+pub mod numeric;
+
+pub use adwin::Adwin;
+
+use serde::{Deserialize, Serialize};
+
+/// From where on a change is told, and from where on it is an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DriftOptions {
+    /// Population stability index: the field's 0.1 and 0.25.
+    pub psi_warn: f64,
+    pub psi_alarm: f64,
+    /// Jensen-Shannon distance, and Wasserstein distance in standard deviations of the reference: evidently's 0.1.
+    pub js_warn: f64,
+    pub wasserstein_warn: f64,
+    /// Confidence of ADWIN.
+    pub adwin_delta: f64,
+}
+
+impl Default for DriftOptions {
+    fn default() -> Self {
+        DriftOptions {
+            psi_warn: 0.1,
+            psi_alarm: 0.25,
+            js_warn: 0.1,
+            wasserstein_warn: 0.1,
+            adwin_delta: 0.002,
+        }
+    }
+}
+
+impl DriftOptions {
+    /// # Errors
+    /// What is wrong with which key.
+    pub fn check(&self) -> Result<(), String> {
+        let positive = |value: f64| value > 0.0;
+        if ![self.psi_warn, self.psi_alarm, self.js_warn, self.wasserstein_warn].into_iter().all(positive) {
+            return Err("drift thresholds have to be above 0".to_owned());
+        }
+        if self.psi_alarm < self.psi_warn {
+            return Err("psi_alarm is below psi_warn: an alarm has to come after the warning".to_owned());
+        }
+        if !(self.adwin_delta > 0.0 && self.adwin_delta < 1.0) {
+            return Err("adwin_delta has to lie between 0 and 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Stable,
+    Warn,
+    Alarm,
+}
+
+/// What was found of a feature, or of the score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    pub name: String,
+    pub psi: f64,
+    /// Kolmogorov and Smirnov's largest distance of the distributions.
+    pub ks: f64,
+    pub jensen_shannon: f64,
+    pub wasserstein: f64,
+    /// Parts without a value, of the reference and now.
+    pub missing: [f64; 2],
+    pub level: Level,
+}
+
+/// Compares a number's values with those of the reference. Missing values are a bin of their own.
+///
+/// PSI decides, as it does not grow with the number of rows the way tests do; the distances warn.
+#[must_use]
+pub fn compare(name: &str, reference: &[f64], current: &[f64], options: &DriftOptions) -> Drift {
+    let part = |values: &[f64]| {
+        values.iter().filter(|value| value.is_nan()).count() as f64 / values.len().max(1) as f64
+    };
+    let present =
+        |values: &[f64]| values.iter().copied().filter(|value| !value.is_nan()).collect::<Vec<f64>>();
+    let (before, now) = (present(reference), present(current));
+    let psi = numeric::psi(reference, current);
+    let (ks, jensen_shannon, wasserstein) = if before.is_empty() || now.is_empty() {
+        // All of it went missing, or came: as different as can be.
+        let all = if before.is_empty() == now.is_empty() { 0.0 } else { 1.0 };
+        (all, all, all)
+    } else {
+        (
+            numeric::kolmogorov_smirnov(&before, &now),
+            numeric::jensen_shannon(&before, &now),
+            numeric::wasserstein_normalised(&before, &now),
+        )
+    };
+    let warned = psi >= options.psi_warn
+        || jensen_shannon >= options.js_warn
+        || wasserstein >= options.wasserstein_warn;
+    let level = match (psi >= options.psi_alarm, warned) {
+        (true, _) => Level::Alarm,
+        (false, true) => Level::Warn,
+        (false, false) => Level::Stable,
+    };
+    Drift {
+        name: name.to_owned(),
+        psi,
+        ks,
+        jensen_shannon,
+        wasserstein,
+        missing: [part(reference), part(current)],
+        level,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::SmallRng;
+    use rand::{Rng as _, SeedableRng as _};
+
+    #[test]
+    fn a_shifted_amount_raises_the_alarm_and_an_unshifted_one_does_not() {
+        let mut rng = SmallRng::seed_from_u64(4);
+        let mut amounts = |by: f64| -> Vec<f64> {
+            (0..20_000).map(|_| by * 5_000.0 * -f64::ln(1.0 - rng.random::<f64>())).collect()
+        };
+        let (reference, same, shifted) = (amounts(1.0), amounts(1.0), amounts(2.0));
+        let options = DriftOptions::default();
+        assert_eq!(compare("amount", &reference, &same, &options).level, Level::Stable);
+        let found = compare("amount", &reference, &shifted, &options);
+        assert_eq!(found.level, Level::Alarm, "{found:?}");
+    }
+
+    #[test]
+    fn values_that_went_missing_raise_the_alarm() {
+        let reference: Vec<f64> = (0..1_000).map(f64::from).collect();
+        let current = vec![f64::NAN; 500];
+        let found = compare("a", &reference, &current, &DriftOptions::default());
+        assert_eq!((found.level, found.missing), (Level::Alarm, [0.0, 1.0]));
+        let both = compare("a", &current, &current, &DriftOptions::default());
+        assert_eq!((both.level, both.psi), (Level::Stable, 0.0));
+    }
+}

@@ -1,0 +1,177 @@
+//! A model as it is stored and applied: which features in which order, boosters, calibration, threshold.
+//!
+//! It is a folder: `model.json` and one `booster-N.json` for each booster, which the Python package of the same library reads as well.
+//!
+//! Invariant: what is read back predicts the same numbers, to the bit.
+
+use super::boost::{Ensemble, Target};
+use super::calibrate::log_odds;
+use super::{Calibration, FitError, Logistic, logistic_function};
+use crate::dataset::{Dataset, FeatureVersion, Problem};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The first form of the folder; a later one has a higher number.
+const FORMAT: u32 = 1;
+
+/// Features in, probability out.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub name: String,
+    /// In the order in which the boosters take them.
+    pub features: Vec<FeatureVersion>,
+    pub ensemble: Ensemble,
+    /// The logistic regression that has a say beside the boosters.
+    pub linear: Logistic,
+    /// How much of the log odds is the boosters'; the rest is the regression's.
+    pub boost_share: f64,
+    pub calibration: Option<Calibration>,
+    /// From this score on a row is looked at.
+    pub threshold: Option<f64>,
+}
+
+/// Both scores' log odds, weighted.
+///
+/// Boosters rank what stands out; among the many rows that do not, a regression has the smoother order.
+#[must_use]
+pub(crate) fn blend(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f64> {
+    let both = |(b, l): (&f64, &f64)| {
+        logistic_function(boost_share * log_odds(*b) + (1.0 - boost_share) * log_odds(*l))
+    };
+    boosted.iter().zip(linear).map(both).collect()
+}
+
+/// `model.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    name: String,
+    target: Target,
+    features: Vec<FeatureVersion>,
+    boosters: Vec<StoredBooster>,
+    linear: Logistic,
+    boost_share: f64,
+    calibration: Option<Calibration>,
+    threshold: Option<f64>,
+}
+
+/// A booster's file, and which of the features it takes.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredBooster {
+    file: String,
+    columns: Vec<usize>,
+}
+
+/// Why a model cannot be stored, read or applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("{file}: {source}")]
+    File { file: String, source: std::io::Error },
+    #[error("{file}: {source}")]
+    Json { file: String, source: serde_json::Error },
+    #[error("{file} has form {format}, known is {FORMAT}: it was written by a newer version")]
+    Format { file: String, format: u32 },
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    #[error("the model reads version {wanted} of feature {name}, the dataset has version {found}")]
+    Version { name: String, wanted: u32, found: u32 },
+}
+
+impl Model {
+    /// The score of each of these rows: what rows are ordered by.
+    ///
+    /// # Errors
+    /// A feature that the dataset lacks, or has in another version.
+    pub fn score(&self, dataset: &Dataset, rows: &[usize]) -> Result<Vec<f64>, ModelError> {
+        let names: Vec<String> = self.features.iter().map(|feature| feature.name.clone()).collect();
+        let mut values = Vec::with_capacity(rows.len() * names.len());
+        for wanted in &self.features {
+            let place = dataset.features.iter().position(|feature| feature.name == wanted.name);
+            let place = place.ok_or_else(|| Problem::MissingFeature { name: wanted.name.clone() })?;
+            let found = dataset.features[place].version;
+            if found != wanted.version {
+                return Err(ModelError::Version { name: wanted.name.clone(), wanted: wanted.version, found });
+            }
+            values.extend(rows.iter().map(|&row| dataset.columns[place][row]));
+        }
+        let matrix = crate::dataset::Matrix { values, rows: rows.len(), columns: names.len() };
+        Ok(blend(&self.ensemble.predict(&matrix), &self.linear.predict(&matrix), self.boost_share))
+    }
+
+    /// The probability that belongs to a score.
+    #[must_use]
+    pub fn probability(&self, score: f64) -> f64 {
+        self.calibration.as_ref().map_or(score, |calibration| calibration.apply(score))
+    }
+
+    /// Writes the folder's files.
+    ///
+    /// # Errors
+    /// [`ModelError`]
+    pub fn write(&self, folder: &Path) -> Result<(), ModelError> {
+        let mut boosters = Vec::new();
+        for (nth, (text, columns)) in self.ensemble.to_json()?.into_iter().enumerate() {
+            let file = format!("booster-{nth}.json");
+            write(&folder.join(&file), &text)?;
+            boosters.push(StoredBooster { file, columns });
+        }
+        let stored = Stored {
+            format: FORMAT,
+            name: self.name.clone(),
+            target: self.ensemble.target(),
+            features: self.features.clone(),
+            boosters,
+            linear: self.linear.clone(),
+            boost_share: self.boost_share,
+            calibration: self.calibration.clone(),
+            threshold: self.threshold,
+        };
+        let file = folder.join("model.json");
+        let text = serde_json::to_string_pretty(&stored)
+            .map_err(|source| ModelError::Json { file: shown(&file), source })?;
+        write(&file, &text)
+    }
+
+    /// Reads the folder that [`Model::write`] wrote.
+    ///
+    /// # Errors
+    /// [`ModelError`]
+    pub fn read(folder: &Path) -> Result<Self, ModelError> {
+        let file = folder.join("model.json");
+        let stored: Stored = serde_json::from_str(&read(&file)?)
+            .map_err(|source| ModelError::Json { file: shown(&file), source })?;
+        if stored.format != FORMAT {
+            return Err(ModelError::Format { file: shown(&file), format: stored.format });
+        }
+        let mut boosters = Vec::new();
+        for StoredBooster { file, columns } in stored.boosters {
+            if let Some(column) = columns.iter().find(|&&column| column >= stored.features.len()) {
+                return Err(FitError::Boost(format!("{file}: there is no feature {column}")).into());
+            }
+            boosters.push((read(&folder.join(&file))?, columns));
+        }
+        Ok(Model {
+            name: stored.name,
+            features: stored.features,
+            ensemble: Ensemble::from_json(boosters, stored.target)?,
+            linear: stored.linear,
+            boost_share: stored.boost_share,
+            calibration: stored.calibration,
+            threshold: stored.threshold,
+        })
+    }
+}
+
+fn shown(file: &Path) -> String {
+    file.display().to_string()
+}
+
+fn read(file: &Path) -> Result<String, ModelError> {
+    std::fs::read_to_string(file).map_err(|source| ModelError::File { file: shown(file), source })
+}
+
+fn write(file: &Path, text: &str) -> Result<(), ModelError> {
+    std::fs::write(file, text).map_err(|source| ModelError::File { file: shown(file), source })
+}

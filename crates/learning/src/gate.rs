@@ -1,0 +1,211 @@
+//! Gates: what a model has to show before it may be promoted. A gate that fails says by how much; one alone stops promotion.
+//!
+//! Decisions over measured facts; what measures them is [`crate::train`].
+
+use crate::evaluate::{Evaluation, Interval};
+use serde::{Deserialize, Serialize};
+
+/// What is asked of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateOptions {
+    /// A segment's average precision may be so much lower than the baseline's, as a part of it.
+    pub segment_fall: f64,
+    /// A single feature that ranks better than this carries the label.
+    pub feature_auc: f64,
+    /// How far from a half the area may be once rows are shuffled.
+    pub chance: f64,
+    /// Microseconds in which a row is scored, at the 99th percentile.
+    pub latency_us: f64,
+    /// Features by which the mean score must not fall when they rise, where the model has them.
+    pub rising: Vec<String>,
+}
+
+impl Default for GateOptions {
+    fn default() -> Self {
+        GateOptions {
+            segment_fall: 0.5,
+            feature_auc: 0.98,
+            chance: 0.1,
+            latency_us: 2_000.0,
+            rising: vec!["card_customer_amount_to_mean_30d".to_owned()],
+        }
+    }
+}
+
+/// What one gate found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    pub name: String,
+    pub passed: bool,
+    /// What was measured and what is asked, in words.
+    pub finding: String,
+}
+
+/// Facts beside the evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The best that one feature alone ranks, either way around, and which it is.
+    pub best_feature: String,
+    pub best_feature_auc: f64,
+    /// The area once rows are shuffled.
+    pub shuffled_auc: f64,
+    /// The largest difference of a score when rows come in another order.
+    pub order_difference: f64,
+    pub latency_us_p99: f64,
+    /// Of each rising feature the model has, the mean score at its value, at twice and at four times it.
+    pub rising: Vec<(String, [f64; 3])>,
+}
+
+/// All gates.
+#[must_use]
+pub fn gates(
+    evaluation: &Evaluation,
+    baseline: &Evaluation,
+    gain: Interval,
+    champion_gain: Option<Interval>,
+    facts: &Facts,
+    options: &GateOptions,
+) -> Vec<Gate> {
+    let mut gates = vec![better("better_than_baseline", gain)];
+    gates.extend(champion_gain.map(|gain| better("better_than_champion", gain)));
+    gates.push(segments(evaluation, baseline, options.segment_fall));
+    gates.push(gate(
+        "no_feature_carries_the_label",
+        facts.best_feature_auc <= options.feature_auc,
+        format!(
+            "{} alone has an area of {:.3}, at most {:.3} is allowed",
+            facts.best_feature, facts.best_feature_auc, options.feature_auc
+        ),
+    ));
+    gates.push(gate(
+        "shuffled_rows_at_chance",
+        (facts.shuffled_auc - 0.5).abs() <= options.chance,
+        format!(
+            "the area of shuffled rows is {:.3}, allowed is 0.5 ± {:.3}",
+            facts.shuffled_auc, options.chance
+        ),
+    ));
+    gates.push(gate(
+        "row_order",
+        facts.order_difference == 0.0,
+        format!("scores in another order differ by up to {:e}, nought is asked", facts.order_difference),
+    ));
+    gates.push(gate(
+        "latency",
+        facts.latency_us_p99 <= options.latency_us,
+        format!("a row takes {:.0} µs (p99), {:.0} are allowed", facts.latency_us_p99, options.latency_us),
+    ));
+    gates.extend(facts.rising.iter().map(|(name, [at, twice, four])| {
+        gate(
+            &format!("rises_with_{name}"),
+            at <= twice && twice <= four,
+            format!("the mean score is {at:.5}, at twice the value {twice:.5}, at four times {four:.5}"),
+        )
+    }));
+    gates
+}
+
+fn gate(name: &str, passed: bool, finding: String) -> Gate {
+    Gate { name: name.to_owned(), passed, finding }
+}
+
+/// Better or equal passes; an interval that holds nought is equal.
+fn better(name: &str, gain: Interval) -> Gate {
+    let verdict = if gain.low > 0.0 {
+        "better"
+    } else if gain.high < 0.0 {
+        "worse"
+    } else {
+        "equal"
+    };
+    let finding =
+        format!("{verdict}: the gain in average precision lies in {:.3} to {:.3}", gain.low, gain.high);
+    gate(name, verdict != "worse" && gain.low.is_finite(), finding)
+}
+
+/// The worst segment that has enough fraud to be judged.
+fn segments(evaluation: &Evaluation, baseline: &Evaluation, fall: f64) -> Gate {
+    let worst = evaluation
+        .segments
+        .iter()
+        .filter(|segment| segment.positives >= crate::evaluate::SEGMENT_MIN)
+        .filter_map(|segment| {
+            let same = |s: &&crate::evaluate::Segment| s.by == segment.by && s.value == segment.value;
+            let (now, base) =
+                (segment.average_precision?, baseline.segments.iter().find(same)?.average_precision?);
+            Some((now / base, segment, now, base))
+        })
+        .min_by(|a, b| a.0.total_cmp(&b.0));
+    let Some((part, segment, now, base)) = worst else {
+        return gate("no_segment_collapses", true, "no segment has enough fraud to be judged".to_owned());
+    };
+    let finding = format!(
+        "worst is {} {}: average precision {now:.3}, the baseline's is {base:.3}, at least {:.3} is asked",
+        segment.by,
+        segment.value,
+        base * (1.0 - fall)
+    );
+    gate("no_segment_collapses", part >= 1.0 - fall, finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Rows;
+    use crate::decide::Costs;
+    use crate::evaluate::{Judged, evaluate};
+
+    fn facts() -> Facts {
+        Facts {
+            best_feature: "a".to_owned(),
+            best_feature_auc: 0.8,
+            shuffled_auc: 0.52,
+            order_difference: 0.0,
+            latency_us_p99: 50.0,
+            rising: vec![("a".to_owned(), [0.1, 0.2, 0.2])],
+        }
+    }
+
+    fn evaluation(good: bool) -> Evaluation {
+        let rows = Rows {
+            time: (0..400).collect(),
+            card: (0..400).collect(),
+            amount: vec![1_000; 400],
+            label: (0..400).map(|n| n % 4 == 0).collect(),
+            pattern: vec![0; 400],
+        };
+        let places: Vec<usize> = (0..400).collect();
+        let scores: Vec<f64> = (0..400).map(|n| if good == (n % 4 == 0) { 0.9 } else { 0.1 }).collect();
+        let judged = Judged { scores: &scores, probabilities: &scores, rows: &rows, places: &places };
+        evaluate(judged, 0.5, &Costs::default())
+    }
+
+    fn failed(found: &[Gate]) -> Vec<&str> {
+        found.iter().filter(|gate| !gate.passed).map(|gate| gate.name.as_str()).collect()
+    }
+
+    #[test]
+    fn each_gate_fails_by_its_own_fact() {
+        let (good, poor) = (evaluation(true), evaluation(false));
+        let gain = Interval { low: 0.1, high: 0.2 };
+        let options = GateOptions::default();
+        let of = |facts: &Facts| gates(&good, &good, gain, None, facts, &options);
+        assert_eq!(failed(&of(&facts())), [""; 0]);
+        assert_eq!(
+            failed(&of(&Facts { best_feature_auc: 0.99, ..facts() })),
+            ["no_feature_carries_the_label"]
+        );
+        assert_eq!(failed(&of(&Facts { shuffled_auc: 0.7, ..facts() })), ["shuffled_rows_at_chance"]);
+        assert_eq!(failed(&of(&Facts { order_difference: 1e-17, ..facts() })), ["row_order"]);
+        assert_eq!(failed(&of(&Facts { latency_us_p99: 9e9, ..facts() })), ["latency"]);
+        let falls = Facts { rising: vec![("a".to_owned(), [0.3, 0.2, 0.4])], ..facts() };
+        assert_eq!(failed(&of(&falls)), ["rises_with_a"]);
+        assert_eq!(failed(&gates(&poor, &good, gain, None, &facts(), &options)), ["no_segment_collapses"]);
+        let worse = Interval { low: -0.2, high: -0.1 };
+        let found = gates(&good, &good, gain, Some(worse), &facts(), &options);
+        assert_eq!(failed(&found), ["better_than_champion"]);
+        let equal = Interval { low: -0.1, high: 0.1 };
+        assert!(gates(&good, &good, equal, None, &facts(), &options)[0].finding.starts_with("equal"));
+    }
+}
