@@ -46,6 +46,9 @@ fn defaults_are_the_defaults_of_the_options() {
     // Its topics are those of the definitions.
     let consume = &mut config.features.consume;
     assert_eq!((consume.group.as_str(), consume.topics.len()), ("affluent-features", 0));
+    // What it commits is small: the last values of the keys that changed.
+    assert_eq!((consume.commit_records, consume.commit_bytes), (100_000, 64 << 20));
+    (consume.commit_records, consume.commit_bytes) = (commit_records, commit_bytes);
     (consume.group, consume.instance_id, consume.commit_interval_ms) = (String::new(), String::new(), 0);
     assert_eq!(std::mem::take(&mut config.features.stream.directory), PathBuf::from("data/features"));
     // The parts name the same directory as we do, where they name one.
