@@ -1,7 +1,7 @@
-"""MERGE of 600,000 rows into ten million with deltalake: the same rows as in `crates/lake/examples/upsert.rs`.
+"""MERGE of 600,000 rows into ten million with deltalake: the same rows as in `affluent bench upsert`, which runs this
+with `--peers`.
 
-    cargo run --release -p affluent-lake --example upsert -- DIRECTORY     ours
-    python benches/upsert_peer.py DIRECTORY                                deltalake
+    python benches/upsert_peer.py DIRECTORY
 
 Half of the 600,000 are spread over the whole table, half are new. The table is divided by day and zstd, as ours is;
 with --flat it is not divided, which leaves deltalake fewer and larger files. Rows are made before the clock starts. The

@@ -1,4 +1,4 @@
-//! Lists the files of `models/`, `seeds/` and `questions/`, which are compiled into the binary, as Rust: names and texts.
+//! Lists the files of `models/`, `seeds/`, `imports/` and `questions/`, which are compiled into the binary, as Rust: names and texts.
 
 #![allow(clippy::print_stdout, reason = "cargo reads the output of build scripts")]
 
@@ -12,6 +12,7 @@ fn main() -> io::Result<()> {
     let lists = [
         ("pub(crate) const MODELS", "models", "sql"),
         ("pub(crate) const SEEDS", "seeds", "csv"),
+        ("pub(crate) const IMPORTS", "imports", "toml"),
         (
             "/// Questions to begin with: file name and query; what it asks is its opening comment.\npub const QUESTIONS",
             "questions",

@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and the help texts. What a command does lives in its
 //! own module.
 
-use crate::{batch, bench, config, dead_letters, demo, features, models, roles, sql, status, train, verify};
+use crate::{
+    batch, bench, config, dead_letters, demo, features, import, models, roles, sql, status, train, verify,
+};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ Examples:
   affluent status                       roles, lag, write-ahead log kept, dead letters
   affluent sql 'select count(*) from raw.transactions'    a question to the lake
   affluent batch status                 the pipelines to the warehouse, and what they have published
+  affluent import transactions --from old.parquet         history from a file, each row once
   affluent features list                the features that are defined, with owner, window and freshness
   affluent train fraud --help           train a model on a file of payments, and judge it
   affluent config show                  what is in force: defaults, file and environment together
@@ -76,8 +79,10 @@ pub(crate) enum Command {
     Sql(sql::Args),
     /// Run the pipelines to the warehouse, and see or turn back what they made
     Batch(batch::Args),
-    /// List, show and check the definitions of features
+    /// List, show and check the definitions of features, and get the values of a key
     Features(features::Args),
+    /// Load history from a Parquet, CSV or NDJSON file into the lake
+    Import(import::Args),
     /// Train a model, and judge it
     Train(train::Args),
     /// List models, and say which of them serves

@@ -9,6 +9,7 @@ mod dead_letters;
 mod demo;
 mod features;
 mod http;
+mod import;
 mod models;
 mod output;
 mod platform;
@@ -58,7 +59,8 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
         Command::DeadLetters(args) => runtime()?.block_on(dead_letters::run(args, configured(file)?, format)),
         Command::Sql(args) => runtime()?.block_on(sql::run(args, &configured(file)?, cli.format)),
         Command::Batch(args) => runtime()?.block_on(batch::run(args, &configured(file)?, format)),
-        Command::Features(args) => features::run(&args, &configured(file)?, format),
+        Command::Features(args) => runtime()?.block_on(features::run(args, &configured(file)?, format)),
+        Command::Import(args) => runtime()?.block_on(import::run(args, &configured(file)?, format)),
         Command::Train(args) => runtime()?.block_on(train::run(args, configured(file)?, format)),
         Command::Models(args) => runtime()?.block_on(models::run(args, &configured(file)?, format)),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),

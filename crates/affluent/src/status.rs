@@ -21,6 +21,13 @@ Exit codes: 0 every role is ready, 1 not so or no answer.";
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    address: Address,
+}
+
+/// Where a running platform is asked, and as whom.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Address {
     /// Where the platform answers [default: `http.listen` of the configuration]
     #[arg(long)]
     url: Option<String>,
@@ -29,31 +36,64 @@ pub(crate) struct Args {
     token_env: Option<String>,
 }
 
+impl Address {
+    fn url(&self, config: &Config) -> String {
+        let url = self.url.clone().unwrap_or_else(|| format!("http://{}", config.http.reachable()));
+        url.trim_end_matches('/').to_owned()
+    }
+
+    /// What the platform answers to `GET path?query`, a failure too.
+    ///
+    /// # Errors
+    /// When nothing answers.
+    pub(crate) async fn get(
+        &self,
+        config: &Config,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<reqwest::Response> {
+        let url = self.url(config);
+        let token = match &self.token_env {
+            Some(name) => Some(std::env::var(name).with_context(|| format!("read the token from ${name}"))?),
+            None => config.http.tokens.first().map(|token| token.token.clone()),
+        };
+        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        let mut request = client.get(format!("{url}{path}")).query(query);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.with_context(|| {
+            format!("nothing answers at {url}; start it with `affluent up`, or name another address by --url")
+        })
+    }
+
+    /// The answer, where it is none of a failure.
+    ///
+    /// # Errors
+    /// What it says it failed with, or that it is not of this form.
+    pub(crate) async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        config: &Config,
+        response: reqwest::Response,
+    ) -> anyhow::Result<T> {
+        let url = self.url(config);
+        anyhow::ensure!(
+            response.status().is_success(),
+            "{url} answers {}: {}",
+            response.status(),
+            response.text().await.unwrap_or_default()
+        );
+        response.json().await.with_context(|| format!("read the answer of {url}"))
+    }
+}
+
 /// Asks, and prints what comes back.
 ///
 /// # Errors
 /// When nothing answers, or not as Affluent does.
 pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
-    let url = args.url.unwrap_or_else(|| format!("http://{}", config.http.reachable()));
-    let token = match &args.token_env {
-        Some(name) => Some(std::env::var(name).with_context(|| format!("read the token from ${name}"))?),
-        None => config.http.tokens.first().map(|token| token.token.clone()),
-    };
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
-    let mut request = client.get(format!("{}/v1/status", url.trim_end_matches('/')));
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    let response = request.send().await.with_context(|| {
-        format!("nothing answers at {url}; start it with `affluent up`, or name another address by --url")
-    })?;
-    anyhow::ensure!(
-        response.status().is_success(),
-        "{url} answers {}: {}",
-        response.status(),
-        response.text().await.unwrap_or_default()
-    );
-    let status: Status = response.json().await.with_context(|| format!("read the answer of {url}"))?;
+    let response = args.address.get(config, "/v1/status", &[]).await?;
+    let status: Status = args.address.read(config, response).await?;
     match format {
         Format::Text => output::print(&to_text(&status)),
         Format::Json => output::print_json(&status)?,

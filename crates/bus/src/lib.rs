@@ -19,7 +19,7 @@ pub mod registry;
 
 pub use admin::{Admin, TopicSpec};
 pub use bus::{Bus, BusOptions};
-pub use consumer::{Consumer, ConsumerOptions};
+pub use consumer::{Committer, Consumer, ConsumerOptions};
 pub use error::BusError;
 pub use partitioner::partition_for;
 pub use producer::{Producer, ProducerOptions};

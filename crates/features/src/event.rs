@@ -49,6 +49,18 @@ impl From<uuid::Uuid> for Key {
 }
 
 impl Key {
+    /// The one form of a text that all spellings of its key have: of an address, of a UUID.
+    #[must_use]
+    pub fn canonical(text: &str) -> std::borrow::Cow<'_, str> {
+        if let Some(id) = uuid::Uuid::parse_str(text).ok().filter(|_| text.len() == 36) {
+            return id.to_string().into();
+        }
+        match text.parse::<std::net::IpAddr>() {
+            Ok(ip) => ip.to_canonical().to_string().into(),
+            Err(_) => text.into(),
+        }
+    }
+
     /// The key of a text: of a whole number in its shortest form, of a UUID, of an IP address, or of any text.
     /// So `"42"` and `42` are the same customer wherever a source writes one or the other.
     #[must_use]
@@ -169,6 +181,8 @@ mod tests {
         assert_eq!(Key::text(id), Key::from(uuid::Uuid::parse_str(id).unwrap()));
         assert_eq!(Key::text("10.0.0.1"), Key::text("::ffff:10.0.0.1"));
         assert_ne!(Key::text("a"), Key::text("b"));
+        let canonical = ["::ffff:10.0.0.1", "67E55044-10B1-426F-9247-BB680E5FE0C8", "a"].map(Key::canonical);
+        assert_eq!(canonical, ["10.0.0.1", id, "a"]);
     }
 
     #[test]

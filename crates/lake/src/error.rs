@@ -71,6 +71,32 @@ impl LakeError {
         !matches!(self, LakeError::Unsettled { .. })
     }
 
+    /// Whether another attempt may succeed without anybody's help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            // Another process has moved the table: what is left to do is found anew.
+            LakeError::OffsetConflict(_)
+            | LakeError::Contention { .. }
+            | LakeError::Unsettled { .. }
+            | LakeError::Rest(_)
+            | LakeError::Iceberg(_)
+            | LakeError::Catalog(_)
+            | LakeError::Io { .. }
+            | LakeError::NoSnapshot { .. }
+            | LakeError::Task(_) => true,
+            LakeError::Options(_)
+            | LakeError::Fenced { .. }
+            | LakeError::NotFound(_)
+            | LakeError::NoColumn { .. }
+            | LakeError::Incompatible { .. }
+            | LakeError::Value { .. }
+            | LakeError::DuplicateKey { .. }
+            | LakeError::Arrow(_)
+            | LakeError::Malformed { .. } => false,
+        }
+    }
+
     /// Why a record that caused this belongs in quarantine; `None` for what is not the record's
     /// fault (disk, catalog, contention): try again.
     #[must_use]

@@ -1,7 +1,9 @@
 //! Files on local disk, flushed before anything refers to them.
 
-use crate::sort::{self, Order};
-use crate::{LakeError, dictionary, lookup};
+use crate::LakeError;
+use crate::read::lookup;
+use crate::values::dictionary;
+use crate::write::sort::{self, Order};
 use arrow_array::RecordBatch;
 use iceberg::spec::{DataFile, DataFileFormat, PartitionKey};
 use iceberg::table::Table;

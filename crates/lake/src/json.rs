@@ -11,7 +11,7 @@
 //! nobody counts, which the next writer deletes. One writer at a time, by a lock on the directory.
 
 use crate::table::off_worker;
-use crate::types::MICROS_A_DAY;
+use crate::values::types::MICROS_A_DAY;
 use crate::{Advance, LakeError, Offsets, RowBatch, files};
 use affluent_model::{Row, Value};
 use affluent_telemetry::failpoint;

@@ -1,11 +1,13 @@
 //! The lake's tables: opening, creating, evolving, and what this process knows of each.
 
 use crate::catalog::{self, Catalog};
-use crate::commits::Alteration;
 use crate::files;
 use crate::options::CatalogPlace;
-use crate::partition::{self, Partition};
-use crate::{LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets, schema, types};
+use crate::values::schema;
+use crate::values::types;
+use crate::write::commits::Alteration;
+use crate::write::partition::{self, Partition};
+use crate::{LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets};
 use affluent_model::Column;
 use iceberg::spec::NestedFieldRef;
 use iceberg::table::Table;

@@ -28,7 +28,10 @@ pub use ledger::{
     Alert, AlertKind, AlertRecord, Begun, Claim, Clock, History, Holder, Known, Ledger, LedgerError,
     PipelineStatus, Reason, RunRecord, RunState, Scope, Seen, Started, Status, TaskRecord,
 };
-pub use options::{PipelineOptions, RAW_TO_DWH, REBUILD, ScheduleOptions};
+pub use options::{
+    FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, PipelineOptions, RAW_TO_DWH, REBUILD,
+    ScheduleOptions,
+};
 pub use runner::{Request, RunEnd, RunError, Runner};
 pub use service::{ScheduleError, ScheduleService};
 pub use work::{Outcome, Pipeline, RunContext, Work, WorkError};

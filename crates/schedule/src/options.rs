@@ -9,6 +9,12 @@ use std::time::Duration;
 pub const RAW_TO_DWH: &str = "raw-to-dwh";
 /// The nightly pipeline.
 pub const REBUILD: &str = "rebuild";
+/// The pipelines that materialise features, by how fresh these are to be.
+pub const FEATURES_5M: &str = "features-5m";
+pub const FEATURES_1H: &str = "features-1h";
+pub const FEATURES_NIGHTLY: &str = "features-nightly";
+/// The pipeline that computes a sample of served features once more.
+pub const FEATURES_PARITY: &str = "features-parity";
 
 /// A day, in seconds.
 const DAY_S: u64 = 86_400;
@@ -47,6 +53,14 @@ pub struct ScheduleOptions {
     pub raw_to_dwh: PipelineOptions,
     /// The pipeline [`REBUILD`].
     pub rebuild: PipelineOptions,
+    /// The pipeline [`FEATURES_5M`].
+    pub features_5m: PipelineOptions,
+    /// The pipeline [`FEATURES_1H`].
+    pub features_1h: PipelineOptions,
+    /// The pipeline [`FEATURES_NIGHTLY`].
+    pub features_nightly: PipelineOptions,
+    /// The pipeline [`FEATURES_PARITY`].
+    pub features_parity: PipelineOptions,
 }
 
 /// When one pipeline runs, and how long it may take.
@@ -105,8 +119,27 @@ impl Default for ScheduleOptions {
                 task_limit_s: 14_400,
                 deadline_s: 14_400,
             },
+            features_5m: features("*/5 * * * *", 12, 300, 900, 600),
+            features_1h: features("0 * * * *", 24, 1800, 3600, 3600),
+            features_nightly: features("30 3 * * *", 7, 3600, 14_400, 14_400),
+            features_parity: PipelineOptions {
+                lock: String::new(),
+                ..features("15 * * * *", 1, 600, 1800, 0)
+            },
         }
     }
+}
+
+/// Pipelines of features write the same tables, so they have one lock.
+fn features(
+    cron: &str,
+    catchup_max: usize,
+    task_slow_s: u64,
+    task_limit_s: u64,
+    deadline_s: u64,
+) -> PipelineOptions {
+    let (cron, lock) = (cron.to_owned(), "features".to_owned());
+    PipelineOptions { cron, catchup_max, runs_max: 1, lock, task_slow_s, task_limit_s, deadline_s }
 }
 
 impl ScheduleOptions {
@@ -134,7 +167,14 @@ impl ScheduleOptions {
         if self.ledger.as_os_str().is_empty() {
             return Err("ledger is empty; name the SQLite file of the run ledger".to_owned());
         }
-        for (section, options) in [("raw_to_dwh", &self.raw_to_dwh), ("rebuild", &self.rebuild)] {
+        for (section, options) in [
+            ("raw_to_dwh", &self.raw_to_dwh),
+            ("rebuild", &self.rebuild),
+            ("features_5m", &self.features_5m),
+            ("features_1h", &self.features_1h),
+            ("features_nightly", &self.features_nightly),
+            ("features_parity", &self.features_parity),
+        ] {
             options.check(&self.time_zone).map_err(|problem| format!("{section}.{problem}"))?;
         }
         Ok(())

@@ -19,6 +19,10 @@ const COLLECT_INFLIGHT: &str = "affluent_collect_inflight_bytes";
 const BATCH_RUN: &str = "affluent_batch_run_seconds";
 const BATCH_RUNS: &str = "affluent_batch_runs_total";
 const BATCH_ALERTS: &str = "affluent_batch_alerts_total";
+const FEATURE_SKEW: &str = "feature_skew_ratio";
+const FEATURES_SNAPSHOT: &str = "affluent_features_snapshot_seconds";
+const FEATURES_STATE: &str = "affluent_features_state_bytes";
+const FEATURES_KEYS: &str = "affluent_features_keys";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -64,10 +68,17 @@ fn describe() {
     describe_histogram!(BATCH_RUN, Unit::Seconds, "Time of a task of a batch run, or of all its tasks");
     describe_counter!(BATCH_RUNS, "Attempts at tasks of batch runs, and whole runs (task = all), by outcome");
     describe_counter!(BATCH_ALERTS, "What needs a person about batch runs, by pipeline and kind");
+    describe_gauge!(
+        FEATURE_SKEW,
+        "Served values that the lake recomputes otherwise, by feature: a part of the last sample; 0 is well"
+    );
+    describe_histogram!(FEATURES_SNAPSHOT, Unit::Seconds, "Time of storing the state of streamed features");
+    describe_gauge!(FEATURES_STATE, Unit::Bytes, "State of streamed features as it was stored last");
+    describe_gauge!(FEATURES_KEYS, "Keys that have state, over all entities and sources");
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
-/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `score`), of
+/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `online`, `score`), of
 /// `count` records.
 pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64, count: u64) {
     let histogram = histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop);
@@ -139,6 +150,18 @@ pub fn batch_run(pipeline: &'static str, task: &'static str, outcome: &'static s
 /// A batch alert of `kind` (`missed`, `slow`, `given_up`, `left_out`) was raised.
 pub fn batch_alert(pipeline: &'static str, kind: &'static str) {
     counter!(BATCH_ALERTS, "pipeline" => pipeline, "kind" => kind).increment(1);
+}
+
+/// Which part of the last sample of a feature's served values the lake recomputes otherwise.
+pub fn feature_skew(feature: &str, ratio: f64) {
+    gauge!(FEATURE_SKEW, "feature" => feature.to_owned()).set(ratio);
+}
+
+/// The state of streamed features was stored.
+pub fn features_stored(seconds: f64, bytes: u64, keys: usize) {
+    histogram!(FEATURES_SNAPSHOT).record(seconds.max(0.0));
+    gauge!(FEATURES_STATE).set(bytes as f64);
+    gauge!(FEATURES_KEYS).set(keys as f64);
 }
 
 /// Resident memory of this process in bytes.

@@ -1,4 +1,5 @@
-"""The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night.
+"""The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night, and the features of
+freshness 5m, 1h and nightly.
 
 One Airflow task is one call of `affluent batch run PIPELINE --task T --from F --to T`, which is idempotent for its
 interval: clearing a task, a retry and a backfill are all the same call again. Exit code 99 means that there was nothing
@@ -22,6 +23,7 @@ from airflow.sdk import (
 )
 
 TASKS = ["ingest", "clean", "deduplicate", "enrich", "load", "check", "publish"]
+FEATURE_TASKS = ["materialise", "serve"]
 
 # One JSON object; every key has a default.
 SETTINGS = Variable.get("affluent_batch", default={}, deserialize_json=True)
@@ -40,7 +42,14 @@ COMMAND = (
 )
 
 
-def pipeline(dag_id: str, name: str, cron: str, deadline: timedelta | None, task_limit: timedelta) -> DAG:
+def pipeline(
+    dag_id: str,
+    name: str,
+    cron: str,
+    deadline: timedelta | None,
+    task_limit: timedelta,
+    tasks: list[str] = TASKS,
+) -> DAG:
     """The DAG `dag_id`: the tasks of Affluent's pipeline `name`, one after the other. Without a deadline, no alert."""
     alert = deadline and DeadlineAlert(
         # By the time of queueing, so that a backfill of old intervals raises no alert for being old.
@@ -87,7 +96,7 @@ def pipeline(dag_id: str, name: str, cron: str, deadline: timedelta | None, task
                     # A step without work does not skip those after it.
                     trigger_rule=TriggerRule.NONE_FAILED,
                 )
-                for task in TASKS
+                for task in tasks
             ]
         )
     return dag
@@ -112,4 +121,33 @@ nightly_rebuild = pipeline(
     SETTINGS.get("rebuild_cron", "30 2 * * *"),
     deadline=seconds("rebuild_deadline_s", 14_400),
     task_limit=seconds("rebuild_task_limit_s", 14_400),
+)
+
+# They write the same tables as one another: the lock of the run ledger lets one of them run at a time, and a task that meets it
+# is tried again.
+features_5m = pipeline(
+    "features_5m",
+    "features-5m",
+    SETTINGS.get("features_5m_cron", "*/5 * * * *"),
+    deadline=seconds("features_5m_deadline_s", 600),
+    task_limit=seconds("features_5m_task_limit_s", 900),
+    tasks=FEATURE_TASKS,
+)
+
+features_1h = pipeline(
+    "features_1h",
+    "features-1h",
+    SETTINGS.get("features_1h_cron", "0 * * * *"),
+    deadline=seconds("features_1h_deadline_s", 3600),
+    task_limit=seconds("features_1h_task_limit_s", 3600),
+    tasks=FEATURE_TASKS,
+)
+
+features_nightly = pipeline(
+    "features_nightly",
+    "features-nightly",
+    SETTINGS.get("features_nightly_cron", "30 3 * * *"),
+    deadline=seconds("features_nightly_deadline_s", 14_400),
+    task_limit=seconds("features_nightly_task_limit_s", 14_400),
+    tasks=FEATURE_TASKS,
 )

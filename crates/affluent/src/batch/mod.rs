@@ -6,6 +6,7 @@ mod status;
 mod versions;
 
 pub(crate) use openlineage::Emitter;
+pub(crate) use run::{stopped_by_signals, time};
 
 use crate::cli::Format;
 use crate::config::Config;

@@ -3,10 +3,11 @@
 use super::{Emitter, engine, ledger, pipelines};
 use crate::cli::Format;
 use crate::config::Config;
+use crate::features;
 use crate::output::{self, Exit};
 use affluent_schedule::{
-    Backfill, Interval, Ledger, Pipeline, RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner,
-    parse_time,
+    Backfill, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
+    RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, parse_time,
 };
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
@@ -14,13 +15,16 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Every pipeline.
+const NAMES: [&str; 6] = [RAW_TO_DWH, REBUILD, FEATURES_5M, FEATURES_1H, FEATURES_NIGHTLY, FEATURES_PARITY];
+
 /// Options of `affluent batch run`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunArgs {
     /// Which pipeline
-    #[arg(value_parser = PossibleValuesParser::new([RAW_TO_DWH, REBUILD]))]
+    #[arg(value_parser = PossibleValuesParser::new(NAMES))]
     pipeline: String,
-    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish
+    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish; of features materialise, serve or compare
     #[arg(long)]
     task: Option<String>,
     /// First moment of the interval, 2026-11-22T06:00:00Z [default: the last interval that has ended, done again]
@@ -41,7 +45,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct BackfillArgs {
     /// Which pipeline
-    #[arg(value_parser = PossibleValuesParser::new([RAW_TO_DWH, REBUILD]))]
+    #[arg(value_parser = PossibleValuesParser::new(NAMES))]
     pipeline: String,
     /// First moment of the range
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -145,7 +149,13 @@ async fn prepared(
     let batch = engine(config).await?;
     let runner = Runner::new(ledger(&config.schedule).await?, config.schedule.clone());
     let emitter = Emitter::start(&config.batch)?;
-    let pipelines = pipelines(&config.schedule, &batch, full, emitter.as_ref())?;
+    let pipelines = if [RAW_TO_DWH, REBUILD].contains(&name) {
+        pipelines(&config.schedule, &batch, full, emitter.as_ref())?
+    } else if full {
+        return Err(output::usage(format!("--full is for {RAW_TO_DWH}; {name} computes the same each time")));
+    } else {
+        features::pipelines(config, batch.lake(), features::shared_documents(config).await?)?
+    };
     let pipeline = pipelines.into_iter().find(|pipeline| pipeline.name() == name);
     let pipeline = pipeline.ok_or_else(|| output::usage(format!("there is no pipeline {name}")))?;
     Ok((runner, pipeline, emitter))
@@ -167,7 +177,7 @@ fn last(pipeline: &Pipeline, ledger: &Ledger) -> anyhow::Result<Interval> {
 }
 
 /// Fires at the first signal.
-fn stopped_by_signals() -> anyhow::Result<CancellationToken> {
+pub(crate) fn stopped_by_signals() -> anyhow::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let fired = stop.clone();
@@ -228,7 +238,7 @@ fn text(pipeline: &str, interval: Interval, end: &RunEnd, record: Option<&RunRec
 }
 
 /// Microseconds since the epoch.
-fn time(text: &str) -> Result<i64, String> {
+pub(crate) fn time(text: &str) -> Result<i64, String> {
     parse_time(text).map_err(|error| error.to_string())
 }
 

@@ -23,6 +23,7 @@ use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
 use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
+use affluent_lake::sql::cluster::{ExecutorOptions, SchedulerOptions};
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_schedule::ScheduleOptions;
 use affluent_stream::cdc::CdcOptions;
@@ -61,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) events: EventOptions,
     pub(crate) stage: StageOptions,
     pub(crate) batch: BatchOptions,
+    pub(crate) batch_scheduler: SchedulerOptions,
+    pub(crate) batch_executor: ExecutorOptions,
     pub(crate) features: FeatureOptions,
     pub(crate) learning: LearningOptions,
     pub(crate) schedule: ScheduleOptions,
@@ -80,7 +83,9 @@ pub(crate) struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        LogOptions { filter: "info,fjall=warn,lsm_tree=warn".to_owned(), format: LogFormat::Text }
+        let filter =
+            "info,fjall=warn,lsm_tree=warn,ballista_core=warn,ballista_scheduler=warn,ballista_executor=warn";
+        LogOptions { filter: filter.to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -122,6 +127,8 @@ impl Config {
             events: sections.take("events")?,
             stage: sections.take("stage")?,
             batch: sections.take("batch")?,
+            batch_scheduler: sections.take("batch_scheduler")?,
+            batch_executor: sections.take("batch_executor")?,
             features: sections.take("features")?,
             learning: sections.take("learning")?,
             schedule: sections.take("schedule")?,
@@ -144,7 +151,8 @@ impl Config {
     /// there is one process: it may take its own partitions over without waiting.
     fn fill_sinks(&mut self) {
         if self.bus.bootstrap_servers.is_empty() {
-            for options in [&mut self.sink_documents, &mut self.sink_events, &mut self.sink_lake] {
+            let features = &mut self.features.consume;
+            for options in [&mut self.sink_documents, &mut self.sink_events, &mut self.sink_lake, features] {
                 if options.instance_id.is_empty() {
                     options.instance_id.clone_from(&options.group);
                 }
@@ -186,9 +194,19 @@ impl Config {
         self.learning
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("learning.{problem}") })?;
+        for (section, checked) in [
+            ("batch_scheduler", self.batch_scheduler.check()),
+            ("batch_executor", self.batch_executor.check()),
+        ] {
+            checked.map_err(|problem| ConfigError::Invalid { message: format!("{section}.{problem}") })?;
+        }
         self.schedule
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;
+        self.features
+            .stream
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("features.stream.{problem}") })?;
         self.lake.check().map_err(|error| ConfigError::Invalid { message: format!("[lake] {error}") })?;
         for (section, options) in [
             ("sink_documents", &self.sink_documents),

@@ -25,9 +25,10 @@ fn defaults_are_the_defaults_of_the_options() {
     assert_eq!(config.cdc.protect.len(), 4);
     config.cdc.protect.clear();
     // Groups and topics have no default of their own; the lake trades freshness for file size, within memory.
-    let lake = (config.sink_lake.commit_interval_ms, config.sink_lake.commit_records);
-    assert_eq!(lake, (1000, 30_000));
-    config.sink_lake.commit_records = ConsumeOptions::default().commit_records;
+    let ConsumeOptions { commit_interval_ms, commit_records, commit_bytes, .. } = config.sink_lake;
+    assert_eq!((commit_interval_ms, commit_records, commit_bytes), (1000, 30_000, 64 << 20));
+    let ConsumeOptions { commit_records, commit_bytes, .. } = ConsumeOptions::default();
+    (config.sink_lake.commit_records, config.sink_lake.commit_bytes) = (commit_records, commit_bytes);
     for (options, topic) in [
         (&mut config.sink_documents, "oltp"),
         (&mut config.sink_events, "clickstream"),
@@ -42,6 +43,11 @@ fn defaults_are_the_defaults_of_the_options() {
             ..options.clone()
         };
     }
+    // Its topics are those of the definitions.
+    let consume = &mut config.features.consume;
+    assert_eq!((consume.group.as_str(), consume.topics.len()), ("affluent-features", 0));
+    (consume.group, consume.instance_id, consume.commit_interval_ms) = (String::new(), String::new(), 0);
+    assert_eq!(std::mem::take(&mut config.features.stream.directory), PathBuf::from("data/features"));
     // The parts name the same directory as we do, where they name one.
     assert_eq!(config.documents.embedded.path.take(), Some("data/documents".into()));
     for (section, found, expected) in [
@@ -58,6 +64,8 @@ fn defaults_are_the_defaults_of_the_options() {
         ("sink_events", debug(&config.sink_events), debug(ConsumeOptions::default())),
         ("stage", debug(&config.stage), debug(StageOptions::default())),
         ("batch", debug(&config.batch), debug(BatchOptions::default())),
+        ("batch_scheduler", debug(&config.batch_scheduler), debug(SchedulerOptions::default())),
+        ("batch_executor", debug(&config.batch_executor), debug(ExecutorOptions::default())),
         ("features", debug(&config.features), debug(FeatureOptions::default())),
         ("learning", debug(&config.learning), debug(LearningOptions::default())),
         ("schedule", debug(&config.schedule), debug(ScheduleOptions::default())),

@@ -31,6 +31,7 @@ const PROMISES: &[Promise] = &[
     promise("clickstream.documents.p99", "clickstream", "documents", 3.0, "a click, readable"),
     promise("logs.documents.p99", "logs", "documents", 2.0, "a log line, readable"),
     promise("logs.lake_visible.p99", "logs", "lake_visible", 3.0, "a log line, in the lake"),
+    promise("features.freshness.p99", "features", "online", 3.0, "features of its keys, readable"),
 ];
 
 const fn promise(

@@ -201,6 +201,7 @@ fn view_json(definitions: &Definitions, of: (&str, &View), features: &[&Feature]
 fn source_text(source: &Source, features: &[&Feature], kept: &[Kept]) -> String {
     let entities = source.entities.iter().map(|(entity, column)| format!("{entity} by {column}"));
     let columns = source.columns.iter().map(|column| format!("{} {}", column.name, column.kind.to_text()));
+    let derived = source.derived.iter().map(|(name, derived)| format!("{name} = {derived}"));
     let corrections = if source.corrections { "a higher version of an event replaces it" } else { "" };
     let mut rows = vec![
         ("description", source.description.clone()),
@@ -212,6 +213,8 @@ fn source_text(source: &Source, features: &[&Feature], kept: &[Kept]) -> String 
         ("topic", source.topic.clone().unwrap_or_default()),
         ("entities", entities.collect::<Vec<_>>().join(", ")),
         ("columns", columns.collect::<Vec<_>>().join(", ")),
+        ("derived", derived.collect::<Vec<_>>().join(", ")),
+        ("not in the topic", source.lake_columns.join(", ")),
         ("file", source.file.clone()),
         ("features", features.len().to_string()),
     ];
@@ -223,6 +226,7 @@ fn source_text(source: &Source, features: &[&Feature], kept: &[Kept]) -> String 
 fn source_json(source: &Source, features: &[&Feature], kept: &[Kept]) -> Json {
     let entity = |(entity, column): &(String, String)| (entity.clone(), json!(column));
     let columns = source.columns.iter().map(|column| (column.name.clone(), json!(column.kind.to_text())));
+    let derived = source.derived.iter().map(|(name, derived)| (name.clone(), json!(derived.to_string())));
     json!({
         "name": source.name,
         "description": source.description,
@@ -235,6 +239,8 @@ fn source_json(source: &Source, features: &[&Feature], kept: &[Kept]) -> Json {
         "query": source.query,
         "entities": source.entities.iter().map(entity).collect::<Map<_, _>>(),
         "columns": columns.collect::<Map<_, _>>(),
+        "derived": derived.collect::<Map<_, _>>(),
+        "lake_columns": source.lake_columns,
         "file": source.file,
         "features": names(features),
         "keeps": kept.iter().map(form::kept_json).collect::<Json>(),

@@ -55,7 +55,7 @@ pub(super) async fn one(
     Ok(Json(to_json(document)))
 }
 
-async fn store(shared: &Shared) -> Result<Arc<dyn DocumentStore>, Problem> {
+pub(super) async fn store(shared: &Shared) -> Result<Arc<dyn DocumentStore>, Problem> {
     shared.platform.documents().await.map_err(|error| Problem::unavailable(format!("{error:#}")))
 }
 
@@ -68,7 +68,7 @@ fn to_json(document: &Document) -> Value {
     Value::Object(object)
 }
 
-fn problem(error: DocumentError) -> Problem {
+pub(super) fn problem(error: DocumentError) -> Problem {
     let text = error.to_string();
     match error {
         DocumentError::UnknownCollection(_) => Problem::not_found(text),

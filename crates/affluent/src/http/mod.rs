@@ -1,17 +1,19 @@
-//! The HTTP interface: metrics, health, status, documents to read, a page for people, and the
+//! The HTTP interface: metrics, health, status, documents and features to read, a page for people, and the
 //! collector's endpoints where this process collects.
 //!
-//! What is answered lives in `health`, `documents` and `page`; who may ask, in `access`. Errors are
+//! What is answered lives in `health`, `documents`, `features` and `page`; who may ask, in `access`. Errors are
 //! RFC 9457 problem details. Invariant: beyond loopback nothing is served without tokens, except the
 //! two health probes.
 
 mod access;
 mod documents;
+mod features;
 mod health;
 mod options;
 mod page;
 mod problem;
 
+pub(crate) use features::{KeyValue, KeyValues};
 pub(crate) use health::Status;
 pub(crate) use options::HttpOptions;
 
@@ -82,6 +84,7 @@ fn router(platform: Arc<Platform>) -> Router {
         .route("/v1/status", get(health::status))
         .route("/v1/documents/{collection}", get(documents::list))
         .route("/v1/documents/{collection}/{id}", get(documents::one))
+        .route("/v1/features", get(features::get))
         .route_layer(middleware::from_fn_with_state(shared.clone(), access::require_read));
     Router::new()
         .route("/healthz", get(health::healthz))

@@ -45,6 +45,9 @@ enum Phase {
     Broker,
 }
 
+/// Why `up` leaves the nodes of a cluster out.
+const OF_A_CLUSTER: &str = "a cluster's nodes are started by `affluent run`";
+
 /// Every role, in the order in which they start.
 pub(crate) const ROLES: &[Role] = &[
     Role {
@@ -99,6 +102,14 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::sink_lake(platform, shutdown)),
     },
     Role {
+        name: "features",
+        about: "features of freshness stream, kept up with their topics, into the online store",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::features(platform, shutdown)),
+    },
+    Role {
         name: "stage",
         about: "clicks and log lines from the raw to the staged zone of the lake, parsed and each once",
         phase: Phase::Sink,
@@ -119,6 +130,22 @@ pub(crate) const ROLES: &[Role] = &[
             json.then_some("lake.format is json: the warehouse is of Iceberg tables")
         },
         start: |platform, shutdown| Box::pin(services::schedule(platform, shutdown)),
+    },
+    Role {
+        name: "batch-scheduler",
+        about: "the scheduler of a cluster for [batch] engine",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| Some(OF_A_CLUSTER),
+        start: |platform, shutdown| Box::pin(services::batch_scheduler(platform, shutdown)),
+    },
+    Role {
+        name: "batch-executor",
+        about: "a node of that cluster that computes",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| Some(OF_A_CLUSTER),
+        start: |platform, shutdown| Box::pin(services::batch_executor(platform, shutdown)),
     },
     Role {
         name: "collect",

@@ -2,11 +2,14 @@
 
 use super::supervise::RoleError;
 use crate::batch;
+use crate::features;
 use crate::http;
 use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
+use affluent_feature_store::stream::FeaturesSink;
 use affluent_lake::MaintenanceService;
+use affluent_lake::sql::cluster::{ExecutorNode, NodeError, SchedulerNode};
 use affluent_model::{EventKind, time::now_micros};
 use affluent_schedule::ScheduleService;
 use affluent_stream::cdc::CdcService;
@@ -136,6 +139,23 @@ pub(super) async fn sink_lake(platform: Arc<Platform>, shutdown: CancellationTok
     ended
 }
 
+/// Streamed features into the online store. The consume loop reports its own health.
+pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let config = platform.config();
+    let streamed = features::streamed(config).map_err(|error| RoleError::new(error, false))?;
+    let store = platform.documents().await.map_err(RoleError::from_store)?;
+    let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
+    let mut options = config.features.consume.clone();
+    if options.topics.is_empty() {
+        options.topics = streamed.topics();
+    }
+    let (registry, stream) = (Some(platform.registry().clone()), config.features.stream.clone());
+    let sink = FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    let (bus, health) = (platform.bus().clone(), platform.health().clone());
+    let service = ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)?;
+    service.run(shutdown).await.map_err(consume_error)
+}
+
 /// The staged zone. It reports its own health.
 pub(super) async fn stage(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
     let lake = platform.lake().await.map_err(|error| RoleError::new(error, false))?;
@@ -157,9 +177,12 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     let fatal = |error| RoleError::new(error, false);
     let lake = platform.lake().await.map_err(fatal)?;
     let options = platform.config().schedule.clone();
+    let store = platform.documents().await.map_err(RoleError::from_store)?;
+    let of_features = features::pipelines(platform.config(), &lake, Some(store)).map_err(fatal)?;
     let batch = Batch::new(lake, platform.config().batch.clone()).map_err(|error| fatal(error.into()))?;
     let emitter = batch::Emitter::start(&platform.config().batch).map_err(fatal)?;
-    let pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
+    let mut pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
+    pipelines.extend(of_features);
     let ledger = batch::ledger(&options).await.map_err(|error| RoleError::new(error, true))?;
     let service = ScheduleService::new(options, ledger, pipelines, platform.health().clone())
         .map_err(|error| fatal(error.into()))?;
@@ -168,6 +191,30 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
         emitter.flush().await;
     }
     Ok(())
+}
+
+/// The scheduler of a cluster. It reports its own health.
+pub(super) async fn batch_scheduler(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_scheduler.clone(), platform.health().clone());
+    SchedulerNode::new(options, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+/// A node of a cluster that computes. It reports its own health.
+pub(super) async fn batch_executor(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_executor.clone(), platform.health().clone());
+    let warehouse = platform.config().lake.warehouse.clone();
+    ExecutorNode::new(options, warehouse, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+fn node_error(error: NodeError) -> RoleError {
+    let passing = error.is_passing();
+    RoleError::new(error, passing)
 }
 
 fn consume_error(error: ConsumeError) -> RoleError {

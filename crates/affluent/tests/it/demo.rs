@@ -41,6 +41,7 @@ async fn the_demo_loses_and_duplicates_nothing() {
         "clickstream.documents.p99",
         "logs.documents.p99",
         "logs.lake_visible.p99",
+        "features.freshness.p99",
         "clickstream.rate",
         "batch.freshness",
         "batch.balance",

@@ -19,9 +19,18 @@ const ROUNDS: usize = 20;
 /// Rounds on one installation: what it stores grows, and with it what `verify` has to compare.
 const ROUNDS_OF_A_TRIAL: usize = 25;
 /// What failpoints begin with that this installation does not pass: its lake is of tables, and nothing in it is
-/// overwritten. `lake` kills at the first, `batch_kill` at the others.
-const ELSEWHERE: &[&str] =
-    &["lake::json_", "lake::before_overwrite_files", "lake::after_overwrite_files", "schedule::", "batch::"];
+/// overwritten. `lake` kills at the first, `features_kill`, `history_kill` and `batch_kill` at theirs; training sets are made on demand.
+const ELSEWHERE: &[&str] = &[
+    "lake::json_",
+    "lake::before_overwrite_files",
+    "lake::after_overwrite_files",
+    "features::",
+    "schedule::",
+    "batch::",
+    "import::",
+    "materialise::",
+    "training::",
+];
 /// How long an armed failpoint may wait to be passed before it is armed for its first pass.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FIRST: Duration = Duration::from_secs(40);

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used)] // a helper of a test may fail the test, too
 #![allow(clippy::print_stderr)] // figures of a round, seen with --nocapture
 
+mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
 mod cli;
 mod demo;
 mod events;
 mod evolution;
+mod features_kill;
 mod foreign_schema;
+mod history_kill;
 mod installation;
 mod kill;
 mod load;

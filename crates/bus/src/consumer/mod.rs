@@ -61,6 +61,13 @@ pub struct Consumer {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
+/// Commits the offsets of a consumer. Keeps it from nothing: a closed one commits no more.
+#[derive(Clone)]
+pub struct Committer {
+    shared: Arc<Shared>,
+    client: Weak<BaseConsumer<Context>>,
+}
+
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Consumer").finish_non_exhaustive()
@@ -210,14 +217,13 @@ impl Consumer {
     /// # Errors
     /// [`BusError::Kafka`]; passing while the group rebalances or the coordinator is away.
     pub async fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), BusError> {
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let list = offsets_list(offsets)?;
-        let client = self.client()?;
-        blocking("commit offsets", move || client.commit(&list, CommitMode::Sync)).await?;
-        self.shared.state.lock().committed.extend(offsets.iter().cloned());
-        Ok(())
+        self.committer().commit(offsets).await
+    }
+
+    /// Commits offsets of this consumer while it is polled elsewhere.
+    #[must_use]
+    pub fn committer(&self) -> Committer {
+        Committer { shared: Arc::clone(&self.shared), client: Weak::clone(&self.client) }
     }
 
     /// The group's committed next offsets; partitions without one are absent.
@@ -261,6 +267,30 @@ impl Consumer {
         drop(self);
         let join = tokio::task::spawn_blocking(move || thread.map(std::thread::JoinHandle::join));
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, join).await;
+    }
+}
+
+impl Committer {
+    /// As [`Consumer::commit`].
+    ///
+    /// # Errors
+    /// As [`Consumer::commit`]; [`BusError::ConsumerStopped`] once the consumer is closed.
+    pub async fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), BusError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let list = offsets_list(offsets)?;
+        let closed = || BusError::ConsumerStopped("closed".to_owned());
+        let client = self.client.upgrade().ok_or_else(closed)?;
+        blocking("commit offsets", move || client.commit(&list, CommitMode::Sync)).await?;
+        self.shared.state.lock().committed.extend(offsets.iter().cloned());
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committer").finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,13 @@ use fjall::Keyspace;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Full write buffers that may wait for the disk, beside the one that is being filled.
+const BUFFERS_WAITING: usize = 2;
+/// Pause between two looks at them, and the longest wait.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
+const ROOM_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is stored of a collection beside its documents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -134,11 +141,25 @@ impl Collection {
         self.count.store(count, Ordering::Release);
     }
 
-    /// True where nothing is stored under `id`, not even a tombstone. Asks the disk only where memory
-    /// does not tell.
-    pub(super) fn is_absent(&self, id: &str) -> Result<bool, DocumentError> {
-        let known = self.recent.lock().is_absent(id, |prefix| self.ids(prefix))?;
-        Ok(known || !self.documents.contains_key(id)?)
+    /// True where memory tells that nothing is stored under `id`, nor noted; it is noted then.
+    pub(super) fn claim(&self, id: &str) -> Result<bool, DocumentError> {
+        self.recent.lock().claim(id, |prefix| self.ids(prefix))
+    }
+
+    /// True where something is stored under `id`, be it a tombstone. Asks the disk.
+    pub(super) fn is_stored(&self, id: &str) -> Result<bool, DocumentError> {
+        Ok(self.documents.contains_key(id)?)
+    }
+
+    /// Waits while too many full write buffers wait for the disk: they are memory.
+    ///
+    /// Not for ever: a store that has failed says so at the next commit, and flushes nothing.
+    pub(super) fn wait_for_room(&self) {
+        let deadline = Instant::now() + ROOM_LIMIT;
+        let full = |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= BUFFERS_WAITING;
+        while (full(&self.documents) || full(&self.entries)) && Instant::now() < deadline {
+            std::thread::sleep(ROOM_PAUSE);
+        }
     }
 
     /// Notes that `id` is about to be stored.

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 /// Journals kept on disk before write buffers are forced out, bytes.
 const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
-/// Flushed files of index entries that are merged together.
-const INDEX_FILES_MERGED: u8 = 8;
+/// Flushed files of a collection that are merged together.
+const FILES_MERGED: u8 = 8;
 
 pub(super) struct Engine {
     pub(super) database: Database,
@@ -102,17 +102,17 @@ impl Engine {
     }
 
     fn attach(&self, name: &str, definition: Definition) -> Result<Arc<Collection>, DocumentError> {
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
-        let documents = self.database.keyspace(&format!("d.{name}"), options)?;
-        // Entries are read in ranges, for which filters are of no use. They come in no order, so merging
-        // them is dear: more at a time, and less often.
-        let entries = || {
-            let merged = Leveled::default().with_l0_threshold(INDEX_FILES_MERGED);
-            options()
-                .max_memtable_size(self.memtable_bytes / 2)
-                .filter_policy(FilterPolicy::disabled())
+        // More files at a time are merged, and so each of them less often.
+        let options = || {
+            let merged = Leveled::default().with_l0_threshold(FILES_MERGED);
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(self.memtable_bytes)
                 .compaction_strategy(Arc::new(merged))
         };
+        let documents = self.database.keyspace(&format!("d.{name}"), options)?;
+        // Entries are read in ranges, for which filters are of no use.
+        let entries =
+            || options().max_memtable_size(self.memtable_bytes / 2).filter_policy(FilterPolicy::disabled());
         let entries = self.database.keyspace(&format!("i.{name}"), entries)?;
         let count = self.meta.get(count_key(definition.number))?;
         let count = count.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
@@ -183,10 +183,11 @@ impl Engine {
         writes: Vec<VersionedWrite>,
     ) -> Result<ApplyOutcome, DocumentError> {
         let collection = self.collection(collection)?;
-        let _writer = self.writer.lock();
         let mut outcome = ApplyOutcome::default();
         let mut writes = writes.into_iter().peekable();
         while writes.peek().is_some() {
+            collection.wait_for_room();
+            let _writer = self.writer.lock();
             let mut staging = self.stage(&collection);
             for write in writes.by_ref().take(self.batch_writes) {
                 if staging.apply(write)? {

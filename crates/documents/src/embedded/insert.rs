@@ -1,8 +1,9 @@
 //! Inserting documents that are not there yet: the way of events, by the hundred thousand.
 //!
 //! Fields come encoded and go to disk as they are; of each document only what its index entries and its
-//! expiry need is looked at. A batch is one write to the journal. Its index entries are sorted first, so
-//! that neighbours meet in the processor's cache.
+//! expiry need is looked at. A batch is one write to the journal. Its documents share one piece of memory, and
+//! so do its keys: an allocation of each costs more than copying them, and leaves memory in pieces. Index
+//! entries are sorted first, so that neighbours meet in the processor's cache.
 
 use super::collections::{Collection, Definition, count_key, entry_value};
 use super::engine::Engine;
@@ -13,12 +14,16 @@ use crate::inserts::{Insert, Inserts};
 use crate::order::put_encoded_key;
 use crate::{DocumentError, InsertOutcome};
 use affluent_model::time::now_micros;
-use fjall::{OwnedWriteBatch, PersistMode, Slice};
+use byteview::ByteView;
+use fjall::{OwnedWriteBatch, PersistMode};
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Encoded null: what an index holds of a field that is not there.
 const NULL: &[u8] = &[0];
+/// A batch ends at this size, bytes of its documents.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
 /// A batch that is being put together.
 struct Batch<'a> {
@@ -26,13 +31,24 @@ struct Batch<'a> {
     collection: &'a Collection,
     definition: &'a Definition,
     now: i64,
-    ids: HashSet<&'a str>,
-    documents: Vec<(&'a str, Slice)>,
-    /// Key and value of each index entry.
-    entries: Vec<(Slice, [u8; 3])>,
+    /// Ids in the batch; made where an id comes that may be among them.
+    ids: Option<HashSet<&'a str>>,
+    /// Each id, and behind it its document as it is stored.
+    documents: Vec<u8>,
+    parts: Vec<Part<'a>>,
+    /// Keys of index entries.
+    keys: Vec<u8>,
+    /// The key and the value of each.
+    entries: Vec<(Range<usize>, [u8; 3])>,
     expiries: Vec<(i64, &'a str)>,
-    /// Room for one document or key.
-    scratch: Vec<u8>,
+    /// Room for the indexed values of one document.
+    values: Vec<&'a [u8]>,
+}
+
+/// Where a document lies: its id, then what is stored, up to `end`; it begins where the one before ends.
+struct Part<'a> {
+    id: &'a str,
+    end: usize,
 }
 
 impl Engine {
@@ -42,23 +58,27 @@ impl Engine {
         documents: &[Arc<Inserts>],
     ) -> Result<InsertOutcome, DocumentError> {
         let collection = self.collection(collection)?;
-        let _writer = self.writer.lock();
-        let definition = collection.definition();
         let mut outcome = InsertOutcome::default();
         let mut inserts = documents.iter().flat_map(|documents| documents.iter()).peekable();
         while inserts.peek().is_some() {
+            collection.wait_for_room();
+            let _writer = self.writer.lock();
+            let definition = collection.definition();
             let mut batch = Batch {
                 engine: self,
                 collection: &collection,
                 definition: &definition,
                 now: now_micros(),
-                ids: HashSet::new(),
+                ids: None,
                 documents: Vec::new(),
+                parts: Vec::new(),
+                keys: Vec::new(),
                 entries: Vec::new(),
                 expiries: Vec::new(),
-                scratch: Vec::with_capacity(1_024),
+                values: Vec::new(),
             };
-            for insert in inserts.by_ref().take(self.batch_writes) {
+            for _ in 0..self.batch_writes {
+                let Some(insert) = inserts.next_if(|_| batch.documents.len() < BATCH_BYTES) else { break };
                 if batch.insert(insert)? {
                     outcome.inserted += 1;
                 } else {
@@ -74,12 +94,21 @@ impl Engine {
 impl<'a> Batch<'a> {
     /// Adds a document; false where it is there already.
     fn insert(&mut self, insert: Insert<'a>) -> Result<bool, DocumentError> {
-        if !self.ids.insert(insert.id) || !self.collection.is_absent(insert.id)? {
-            return Ok(false);
+        // What can be claimed is not in this batch either, whose ids are noted with the stored ones.
+        if !self.collection.claim(insert.id)? {
+            if self.has(insert.id) || self.collection.is_stored(insert.id)? {
+                return Ok(false);
+            }
+            self.collection.note(insert.id);
         }
         self.put(insert).map_err(|error| self.collection.corrupt(insert.id.as_bytes(), error))?;
-        self.collection.note(insert.id);
         Ok(true)
+    }
+
+    /// The id is in this batch.
+    fn has(&mut self, id: &str) -> bool {
+        let parts = &self.parts;
+        self.ids.get_or_insert_with(|| parts.iter().map(|part| part.id).collect()).contains(id)
     }
 
     fn put(&mut self, insert: Insert<'a>) -> Result<(), Malformed> {
@@ -88,53 +117,63 @@ impl<'a> Batch<'a> {
         let indexes = &self.definition.indexes;
         // The values of the indexed fields, index by index, then the stamp.
         let width: usize = indexes.iter().map(|index| index.spec.fields.len()).sum();
-        let mut values = vec![NULL; width];
+        self.values.clear();
+        self.values.resize(width, NULL);
         let mut stamp = None;
         let mut fields = Reader { bytes: insert.fields };
         for _ in 0..insert.count {
             let (name, value) = fields.raw_field()?;
             let wanted = indexes.iter().flat_map(|index| &index.spec.fields);
-            for (place, _) in values.iter_mut().zip(wanted).filter(|(_, field)| field.as_bytes() == name) {
+            for (place, _) in self.values.iter_mut().zip(wanted).filter(|(_, field)| field.as_bytes() == name)
+            {
                 *place = value;
             }
             if stamp_field.is_some_and(|field| field.as_bytes() == name) {
                 stamp = Some(encoding::decode_value(value)?);
             }
         }
-        let mut values = values.into_iter();
+        let mut values = self.values.iter();
         for index in indexes {
-            self.scratch.clear();
-            self.scratch.extend_from_slice(&index.number.to_be_bytes());
+            let start = self.keys.len();
+            self.keys.extend_from_slice(&index.number.to_be_bytes());
             for value in values.by_ref().take(index.spec.fields.len()) {
-                put_encoded_key(&mut self.scratch, value)?;
+                put_encoded_key(&mut self.keys, value)?;
             }
-            self.scratch.extend_from_slice(insert.id.as_bytes());
-            self.entries.push((Slice::from(self.scratch.as_slice()), entry_value(insert.id)));
+            self.keys.extend_from_slice(insert.id.as_bytes());
+            self.entries.push((start..self.keys.len(), entry_value(insert.id)));
         }
         let expires_at = ttl.map(|ttl| ttl.expiry_after(stamp.as_ref(), self.now));
         self.expiries.extend(expires_at.map(|at| (at, insert.id)));
-        self.scratch.clear();
-        encoding::encode_insert(insert, expires_at, &mut self.scratch);
-        self.documents.push((insert.id, Slice::from(self.scratch.as_slice())));
+        self.documents.extend_from_slice(insert.id.as_bytes());
+        encoding::encode_insert(insert, expires_at, &mut self.documents);
+        self.parts.push(Part { id: insert.id, end: self.documents.len() });
+        if let Some(ids) = &mut self.ids {
+            ids.insert(insert.id);
+        }
         Ok(())
     }
 
     /// Commits everything in one atomic batch; with `sync`, durably.
     fn commit(mut self, sync: bool) -> Result<(), DocumentError> {
         let Batch { engine, collection, definition, .. } = self;
-        if self.documents.is_empty() {
+        if self.parts.is_empty() {
             // Batches before this one may not be durable yet.
             return if sync { Ok(engine.database.persist(PersistMode::SyncData)?) } else { Ok(()) };
         }
-        let items = self.documents.len() + self.entries.len() + self.expiries.len() / 512 + 2;
+        let items = self.parts.len() + self.entries.len() + self.expiries.len() / 512 + 2;
         let mut batch = OwnedWriteBatch::with_capacity(engine.database.clone(), items);
-        let count = collection.count() + self.documents.len() as u64;
-        for (id, document) in self.documents {
-            batch.insert(&collection.documents, id, document);
+        let count = collection.count() + self.parts.len() as u64;
+        let documents = ByteView::from(self.documents);
+        let mut start = 0;
+        for Part { id, end } in self.parts {
+            let (key, value) = (start..start + id.len(), start + id.len()..end);
+            batch.insert(&collection.documents, documents.slice(key), documents.slice(value));
+            start = end;
         }
-        self.entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let keys = ByteView::from(self.keys);
+        self.entries.sort_unstable_by(|a, b| keys[a.0.clone()].cmp(&keys[b.0.clone()]));
         for (key, value) in self.entries {
-            batch.insert(&collection.entries, key, value);
+            batch.insert(&collection.entries, keys.slice(key), value);
         }
         put_lists(&mut batch, engine, definition.number, &mut self.expiries);
         batch.insert(&engine.meta, count_key(definition.number), count.to_be_bytes());

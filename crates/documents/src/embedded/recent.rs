@@ -4,7 +4,7 @@
 //! together. They are divided into buckets of time. Of a bucket that is held here every stored id is
 //! known: it was read from disk once, and whatever was written since was noted.
 //!
-//! Invariant: an id that is called absent is not stored. All others have to be looked up, which is what
+//! Invariant: an id that is claimed is not stored, and is not claimed again. All others have to be looked up, which is what
 //! ids of any other form always are.
 
 use std::collections::{BTreeMap, HashSet};
@@ -38,12 +38,12 @@ struct Place {
 }
 
 impl Recent {
-    /// True where `id` is certainly not stored. `load` reads up to [`LOAD_MAX`] stored ids that begin
-    /// with a prefix, `None` where there are more.
+    /// True where `id` is certainly not stored: it is noted then, as [`Recent::note`] does. `load` reads up to
+    /// [`LOAD_MAX`] stored ids that begin with a prefix, `None` where there are more.
     ///
     /// # Errors
     /// Those of `load`.
-    pub(super) fn is_absent<E>(
+    pub(super) fn claim<E>(
         &mut self,
         id: &str,
         load: impl FnOnce(&str) -> Result<Option<Vec<String>>, E>,
@@ -60,19 +60,25 @@ impl Recent {
             self.buckets.insert(place.bucket, marks);
             self.shrink();
         }
-        let bucket = self.buckets.get(&place.bucket);
-        Ok(bucket.is_some_and(|marks| marks.as_ref().is_some_and(|marks| !marks.contains(&place.mark))))
+        Ok(self.insert(place))
     }
 
     /// Notes that `id` is stored, or about to be.
     pub(super) fn note(&mut self, id: &str) {
-        let Some(place) = Place::of(id) else { return };
-        if let Some(Some(marks)) = self.buckets.get_mut(&place.bucket)
-            && marks.insert(place.mark)
-        {
+        if let Some(place) = Place::of(id) {
+            self.insert(place);
+        }
+    }
+
+    /// True where the bucket is held and did not have the mark.
+    fn insert(&mut self, place: Place) -> bool {
+        let Some(Some(marks)) = self.buckets.get_mut(&place.bucket) else { return false };
+        let is_new = marks.insert(place.mark);
+        if is_new {
             self.ids += 1;
             self.shrink();
         }
+        is_new
     }
 
     /// Lets the oldest buckets go while there is too much.
@@ -127,23 +133,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_absent_is_not_stored() {
+    fn what_is_claimed_is_not_stored() {
         let mut stored: BTreeSet<String> = (0..200).map(|n| id(n * 50, n)).collect();
         let mut recent = Recent::default();
         let mut loads = 0;
         for round in 0..2 {
             for n in (0..400).rev() {
                 let id = id(n * 50, n);
-                let absent = recent.is_absent::<()>(&id, |prefix| {
+                let claimed = recent.claim::<()>(&id, |prefix| {
                     loads += 1;
                     let ids: Vec<String> =
                         stored.iter().filter(|id| id.starts_with(prefix)).cloned().collect();
                     Ok((ids.len() < 60 || prefix != "00000000-1").then_some(ids))
                 });
-                // Too many in one bucket: never called absent.
+                // Too many in one bucket: never claimed.
                 let looked_up = (4_096..8_192).contains(&(n * 50));
-                assert_eq!(absent, Ok(!looked_up && !stored.contains(&id)), "{round} {n}");
-                recent.note(&id);
+                assert_eq!(claimed, Ok(!looked_up && !stored.contains(&id)), "{round} {n}");
+                assert_eq!(recent.claim::<()>(&id, |_| Err(())), Ok(false), "again");
                 stored.insert(id);
             }
         }
@@ -154,13 +160,13 @@ mod tests {
     fn old_buckets_are_let_go() {
         let mut recent = Recent::default();
         for bucket in 0..=BUCKETS_MAX as u64 {
-            assert_eq!(recent.is_absent::<()>(&id(bucket << 12, 1), |_| Ok(Some(Vec::new()))), Ok(true));
+            assert_eq!(recent.claim::<()>(&id(bucket << 12, 1), |_| Ok(Some(Vec::new()))), Ok(true));
         }
         assert_eq!((recent.floor, recent.buckets.len()), (1, BUCKETS_MAX));
-        assert_eq!(recent.is_absent::<()>(&id(0, 1), |_| Ok(Some(Vec::new()))), Ok(false), "let go");
+        assert_eq!(recent.claim::<()>(&id(0, 1), |_| Ok(Some(Vec::new()))), Ok(false), "let go");
         for n in 0..=IDS_MAX as u64 {
             recent.note(&id(1 << 12, n));
         }
-        assert_eq!((recent.ids, recent.floor), (0, 2));
+        assert_eq!((recent.ids, recent.floor), (BUCKETS_MAX - 1, 2));
     }
 }

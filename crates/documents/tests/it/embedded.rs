@@ -2,12 +2,15 @@
 
 use crate::contract;
 use affluent_documents::{
-    Action, CollectionSpec, DocumentError, DocumentStore, EmbeddedOptions, EmbeddedStore, IndexSpec, Range,
-    Scan, VersionedWrite,
+    Action, CollectionSpec, DocumentError, DocumentStore, EmbeddedOptions, EmbeddedStore, IndexSpec, Inserts,
+    Range, Scan, Ttl, VersionedWrite,
 };
 use affluent_model::{Position, Value};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
+use uuid::Uuid;
 
 const TOMBSTONE_TTL_S: u64 = 3_600;
 
@@ -58,4 +61,80 @@ async fn everything_is_there_after_reopening() {
     assert_eq!(page.documents.len(), 2);
     assert_eq!(store.apply("kept", vec![put("late", 3, 1)]).await.unwrap().stale, 1, "truncation is kept");
     assert_eq!(store.apply("kept", vec![put("3", 5, 9)]).await.unwrap().stale, 1, "versions are kept");
+}
+
+/// The id of an event: a UUID of version 7, some of them of one millisecond; every third id is of another form.
+fn event_id(n: u64) -> String {
+    match n % 3 {
+        0 => format!("event {n}"),
+        _ => Uuid::from_u64_pair((1_700_000_000_000 + n / 8) << 16 | 0x7000, n | 1 << 63).to_string(),
+    }
+}
+
+#[tokio::test]
+async fn each_event_is_inserted_once_however_it_is_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    // Write buffers of a few batches, so that documents are read from files as well.
+    let options = EmbeddedOptions {
+        path: Some(directory.path().to_owned()),
+        memtable_bytes: 16 * 1024,
+        batch_writes: 64,
+        ..EmbeddedOptions::default()
+    };
+    let open = || EmbeddedStore::open(options.clone(), TOMBSTONE_TTL_S);
+    let ttl = Some(Ttl { seconds: 1 << 32, field: Some("at".to_owned()) });
+    let spec = CollectionSpec {
+        indexes: vec![IndexSpec::on(&["user", "at"])],
+        ttl,
+        ..CollectionSpec::new("events")
+    };
+    let mut expected: BTreeMap<String, (String, i64)> = BTreeMap::new();
+    for round in 0..6 {
+        // A store that is opened again knows no id by heart.
+        let store = open().await.unwrap();
+        store.ensure(&spec).await.unwrap();
+        // New ones, old ones, and some of these once more, in the same batch and in others.
+        let first = 150 * round;
+        let numbers = (first..first + 300).rev().chain(first + 100..first + 250);
+        let (mut inserts, mut new, mut repeated) = (Inserts::default(), 0, 0);
+        for (at, n) in (0_i64..).zip(numbers) {
+            let (id, user) = (event_id(n), format!("user {}", n % 7));
+            inserts.push(&id, |to| {
+                to.text("user", &user);
+                to.instant("at", at);
+                to.text("text", &"x".repeat(100));
+            });
+            match expected.entry(id) {
+                Entry::Occupied(_) => repeated += 1,
+                Entry::Vacant(entry) => {
+                    new += 1;
+                    entry.insert((user, at));
+                }
+            }
+        }
+        let outcome = store.insert_if_absent("events", &[Arc::new(inserts)]).await.unwrap();
+        assert_eq!((outcome.inserted, outcome.duplicates), (new, repeated), "round {round}");
+        assert_eq!(store.count("events").await.unwrap(), expected.len() as u64);
+    }
+    let store = open().await.unwrap();
+    let ids: Vec<String> = expected.keys().cloned().collect();
+    let stored = store.get("events", &ids).await.unwrap();
+    assert_eq!(stored.len(), ids.len());
+    for document in stored {
+        let (user, at) = &expected[&document.id];
+        assert_eq!(document.field("user"), Some(&Value::Text(user.clone())));
+        assert_eq!(document.field("at"), Some(&Value::TimestampTz(*at)), "the first stays");
+    }
+    let range = Range::Index {
+        index: "user_at".to_owned(),
+        equal: vec![Value::Text("user 3".to_owned())],
+        from: None,
+        to: None,
+    };
+    let page = store.scan("events", &Scan { range, limit: 1_000, after: None }).await.unwrap();
+    let mut of_user: Vec<(i64, &String)> =
+        expected.iter().filter(|(_, (user, _))| user == "user 3").map(|(id, (_, at))| (*at, id)).collect();
+    of_user.sort_unstable();
+    let found: Vec<&String> = page.documents.iter().map(|document| &document.id).collect();
+    assert_eq!(found, of_user.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
 }

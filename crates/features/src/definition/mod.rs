@@ -6,6 +6,7 @@
 //!
 //! Invariant: a key that nobody knows is an error that names the nearest known one; a changed meaning is a new version.
 
+mod derived;
 mod error;
 mod feature;
 mod file;
@@ -16,6 +17,7 @@ mod source;
 mod versions;
 mod window;
 
+pub use derived::{Argument, Derived, Function};
 pub use error::DefinitionError;
 pub use feature::{Aggregate, Compute, Feature, Freshness, View, Written};
 pub use filter::Filter;
@@ -82,6 +84,32 @@ impl Definitions {
         Ok(Definitions { sources: self.sources.clone(), views: self.views.clone(), features })
     }
 
+    /// What a feature of freshness `stream` needs that its topic does not carry.
+    fn unseen(&self, feature: &Feature) -> Option<String> {
+        let (Compute::Window { source, .. } | Compute::Request { source, .. }) = &feature.compute else {
+            return None;
+        };
+        let source = self.sources.get(source).filter(|source| source.topic.is_some())?;
+        let reads = feature.compute.reads().into_iter().map(|column| &source.columns[column].name);
+        let column = reads.into_iter().find(|name| source.lake_columns.contains(name))?;
+        (feature.freshness == Freshness::Stream).then(|| {
+            let (feature, source) = (&feature.name, &source.name);
+            format!("{feature}: the topic of {source} has no {column}: choose freshness 5m, 1h or nightly")
+        })
+    }
+
+    /// The features that are kept up with the topics: of freshness `stream`, of an entity, with nothing but sources that have a topic.
+    #[must_use]
+    pub fn streamed(&self) -> Vec<&str> {
+        let has_topic = |name: &&str| self.sources.get(*name).is_some_and(|source| source.topic.is_some());
+        let streamed = self.features.iter().filter(|feature| {
+            feature.freshness == Freshness::Stream
+                && feature.entity != REQUEST
+                && self.sources_of(feature).iter().all(has_topic)
+        });
+        streamed.map(|feature| feature.name.as_str()).collect()
+    }
+
     /// Checks what no file can check alone: names are unique, sources and the parts of ratios are there.
     fn check(self) -> Result<Self, DefinitionError> {
         if self.features.len() > FEATURES_MAX {
@@ -95,6 +123,9 @@ impl Definitions {
             }
         }
         for feature in &self.features {
+            if let Some(message) = self.unseen(feature) {
+                return Err(DefinitionError::file(&feature.file, message));
+            }
             let Compute::Ratio { of, to } = &feature.compute else { continue };
             for part in [of, to] {
                 let wrong = |message| Err(DefinitionError::file(&feature.file, message));

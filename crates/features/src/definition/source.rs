@@ -1,5 +1,6 @@
 //! A source: a stream of events with typed columns, the entities they belong to, and a clock.
 
+use super::derived::Derived;
 use super::{DefinitionError, keys, window::parse_duration};
 use crate::event::{VALUE_MAX, fingerprint};
 use serde::Deserialize;
@@ -126,6 +127,10 @@ pub struct Source {
     /// Entity to the column that holds its key, in order of names.
     pub entities: Vec<(String, String)>,
     pub columns: Vec<Column>,
+    /// Fields that are computed of a row's others, of rows of the topic and of the query alike.
+    pub derived: BTreeMap<String, Derived>,
+    /// Columns that the query has and the topic has not: features of freshness `stream` cannot be made of them.
+    pub lake_columns: Vec<String>,
     /// The file that defines it, for messages.
     pub file: String,
 }
@@ -143,6 +148,10 @@ struct Raw {
     corrections: bool,
     entities: BTreeMap<String, String>,
     columns: toml::Table,
+    #[serde(default)]
+    derived: BTreeMap<String, String>,
+    #[serde(default)]
+    lake_columns: Vec<String>,
 }
 
 const KEYS: &[&str] = &[
@@ -156,6 +165,8 @@ const KEYS: &[&str] = &[
     "corrections",
     "entities",
     "columns",
+    "derived",
+    "lake_columns",
 ];
 
 /// At most so many columns and entities a source.
@@ -188,6 +199,14 @@ impl Source {
         if columns.len() > COLUMNS_MAX || raw.entities.len() > COLUMNS_MAX {
             return Err(wrong(format!("more than {COLUMNS_MAX} columns or entities")));
         }
+        let derive = |(field, text): (String, String)| {
+            Ok((field.clone(), Derived::parse(&text).map_err(|m| wrong(format!("derived.{field}: {m}")))?))
+        };
+        let derived = raw.derived.into_iter().map(derive).collect::<Result<BTreeMap<_, _>, _>>()?;
+        if let Some(unknown) = raw.lake_columns.iter().find(|name| !raw.columns.contains_key(*name)) {
+            let near = keys::nearest(unknown, raw.columns.keys().map(String::as_str));
+            return Err(wrong(format!("lake_columns: there is no column {unknown}{near}")));
+        }
         let lateness = parse_duration(&raw.lateness).map_err(|m| wrong(format!("lateness: {m}")))?;
         Ok(Source {
             name: name.to_owned(),
@@ -201,6 +220,8 @@ impl Source {
             corrections: raw.corrections,
             entities: raw.entities.into_iter().collect(),
             columns,
+            derived,
+            lake_columns: raw.lake_columns,
             file: file.to_owned(),
         })
     }

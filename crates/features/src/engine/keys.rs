@@ -39,6 +39,8 @@ pub(crate) struct Keys {
     index: HashTable<u32>,
     pub(crate) slots: Vec<Slot>,
     hasher: ahash::RandomState,
+    /// Words a row.
+    stride: usize,
     /// The slot that was last asked for: an event is applied and its key is read right after.
     recent: Option<u32>,
     /// For windows that are computed each time.
@@ -52,6 +54,7 @@ impl Keys {
             index: HashTable::new(),
             slots: Vec::new(),
             hasher,
+            stride: group.stride,
             recent: None,
             scratch: Running::new(group),
         }
@@ -65,6 +68,15 @@ impl Keys {
         let found = self.index.find(self.hasher.hash_one(key), |&slot| slots[slot as usize].key == key);
         self.recent = found.copied();
         self.recent.map(|slot| slot as usize)
+    }
+
+    /// The instant of the newest row of a key.
+    pub(crate) fn last(&self, key: Key) -> Option<At> {
+        let slots = &self.slots;
+        let slot = self.index.find(self.hasher.hash_one(key), |&slot| slots[slot as usize].key == key)?;
+        let log = &slots[*slot as usize].log;
+        let (time, order) = instant(log.words(self.stride).rchunks_exact(self.stride).next()?);
+        Some(At { time, order })
     }
 
     /// The slot of a key, made where there is none; none where there may be no more.
@@ -188,6 +200,8 @@ pub(crate) struct Limits {
     pub(crate) events_max: usize,
     /// Above so many rows windows are kept running, whatever the plan says.
     pub(crate) scan_max: Option<usize>,
+    /// Nothing is late that is newer than what was let go.
+    pub(crate) any_order: bool,
 }
 
 impl Limits {
@@ -207,7 +221,8 @@ impl Slot {
             Ok(place) => return (self.correct(group, place, row), false),
             Err(place) => place,
         };
-        if at.0 < self.newest.saturating_sub(group.lateness) || at.0 <= self.lost {
+        let is_late = !limits.any_order && at.0 < self.newest.saturating_sub(group.lateness);
+        if is_late || at.0 <= self.lost {
             return (Outcome::Late, false);
         }
         self.log.insert(stride, place, row);

@@ -97,29 +97,47 @@ impl Log {
         self.words.extend_from_slice(words);
     }
 
-    /// Room for one more row: that of rows that have left, if they are a quarter of all; else half as much again.
+    /// Room for one more row: that of rows that have left, if they are an eighth of all; else the next size.
     fn make_room(&mut self, stride: usize) {
         if self.words.capacity() - self.words.len() >= stride {
             return;
         }
         let rows = (self.gone + self.rows) as usize;
-        if self.gone as usize * 4 >= rows && self.gone > 0 {
+        if self.gone as usize * 8 >= rows && self.gone > 0 {
             self.words.drain(..self.gone as usize * stride);
             self.gone = 0;
             let spare = self.words.capacity() / stride / 4;
             if spare > self.words.len() / stride {
-                self.words.shrink_to(self.words.len() * 3 / 2 + stride);
+                self.words.shrink_to(size(self.words.len() + stride));
             }
         } else {
-            self.words.reserve_exact((rows / 2).max(3) * stride);
+            let wanted = size(self.words.len() + stride).max(size(3 * stride));
+            self.words.reserve_exact(wanted - self.words.len());
         }
     }
+}
+
+/// Words of the piece of memory that so many are put into: there are four sizes between a power of two and the next, as allocators
+/// that keep pieces of one size together (mimalloc, jemalloc) have them. What they would round up to is used, and a log that
+/// grows takes at most a quarter more than it needs.
+fn size(words: usize) -> usize {
+    let step = 1 << (words.max(9) - 1).ilog2().saturating_sub(2);
+    words.next_multiple_of(step)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn sizes_are_those_of_allocators() {
+        for (words, expected) in
+            [(1, 2), (9, 10), (21, 24), (64, 64), (65, 80), (98, 112), (133, 160), (225, 256)]
+        {
+            assert_eq!(size(words), expected, "{words}");
+        }
+    }
 
     proptest! {
         #[test]

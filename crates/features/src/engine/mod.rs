@@ -42,11 +42,14 @@ pub struct Options {
     /// Windows of a key with more events than this are kept running, those of others computed each time they are asked for. Without it,
     /// running ones may take about as much memory as the events do. It changes no value.
     pub scan_max: Option<usize>,
+    /// Events may come in any order: whether one is late was decided before, by its own times. What is still kept takes it. So the
+    /// state is a function of the set of events, and topics can be read partition by partition.
+    pub any_order: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { keys_max: 50_000_000, events_max: EVENTS_MAX, scan_max: None }
+        Options { keys_max: 50_000_000, events_max: EVENTS_MAX, scan_max: None, any_order: false }
     }
 }
 
@@ -112,6 +115,14 @@ impl Engine {
     pub fn keys_of(&self, entity: EntityId) -> impl Iterator<Item = Key> {
         let groups = self.plan.entity_shape(entity).groups.iter();
         groups.flat_map(|&number| self.keys[number].slots.iter().map(|slot| slot.key))
+    }
+
+    /// The newest event of a key that is kept: its source, and the instant right after it.
+    #[must_use]
+    pub fn newest(&self, entity: EntityId, key: Key) -> Option<(SourceId, At)> {
+        let groups = self.plan.entity_shape(entity).groups.iter();
+        let last = |&number: &usize| Some((self.plan.groups[number].source, self.keys[number].last(key)?));
+        groups.filter_map(last).max_by_key(|(_, at)| *at)
     }
 
     /// Takes an event. What became of it is in the counters that are returned: of this event alone.
@@ -195,6 +206,7 @@ impl Engine {
             keys_max: self.options.keys_max,
             events_max: self.options.events_max.clamp(1, EVENTS_MAX - 1),
             scan_max: self.options.scan_max,
+            any_order: self.options.any_order,
         }
     }
 }

@@ -6,7 +6,8 @@
 //! new metadata file is on disk.
 
 use super::{Catalog, Disk, conflict};
-use crate::{LakeError, LakeOptions, clean, files};
+use crate::upkeep::clean;
+use crate::{LakeError, LakeOptions, files};
 use affluent_telemetry::failpoint;
 use async_trait::async_trait;
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};

@@ -5,7 +5,7 @@
 //! is not known for certain is no bound. Bounds of floats count only where no NaN is, because the
 //! engine sorts NaN above every number and Iceberg leaves it out of the bounds.
 
-use crate::types::MICROS_A_DAY;
+use crate::values::types::MICROS_A_DAY;
 use arrow_array::{ArrayRef, BooleanArray, UInt64Array};
 use arrow_schema::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::pruning::PruningStatistics;

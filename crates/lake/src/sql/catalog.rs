@@ -59,6 +59,20 @@ impl Names {
         namespace.registered.write().insert(name.to_owned(), table);
     }
 
+    /// A table of the lake, unless the session has something of its own under its name.
+    ///
+    /// # Errors
+    /// Metadata that is not whole.
+    pub(crate) fn stored(&self, namespace: &str, name: &str) -> Result<Option<SnapshotTable>, SqlError> {
+        let schemas = self.schemas.read();
+        let Some(namespace) = schemas.get(namespace) else { return Ok(None) };
+        if namespace.registered.read().contains_key(name) {
+            return Ok(None);
+        }
+        let pinned = namespace.pinned.get(name).filter(|pinned| pinned.too_early.is_none());
+        Ok(pinned.map(|pinned| SnapshotTable::new(pinned, Arc::clone(&self.manifests))).transpose()?)
+    }
+
     /// Whether a statement may name this table.
     ///
     /// # Errors

@@ -36,6 +36,9 @@ pub enum SqlError {
     Overflow(String),
     #[error("{0}")]
     Execution(String),
+    /// The cluster does not do its work: a node is not there, or has gone while it worked. Another attempt may succeed.
+    #[error("{0}")]
+    Cluster(String),
     #[error(transparent)]
     Lake(#[from] LakeError),
 }
@@ -48,6 +51,25 @@ fn nearest_hint(nearest: &[String]) -> String {
 }
 
 impl SqlError {
+    /// Whether another attempt may succeed without anybody's help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            SqlError::Timeout(_) | SqlError::Memory(_) | SqlError::Execution(_) | SqlError::Cluster(_) => {
+                true
+            }
+            SqlError::Lake(error) => error.is_passing(),
+            SqlError::Options(_)
+            | SqlError::Syntax(_)
+            | SqlError::UnknownTable { .. }
+            | SqlError::Plan(_)
+            | SqlError::TooEarly { .. }
+            | SqlError::DeleteFiles(_)
+            | SqlError::FileFormat { .. }
+            | SqlError::Overflow(_) => false,
+        }
+    }
+
     /// Ours inside an error of the engine, to come out again by [`SqlError::from`].
     pub(crate) fn external(self) -> DataFusionError {
         DataFusionError::External(Box::new(self))
@@ -98,7 +120,7 @@ fn classified(error: &DataFusionError) -> SqlError {
 }
 
 /// The kernels tell overflow by their words alone.
-fn is_overflow(text: &str) -> bool {
+pub(crate) fn is_overflow(text: &str) -> bool {
     let text = text.to_lowercase();
     ["overflow", "too large to store", "too small to store", "can't cast value", "out of range"]
         .iter()

@@ -165,7 +165,8 @@ fn readable(table: &Table, files: &[LiveFile]) -> Result<(), SqlError> {
 mod tests {
     use super::*;
     use crate::sql::{Engine, EngineOptions, Pins};
-    use crate::{Lake, LakeOptions, LakeTable, Partition, RowBatch, snapshot};
+    use crate::write::snapshot;
+    use crate::{Lake, LakeOptions, LakeTable, Partition, RowBatch};
     use affluent_model::{Column, ColumnType, Value};
     use iceberg::TableUpdate;
     use iceberg::spec::{

@@ -7,9 +7,10 @@
 use super::bounds::BoundedColumns;
 use super::columns::{self, ByFieldId};
 use super::files::{self, LiveFile, ManifestCache};
+use super::sought::Chosen;
 use super::{SqlError, pins};
 use crate::LakeError;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
@@ -43,6 +44,8 @@ pub(crate) struct SnapshotTable {
     bounded: BoundedColumns,
     by_field_id: Arc<ByFieldId>,
     manifests: Arc<ManifestCache>,
+    /// Of a part of a table: the files and row groups that it is.
+    chosen: Option<Chosen>,
 }
 
 impl SnapshotTable {
@@ -57,7 +60,23 @@ impl SnapshotTable {
             snapshot: state.snapshot.clone(),
             arrow,
             manifests,
+            chosen: None,
         })
+    }
+
+    /// These files and row groups of it alone.
+    pub(crate) fn part(self, chosen: Chosen) -> Self {
+        SnapshotTable { chosen: Some(chosen), ..self }
+    }
+
+    /// The type of a column.
+    pub(crate) fn data_type(&self, column: &str) -> Option<DataType> {
+        self.arrow.field_with_name(column).ok().map(|field| field.data_type().clone())
+    }
+
+    /// The field id of a column that has bounds.
+    pub(crate) fn field_id(&self, column: &str) -> Option<i32> {
+        self.bounded.get(column).map(|column| column.id)
     }
 
     /// The data files that may hold rows for which `wanted` is true.
@@ -92,13 +111,22 @@ impl SnapshotTable {
             version: None,
         };
         let statistics = self.statistics_of(file, projection);
-        Ok(PartitionedFile::new_from_meta(meta).with_statistics(Arc::new(statistics)))
+        let mut whole = PartitionedFile::new_from_meta(meta).with_statistics(Arc::new(statistics));
+        // Where the scan leaves this process, its columns go with it; which row groups were chosen does not: all of them hold
+        // what is sought, too.
+        whole.extensions.insert_arc(Arc::clone(&self.by_field_id));
+        let groups = self.chosen.as_ref().and_then(|chosen| chosen.get(path)?.as_ref());
+        Ok(match groups {
+            Some(groups) => whole.with_extension(groups.clone()),
+            None => whole,
+        })
     }
 
-    /// Rows and nulls are exact. Bounds need not be values that occur, so they are marked inexact: good
-    /// for leaving files out, not for answering with them.
+    /// Rows and nulls are exact, but not of a part, which may have fewer. Bounds need not be values that occur, so they
+    /// are marked inexact: good for leaving files out, not for answering with them.
     fn statistics_of(&self, file: &LiveFile, projection: Option<&Vec<usize>>) -> Statistics {
         let data = file.file();
+        let exact = |number| exact(number, self.chosen.is_some());
         let spec = self.table.metadata().partition_spec_by_id(file.spec_id).map(AsRef::as_ref);
         let wanted = |place: &usize| projection.is_none_or(|projection| projection.contains(place));
         let column = |(place, field): (usize, &arrow_schema::FieldRef)| {
@@ -144,8 +172,13 @@ impl TableProvider for SnapshotTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = self.pruning(state, filters);
         let mut files = self.files(wanted.as_ref()).await.map_err(SqlError::external)?;
-        if let Some(limit) = limit.filter(|_| filters.is_empty()) {
-            enough(&mut files, limit);
+        match &self.chosen {
+            Some(chosen) => files.retain(|file| chosen.contains_key(file.file().file_path())),
+            None => {
+                if let Some(limit) = limit.filter(|_| filters.is_empty()) {
+                    enough(&mut files, limit);
+                }
+            }
         }
         tracing::debug!(table = %self.table.identifier(), files = files.len(), "scan planned");
         if files.is_empty() {
@@ -202,8 +235,9 @@ fn enough(files: &mut Vec<LiveFile>, limit: usize) {
     });
 }
 
-fn exact(number: u64) -> Precision<usize> {
-    Precision::Exact(to_usize(number))
+fn exact(number: u64, is_part: bool) -> Precision<usize> {
+    let number = to_usize(number);
+    if is_part { Precision::Inexact(number) } else { Precision::Exact(number) }
 }
 
 fn to_usize(number: u64) -> usize {

@@ -8,6 +8,7 @@
 //! sink, or in the dead letters.
 
 mod attempts;
+mod flight;
 mod options;
 mod staged;
 
@@ -15,10 +16,13 @@ pub use options::ConsumeOptions;
 
 use crate::dead_letters::DeadLetterWriter;
 use crate::sinks::Sink;
-use affluent_bus::{BatchLimits, Bus, BusError, Consumer, ConsumerOptions, Incoming, Polled, TopicPartition};
+use affluent_bus::{
+    BatchLimits, Bus, BusError, Committer, Consumer, ConsumerOptions, Incoming, Polled, TopicPartition,
+};
 use affluent_telemetry::failpoint;
 use affluent_telemetry::health::{Health, State};
 use affluent_telemetry::metrics_list;
+use flight::Flight;
 use staged::Staged;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -110,6 +114,7 @@ impl<S: Sink> ConsumeService<S> {
             health: self.health,
             assigned: BTreeSet::new(),
             staged: Staged::default(),
+            flight: None,
             lag_published: Instant::now(),
             started: Instant::now(),
             joined: false,
@@ -130,6 +135,13 @@ enum Stop {
     Failed(ConsumeError),
 }
 
+/// What the loop waits for.
+enum Event {
+    /// The batch that was being written.
+    Landed(Result<(), Stop>),
+    Polled(Result<Polled, BusError>),
+}
+
 struct Loop<S> {
     role: &'static str,
     pipeline: &'static str,
@@ -139,7 +151,10 @@ struct Loop<S> {
     options: ConsumeOptions,
     health: Health,
     assigned: BTreeSet<TopicPartition>,
+    /// Since the last commit, or since a batch was handed over.
     staged: Staged,
+    /// The batch that is being written meanwhile.
+    flight: Option<Flight>,
     lag_published: Instant,
     started: Instant,
     /// Partitions were assigned once, or none for long.
@@ -152,15 +167,21 @@ impl<S: Sink> Loop<S> {
         loop {
             self.publish_lag();
             let limits = self.limits();
-            let polled = tokio::select! {
+            let event = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => break,
-                polled = self.consumer.poll_batch(limits) => polled,
+                ended = flight::ended(&mut self.flight, self.role) => Event::Landed(ended),
+                polled = self.consumer.poll_batch(limits) => Event::Polled(polled),
             };
-            let step = match polled.map_err(|source| ConsumeError::Bus { role: self.role, source })? {
-                Polled::Assigned(partitions) => self.assigned(partitions).await,
-                Polled::Revoked(partitions) => self.revoked(&partitions).await,
-                Polled::Records(records) => {
+            let step = match event {
+                Event::Landed(ended) => match self.landed(ended) {
+                    Ok(()) => self.write_if_due().await,
+                    Err(stop) => Err(stop),
+                },
+                Event::Polled(Err(source)) => return Err(ConsumeError::Bus { role: self.role, source }),
+                Event::Polled(Ok(Polled::Assigned(partitions))) => self.assigned(partitions).await,
+                Event::Polled(Ok(Polled::Revoked(partitions))) => self.revoked(&partitions).await,
+                Event::Polled(Ok(Polled::Records(records))) => {
                     self.stand_by();
                     self.records(&records).await
                 }
@@ -195,8 +216,11 @@ impl<S: Sink> Loop<S> {
 
     fn limits(&self) -> BatchLimits {
         let linger = Duration::from_millis(self.options.linger_ms);
-        let due =
-            self.staged.since.map_or(linger, |since| self.commit_interval().saturating_sub(since.elapsed()));
+        let due = match (self.staged.since, &self.flight) {
+            (Some(since), None) => self.commit_interval().saturating_sub(since.elapsed()),
+            // The end of the flight ends the poll.
+            (Some(_), Some(_)) | (None, _) => linger,
+        };
         BatchLimits {
             max_records: self.options.poll_records,
             max_bytes: self.options.poll_bytes,
@@ -231,14 +255,28 @@ impl<S: Sink> Loop<S> {
             metrics_list::records(self.pipeline, self.role, "ok", records.len() as u64 - refused);
             self.staged.add(records, &rejected, self.role);
         }
+        self.write_if_due().await
+    }
+
+    /// Has what is staged written when it is time, or too much to stage more beside what is being written.
+    async fn write_if_due(&mut self) -> Result<(), Stop> {
         let full = self.staged.records >= self.options.commit_records
             || self.staged.bytes >= self.options.commit_bytes;
         let due = self.staged.since.is_some_and(|since| since.elapsed() >= self.commit_interval());
-        if full || due {
-            // Without an end: the sink decides how long the source waits.
-            return self.commit_until(None).await;
+        if !full && (self.flight.is_some() || !due) {
+            return Ok(());
         }
-        Ok(())
+        // Without an end: the sink decides how long the source waits.
+        self.land(None).await?;
+        self.write_letters(None).await?;
+        failpoint("consume::after_dead_letters");
+        match self.sink.hand_over() {
+            Some(batch) => {
+                self.launch(batch);
+                Ok(())
+            }
+            None => self.commit_until(None).await,
+        }
     }
 
     async fn commit(&mut self, deadline: Instant) -> Result<(), Stop> {
@@ -247,24 +285,16 @@ impl<S: Sink> Loop<S> {
 
     /// Makes the staged records durable, refused ones first, then commits their offsets.
     async fn commit_until(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        self.land(deadline).await?;
         if self.staged.is_empty() {
             return Ok(());
         }
         self.write_letters(deadline).await?;
-        failpoint("consume::after_dead_letters");
         failpoint("consume::before_commit");
         self.commit_sink(deadline).await?;
         failpoint("consume::after_commit");
-        let staged = std::mem::take(&mut self.staged);
-        failpoint("consume::before_offsets");
-        let offsets: Vec<(TopicPartition, i64)> = staged.next.into_iter().collect();
-        // Not repeated: the next commit has greater offsets, and replaying is harmless.
-        match tokio::time::timeout(OFFSETS_LIMIT, self.consumer.commit(&offsets)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(role = self.role, %error, "offsets not committed"),
-            Err(_) => tracing::warn!(role = self.role, "offsets not committed in time"),
-        }
-        failpoint("consume::after_offsets");
+        let offsets: Vec<(TopicPartition, i64)> = std::mem::take(&mut self.staged).next.into_iter().collect();
+        note_offsets(self.role, &self.consumer.committer(), &offsets).await;
         Ok(())
     }
 
@@ -313,6 +343,11 @@ impl<S: Sink> Loop<S> {
 
     /// Drops what is staged and reads it again from where the sink or the first staged record says.
     async fn restart(&mut self, reason: &str) -> Result<(), ConsumeError> {
+        match self.recall().await {
+            // It was written after all, or is read again with the others.
+            Ok(()) | Err(Stop::GivenUp | Stop::Fenced(_)) => {}
+            Err(Stop::Failed(error)) => return Err(error),
+        }
         tracing::warn!(role = self.role, reason, records = self.staged.records, "staged records read again");
         let staged = std::mem::take(&mut self.staged);
         let partitions: Vec<TopicPartition> = self.assigned.iter().cloned().collect();
@@ -339,4 +374,16 @@ impl<S: Sink> Loop<S> {
             metrics_list::consumer_lag(&self.options.group, &partition.topic, partition.partition, records);
         }
     }
+}
+
+/// Commits offsets of what is durable.
+async fn note_offsets(role: &'static str, committer: &Committer, offsets: &[(TopicPartition, i64)]) {
+    failpoint("consume::before_offsets");
+    // Not repeated: the next commit has greater offsets, and replaying is harmless.
+    match tokio::time::timeout(OFFSETS_LIMIT, committer.commit(offsets)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(role, %error, "offsets not committed"),
+        Err(_) => tracing::warn!(role, "offsets not committed in time"),
+    }
+    failpoint("consume::after_offsets");
 }

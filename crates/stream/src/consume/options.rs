@@ -21,10 +21,10 @@ pub struct ConsumeOptions {
     pub prefetch_bytes: usize,
     /// How long a poll waits for more records, milliseconds.
     pub linger_ms: u64,
-    /// Staged records are committed when the oldest has waited this long, milliseconds; 0: after
-    /// every poll.
+    /// Staged records are committed when the oldest has waited this long, milliseconds; 0: at once.
     pub commit_interval_ms: u64,
-    /// Staged records are committed at this many.
+    /// Staged records are committed at this many; where the sink hands them over, as many again are
+    /// staged meanwhile.
     pub commit_records: usize,
     /// Staged records are committed at this size, bytes.
     pub commit_bytes: usize,
@@ -45,8 +45,8 @@ impl Default for ConsumeOptions {
             prefetch_bytes: 8 << 20,
             linger_ms: 20,
             commit_interval_ms: 0,
-            commit_records: 100_000,
-            commit_bytes: 64 << 20,
+            commit_records: 16_384,
+            commit_bytes: 16 << 20,
             retry_first_ms: 50,
             retry_max_ms: 5_000,
         }

@@ -42,6 +42,14 @@ impl Staged {
         }
     }
 
+    /// Reading starts again at these offsets, where nothing staged is from before them.
+    pub(super) fn begins_at(&mut self, first: BTreeMap<TopicPartition, i64>) {
+        for (partition, offset) in first {
+            let known = self.first.entry(partition).or_insert(offset);
+            *known = offset.min(*known);
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.records == 0
     }

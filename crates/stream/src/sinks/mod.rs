@@ -52,17 +52,20 @@ impl From<DocumentError> for SinkError {
 /// Where records of the bus go.
 ///
 /// The loop calls, for an assignment: `resume`, then any number of `prepare`s followed by one
-/// `commit`, and `revoke` when partitions leave. Never two calls at a time.
+/// `commit` or `hand_over`, and `revoke` when partitions leave. Never two calls at a time; but what
+/// was handed over is written beside them.
 ///
 /// - **Delivery** is at least once: after a crash, records from the last committed offset on arrive
 ///   again, in batches cut differently. Writing them again must change nothing.
 /// - **Order**: records of one partition arrive in offset order. Between partitions there is none.
-/// - **Durability**: the offsets of staged records are committed to the group only after `commit`
-///   returned `Ok` and their rejected ones are durable in the dead letters. So `commit` returns only
-///   when everything staged would survive a crash of the machine.
-/// - **Failure**: a failed `prepare` stages nothing of that call; a failed `commit` keeps what is
-///   staged and may have written any part of it; both are repeated.
-/// - **Memory**: the loop bounds what is staged between two commits (records, bytes and time).
+/// - **Durability**: the offsets of staged records are committed to the group only after `commit`, or
+///   [`Batch::write`] of what was handed over, returned `Ok` and their rejected ones are durable in the
+///   dead letters. So these return only when all of it would survive a crash of the machine.
+/// - **Failure**: a failed `prepare` stages nothing of that call; a failed `commit` or `write` keeps
+///   what it had to write and may have written any part of it; all are repeated. A batch that is given
+///   up is dropped, and its records arrive again.
+/// - **Memory**: the loop bounds what is staged between two commits (records, bytes and time), and has
+///   one batch at the most written beside that: twice as much in all.
 #[async_trait]
 pub trait Sink: Send {
     /// The stage's name in logs, metrics and dead letters: `sink-documents`.
@@ -92,10 +95,27 @@ pub trait Sink: Send {
     /// See [`SinkError`].
     async fn commit(&mut self) -> Result<(), SinkError>;
 
+    /// For sinks that can stage while they write: everything staged, to be written while `prepare` goes
+    /// on. No other batch is being written at that time, nor is one while `commit` or `revoke` is called.
+    /// Where it is `None` (what it is unless a sink says otherwise) the loop calls `commit` and waits.
+    fn hand_over(&mut self) -> Option<Box<dyn Batch>> {
+        None
+    }
+
     /// The partitions belong to another member from now on. Everything staged was committed before
     /// where that was possible; what is still staged of them must be dropped.
     ///
     /// # Errors
     /// See [`SinkError`].
     async fn revoke(&mut self, revoked: &[TopicPartition]) -> Result<(), SinkError>;
+}
+
+/// What a sink has handed over to be written.
+#[async_trait]
+pub trait Batch: Send {
+    /// Makes it durable. Repeated until it returns `Ok`, or given up.
+    ///
+    /// # Errors
+    /// See [`SinkError`].
+    async fn write(&mut self) -> Result<(), SinkError>;
 }

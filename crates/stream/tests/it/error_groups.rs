@@ -1,67 +1,20 @@
 //! Errors among log lines, counted in the embedded store: exact under any cut, replay and repetition.
 
+use crate::store::FaultyStore;
 use affluent_bus::Incoming;
-use affluent_documents::{
-    ApplyOutcome, CollectionSpec, Document, DocumentError, DocumentStore, EmbeddedOptions, EmbeddedStore,
-    InsertOutcome, Inserts, Page, Range, Scan, VersionedWrite,
-};
+use affluent_documents::{Document, DocumentStore, Range, Scan};
 use affluent_model::names::{COLLECTION_ERROR_GROUPS, COLLECTION_LOGS, TOPIC_LOGS};
-use affluent_model::{Position, Value, time::format_micros};
+use affluent_model::{Value, time::format_micros};
 use affluent_stream::sinks::events::{EventOptions, EventsSink};
 use affluent_stream::sinks::{Sink, SinkError};
-use async_trait::async_trait;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 /// 2026-11-22, so that no document is past its lifetime.
 const BEGIN_US: i64 = 1_795_305_600_000_000;
-
-/// The real store, which can be told to fail before it counts: a crash between documents and groups.
-struct Crashing {
-    store: EmbeddedStore,
-    crash: AtomicBool,
-}
-
-#[async_trait]
-impl DocumentStore for Crashing {
-    async fn ensure(&self, spec: &CollectionSpec) -> Result<(), DocumentError> {
-        self.store.ensure(spec).await
-    }
-    fn admit(&self, write: &VersionedWrite) -> Result<(), DocumentError> {
-        self.store.admit(write)
-    }
-    async fn insert_if_absent(
-        &self,
-        c: &str,
-        documents: &[Arc<Inserts>],
-    ) -> Result<InsertOutcome, DocumentError> {
-        self.store.insert_if_absent(c, documents).await
-    }
-    async fn apply(&self, c: &str, writes: Vec<VersionedWrite>) -> Result<ApplyOutcome, DocumentError> {
-        if self.crash.swap(false, Ordering::Relaxed) {
-            return Err(DocumentError::Unavailable("crash before counting".to_owned()));
-        }
-        self.store.apply(c, writes).await
-    }
-    async fn truncate(&self, c: &str, position: Position) -> Result<(), DocumentError> {
-        self.store.truncate(c, position).await
-    }
-    async fn get(&self, c: &str, ids: &[String]) -> Result<Vec<Document>, DocumentError> {
-        self.store.get(c, ids).await
-    }
-    async fn scan(&self, c: &str, scan: &Scan) -> Result<Page, DocumentError> {
-        self.store.scan(c, scan).await
-    }
-    async fn count(&self, c: &str) -> Result<u64, DocumentError> {
-        self.store.count(c).await
-    }
-    async fn expire(&self, now: i64) -> Result<u64, DocumentError> {
-        self.store.expire(now).await
-    }
-}
 
 /// A line of a service's log. Services are in a partition of their own.
 #[derive(Debug, Clone)]
@@ -136,13 +89,7 @@ async fn stored(store: &dyn DocumentStore) -> Groups {
     page.documents.into_iter().map(group).collect()
 }
 
-async fn open(directory: &tempfile::TempDir) -> Arc<Crashing> {
-    let options = EmbeddedOptions { path: Some(directory.path().to_owned()), ..EmbeddedOptions::default() };
-    let store = EmbeddedStore::open(options, 3_600).await.unwrap();
-    Arc::new(Crashing { store, crash: AtomicBool::new(false) })
-}
-
-fn sink(store: &Arc<Crashing>) -> EventsSink {
+fn sink(store: &Arc<FaultyStore>) -> EventsSink {
     EventsSink::new(Arc::clone(store) as Arc<dyn DocumentStore>, None, EventOptions::default())
 }
 
@@ -174,7 +121,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         runtime.block_on(async {
             let directory = tempfile::tempdir().unwrap();
-            let store = open(&directory).await;
+            let store = FaultyStore::open(&directory).await;
             let mut next = BTreeMap::<i32, i64>::new();
             let records: Vec<Incoming> = lines
                 .iter()
@@ -216,7 +163,7 @@ proptest! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_are_found_by_service_and_when_they_were_last_seen() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+    let store = FaultyStore::open(&directory).await;
     let mut running = sink(&store);
     let line = |service, event, error, after| Line { service, event, error, occurred_us: BEGIN_US + after };
     let lines = [line(1, 1, Some(0), 5), line(1, 2, Some(1), 9), line(1, 3, None, 8), line(2, 4, Some(0), 7)];

@@ -8,6 +8,8 @@ mod changes;
 mod collect;
 mod documents_sink;
 mod error_groups;
+mod events_sink;
 mod lake_sink;
+mod store;
 
 use broker::broker;

@@ -15,6 +15,11 @@ with per_euro as (
     select cast(date as date) as day, currency, cast(rate as decimal(18, 8)) as rate from seed.fx_rates
     union all
     select distinct cast(date as date), 'EUR', cast(1 as decimal(18, 8)) from seed.fx_rates
+    union all
+    -- A euro is a euro also where nobody publishes rates: payments of long ago need none.
+    select cast(day as date), 'EUR', cast(1 as decimal(18, 8))
+    from (select unnest(generate_series(date '2000-01-01', date '2049-12-31', interval '1 month')) as day)
+    where cast(day as date) not in (select cast(date as date) from seed.fx_rates)
 ),
 -- The reporting currency, and how many of its minor units make one of it.
 reporting as (

@@ -21,24 +21,25 @@ from delta.merchants t
 join staged.merchants s on s._kafka_topic = t._kafka_topic
 where t._op = 't' and s.id is not null
 ),
--- Changed payments that change the history of a device: new or gone, or with another device, customer or time.
-changed_uses as (
-    select s.id
-    from (select id, min(_lsn) as lsn from delta.transactions where id is not null group by id) d
-    join staged.transactions s on s.id = d.id
-    group by s.id
-    having min(s._lsn) >= min(d.lsn) or bool_or(s._op = 'd')
-        or min(s._lsn) <= (select lsn from curated.truncations where source_table = 'transactions')
-        or count(distinct coalesce(s.device_id, '')) > 1
-        or count(distinct coalesce(s.customer_id, 0)) > 1
-        or min(s.created_at) <> max(s.created_at)
-),
+-- The devices of changed payments that change the history of a device: new or gone, or with another device, customer or
+-- time.
 changed_devices as (
-    select s.device_id, min(s.created_at) as since
-    from staged.transactions s
-    join changed_uses u on u.id = s.id
-    where s.device_id is not null
-    group by s.device_id
+    select device_id, min(created_at) as since
+    from (
+        select
+            s.device_id,
+            s.created_at,
+            min(s._lsn) over versions >= min(d.lsn) over versions or bool_or(s._op = 'd') over versions
+                or min(s._lsn) over versions <= (select lsn from curated.truncations where source_table = 'transactions')
+                or min(coalesce(s.device_id, '')) over versions <> max(coalesce(s.device_id, '')) over versions
+                or min(coalesce(s.customer_id, 0)) over versions <> max(coalesce(s.customer_id, 0)) over versions
+                or min(s.created_at) over versions <> max(s.created_at) over versions as is_use_changed
+        from (select id, min(_lsn) as lsn from delta.transactions where id is not null group by id) d
+        join staged.transactions s on s.id = d.id
+        window versions as (partition by s.id)
+    )
+    where is_use_changed and device_id is not null
+    group by device_id
 )
 select id as transaction_id from delta.transactions where id is not null
 union

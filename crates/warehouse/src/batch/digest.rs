@@ -17,9 +17,17 @@ use std::collections::BTreeMap;
 const MICROS_A_DAY: i64 = 86_400_000_000;
 /// Two hashes of 64 bits: rows that differ are taken for equal once in 2^128.
 const SEEDS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
+const FACTORS: [u64; 2] = [0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db];
 
-/// Added to the scale of a number of two words.
-const WIDE: u64 = 1 << 8;
+/// Kinds of words. Those of numbers have the scale added to them.
+const NULL: u64 = 0;
+const TEXT: u64 = 1;
+const FLOAT: u64 = 2;
+const TRUTH: u64 = 3;
+const LIST: u64 = 4;
+const END: u64 = 5;
+const NARROW: u64 = 1 << 8;
+const WIDE: u64 = 1 << 9;
 
 /// The hash of one row.
 pub(crate) type RowHash = [u64; 2];
@@ -56,12 +64,25 @@ impl Digests {
         columns: &[String],
         day: Option<&str>,
     ) -> Result<(), String> {
-        let days = day.map(|day| days(batch, day)).transpose()?;
-        for (row, hash) in row_hashes(batch, columns)?.into_iter().enumerate() {
-            let day = days.as_ref().and_then(|days| days[row]);
-            self.0.entry(day).or_default().add(hash);
+        let hashes = row_hashes(batch, columns)?;
+        let Some(day) = day else {
+            self.take(None, &hashes);
+            return Ok(());
+        };
+        // Rows come in the order of their files: most of one day stand together.
+        let mut from = 0;
+        for same in days(batch, day)?.chunk_by(|a, b| a == b) {
+            self.take(same[0], &hashes[from..from + same.len()]);
+            from += same.len();
         }
         Ok(())
+    }
+
+    fn take(&mut self, day: Option<i32>, hashes: &[RowHash]) {
+        if !hashes.is_empty() {
+            let digest = self.0.entry(day).or_default();
+            hashes.iter().for_each(|hash| digest.add(*hash));
+        }
     }
 
     /// The days that are not the same in both.
@@ -104,7 +125,7 @@ pub(crate) fn row_hashes(batch: &RecordBatch, columns: &[String]) -> Result<Vec<
         let array = batch.column_by_name(name).ok_or_else(|| format!("there is no column {name}"))?;
         hash_column(array.as_ref(), &mut hashes).map_err(|error| format!("column {name}: {error}"))?;
     }
-    hashes.iter_mut().for_each(|hash| mix(hash, 0x5bd1_e995));
+    hashes.iter_mut().for_each(|hash| mix(hash, 0, END));
     Ok(hashes)
 }
 
@@ -115,29 +136,42 @@ pub(crate) fn text_hash(text: &str) -> String {
     format!("{:016x}{:016x}", hash[0], hash[1])
 }
 
-fn mix(hash: &mut RowHash, value: u64) {
-    for (lane, seed) in hash.iter_mut().zip(SEEDS) {
-        let mut h = (*lane ^ value).wrapping_mul(seed | 1);
-        h ^= h >> 32;
-        *lane = h.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ (h >> 29);
-    }
+/// Takes two words in: each half is what the product of both, seeded, folds to (as wyhash does it; Wang Yi, 2019).
+/// `kind` tells apart what has the same bits.
+fn mix(hash: &mut RowHash, value: u64, kind: u64) {
+    hash[0] = folded(hash[0] ^ value, kind ^ FACTORS[0]);
+    hash[1] = folded(hash[1] ^ kind, value ^ FACTORS[1]);
+}
+
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+fn null(hash: &mut RowHash) {
+    mix(hash, 0, NULL);
 }
 
 fn bytes(hash: &mut RowHash, value: &[u8]) {
-    mix(hash, value.len() as u64);
-    let (words, rest) = value.as_chunks::<8>();
-    for word in words {
-        mix(hash, u64::from_le_bytes(*word));
+    mix(hash, value.len() as u64, TEXT);
+    let (pairs, rest) = value.as_chunks::<16>();
+    for pair in pairs {
+        mix_pair(hash, *pair);
     }
     if !rest.is_empty() {
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        mix(hash, u64::from_le_bytes(word));
+        let mut pair = [0; 16];
+        pair[..rest.len()].copy_from_slice(rest);
+        mix_pair(hash, pair);
     }
 }
 
-/// Mantissa and scale without trailing zeros. What fits into 64 bits, which is nearly all, is one word; the number
-/// before it tells how many there are.
+fn mix_pair(hash: &mut RowHash, pair: [u8; 16]) {
+    let pair = u128::from_le_bytes(pair);
+    mix(hash, pair as u64, (pair >> 64) as u64);
+}
+
+/// Mantissa and scale without trailing zeros. What fits into 64 bits, which is nearly all, is one word; its kind tells
+/// how many there are.
 fn number(hash: &mut RowHash, mut value: i128, mut scale: i8) {
     if let Ok(narrow) = i64::try_from(value) {
         return narrow_number(hash, narrow, scale);
@@ -149,12 +183,8 @@ fn number(hash: &mut RowHash, mut value: i128, mut scale: i8) {
     if let Ok(narrow) = i64::try_from(value) {
         return narrow_number(hash, narrow, scale);
     }
-    mix(hash, WIDE + u64::from(scale.unsigned_abs()));
-    let bytes = value.to_le_bytes();
-    let (halves, _) = bytes.as_chunks::<8>();
-    for half in halves {
-        mix(hash, u64::from_le_bytes(*half));
-    }
+    mix(hash, 0, WIDE + u64::from(scale.unsigned_abs()));
+    mix_pair(hash, value.to_le_bytes());
 }
 
 fn narrow_number(hash: &mut RowHash, mut value: i64, mut scale: i8) {
@@ -162,13 +192,12 @@ fn narrow_number(hash: &mut RowHash, mut value: i64, mut scale: i8) {
         value /= 10;
         scale -= 1;
     }
-    mix(hash, 1 + u64::from(scale.unsigned_abs()));
-    mix(hash, value.cast_unsigned());
+    mix(hash, value.cast_unsigned(), NARROW + u64::from(scale.unsigned_abs()));
 }
 
 fn float(hash: &mut RowHash, value: f64) {
     let value = if value == 0.0 { 0.0 } else { value };
-    mix(hash, if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() });
+    mix(hash, if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }, FLOAT);
 }
 
 fn hash_column(array: &dyn Array, hashes: &mut [RowHash]) -> Result<(), String> {
@@ -177,7 +206,7 @@ fn hash_column(array: &dyn Array, hashes: &mut [RowHash]) -> Result<(), String> 
             for ($hash, value) in hashes.iter_mut().zip($values) {
                 match value {
                     Some($value) => $take,
-                    None => mix($hash, 0),
+                    None => null($hash),
                 }
             }
         };
@@ -193,8 +222,8 @@ fn hash_column(array: &dyn Array, hashes: &mut [RowHash]) -> Result<(), String> 
         };
     }
     match array.data_type() {
-        DataType::Null => hashes.iter_mut().for_each(|hash| mix(hash, 0)),
-        DataType::Boolean => each!(array.as_boolean(), hash, value => mix(hash, 1 + u64::from(value))),
+        DataType::Null => hashes.iter_mut().for_each(null),
+        DataType::Boolean => each!(array.as_boolean(), hash, value => mix(hash, value.into(), TRUTH)),
         DataType::Int8 => whole!(Int8Type, 0, 1),
         DataType::Int16 => whole!(Int16Type, 0, 1),
         DataType::Int32 => whole!(Int32Type, 0, 1),
@@ -228,13 +257,13 @@ fn hash_column(array: &dyn Array, hashes: &mut [RowHash]) -> Result<(), String> 
         DataType::List(_) => {
             for (hash, value) in hashes.iter_mut().zip(array.as_list::<i32>().iter()) {
                 let Some(value) = value else {
-                    mix(hash, 0);
+                    null(hash);
                     continue;
                 };
-                mix(hash, 1 + value.len() as u64);
+                mix(hash, value.len() as u64, LIST);
                 let mut elements = vec![SEEDS; value.len()];
                 hash_column(value.as_ref(), &mut elements)?;
-                elements.iter().for_each(|element| mix(hash, element[0]));
+                elements.iter().for_each(|element| mix(hash, element[0], element[1]));
             }
         }
         other => return Err(format!("type {other} is not compared: cast it")),

@@ -49,19 +49,8 @@ impl BatchError {
     pub fn is_passing(&self) -> bool {
         match self {
             BatchError::Io { .. } => true,
-            BatchError::Sql { source, .. } => match source.as_ref() {
-                SqlError::Timeout(_) | SqlError::Memory(_) | SqlError::Execution(_) => true,
-                SqlError::Lake(error) => is_passing(error),
-                SqlError::Options(_)
-                | SqlError::Syntax(_)
-                | SqlError::UnknownTable { .. }
-                | SqlError::Plan(_)
-                | SqlError::TooEarly { .. }
-                | SqlError::DeleteFiles(_)
-                | SqlError::FileFormat { .. }
-                | SqlError::Overflow(_) => false,
-            },
-            BatchError::Lake { source, .. } => is_passing(source),
+            BatchError::Sql { source, .. } => source.is_passing(),
+            BatchError::Lake { source, .. } => source.is_passing(),
             BatchError::Stopped { retryable, .. } => *retryable,
             BatchError::Options(_)
             | BatchError::Model { .. }
@@ -71,29 +60,5 @@ impl BatchError {
             | BatchError::Unpublishable { .. }
             | BatchError::NoVersion(_) => false,
         }
-    }
-}
-
-fn is_passing(error: &LakeError) -> bool {
-    match error {
-        // Another process has moved the table: what is left to do is found anew.
-        LakeError::OffsetConflict(_)
-        | LakeError::Contention { .. }
-        | LakeError::Unsettled { .. }
-        | LakeError::Rest(_)
-        | LakeError::Iceberg(_)
-        | LakeError::Catalog(_)
-        | LakeError::Io { .. }
-        | LakeError::NoSnapshot { .. }
-        | LakeError::Task(_) => true,
-        LakeError::Options(_)
-        | LakeError::Fenced { .. }
-        | LakeError::NotFound(_)
-        | LakeError::NoColumn { .. }
-        | LakeError::Incompatible { .. }
-        | LakeError::Value { .. }
-        | LakeError::DuplicateKey { .. }
-        | LakeError::Arrow(_)
-        | LakeError::Malformed { .. } => false,
     }
 }

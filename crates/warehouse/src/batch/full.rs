@@ -13,13 +13,14 @@ use super::rows::{number, plain, text};
 use super::tables::Done;
 use super::window::Window;
 use super::{Batch, BatchError, sql};
-use affluent_lake::{LakeTable, Offsets, Overwrite, Remove};
+use affluent_lake::{LakeError, LakeTable, Offsets, Overwrite, Remove};
 use affluent_model::time::format_date;
 use affluent_telemetry::failpoint;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use std::collections::{BTreeMap, BTreeSet};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Keys that are named of each table.
 const KEYS_MAX: usize = 5;
@@ -43,7 +44,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// Rows handed on batch by batch.
-type Take<'a> = &'a mut (dyn FnMut(&RecordBatch) -> Result<(), BatchError> + Send);
+pub(crate) type Take<'a> = &'a mut (dyn FnMut(&RecordBatch) -> Result<(), BatchError> + Send);
 
 impl Batch {
     /// Brings the tables of a task up to the frontier, then computes each in full, compares, and puts right what
@@ -91,11 +92,14 @@ impl Batch {
         let schema = self.result_schema(model, frontier).await?;
         self.ensure(model, &schema).await?;
         let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        // One side is read while the other is computed: neither keeps every core busy all the time.
+        let reading = self.clone().digests(model.clone(), columns.clone());
+        let reading = AbortOnDropHandle::new(tokio::spawn(reading));
         let mut wanted = Digests::default();
         self.rebuilt(model, frontier, fence, &mut |batch| wanted.add(batch, &columns, day).map_err(refuse))
             .await?;
-        let mut found = Digests::default();
-        self.stored(model, &mut |batch| found.add(batch, &columns, day).map_err(refuse)).await?;
+        let read = reading.await.map_err(LakeError::from);
+        let found = read.map_err(BatchError::lake(format!("read {}", model.table())))??;
         let different = wanted.different(&found);
         if different.is_empty() {
             return Ok((wanted.rows(), None));
@@ -120,7 +124,7 @@ impl Batch {
             Ok(())
         })
         .await?;
-        self.stored(model, &mut |batch| keys.add(&of_days(batch)?, -1).map_err(refuse)).await?;
+        self.stored(model, &columns, &mut |batch| keys.add(&of_days(batch)?, -1).map_err(refuse)).await?;
         let remove =
             if whole { Remove::Table } else { Remove::Days(chosen.iter().flatten().copied().collect()) };
         let commit = permit(fence, Vec::new()).await?;
@@ -166,9 +170,10 @@ impl Batch {
                 self.raw_rows(&session, model, &raw, &window.condition()).await?;
                 let refused = self.refused(&session, model, &raw).await?;
                 self.settle_refused(&session, model, &raw, &refused, fence).await?;
-                self.accepted(&session, model, &raw).await?;
-                let result = self.result(&session, model).await?;
-                result.batches.iter().try_for_each(&mut *take)?;
+                if !refused.is_empty() {
+                    self.accepted(&session, model, &raw).await?;
+                }
+                self.each(&session, &model.body, &model.file, &mut *take).await?;
                 done = done.advanced(&window.advances()).map_err(|conflict| BatchError::Model {
                     file: model.file.clone(),
                     message: conflict.to_string(),
@@ -181,14 +186,25 @@ impl Batch {
         self.each(&session, &model.body, &model.file, take).await
     }
 
+    /// The digests of the rows that the table has.
+    async fn digests(self, model: Model, columns: Vec<String>) -> Result<Digests, BatchError> {
+        let refuse = |message: String| BatchError::Model { file: model.file.clone(), message };
+        let day = model.header.partition.as_deref();
+        let mut found = Digests::default();
+        self.stored(&model, &columns, &mut |batch| found.add(batch, &columns, day).map_err(refuse)).await?;
+        Ok(found)
+    }
+
     /// The rows that the table has.
-    async fn stored(&self, model: &Model, take: Take<'_>) -> Result<(), BatchError> {
+    async fn stored(&self, model: &Model, columns: &[String], take: Take<'_>) -> Result<(), BatchError> {
         let session = self.any_session().await?;
-        let text = format!("select * from {}", sql::table(&model.table()));
+        let columns = sql::list("", columns.iter().map(String::as_str));
+        let text = format!("select {columns} from {}", model.quoted());
         self.each(&session, &text, &model.table(), take).await
     }
 
-    async fn each(
+    /// The rows of a query, with times as the lake has them, batch by batch.
+    pub(crate) async fn each(
         &self,
         session: &affluent_lake::sql::Session,
         text: &str,

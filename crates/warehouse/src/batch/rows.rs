@@ -70,6 +70,11 @@ impl Collected {
         self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
     }
 
+    /// A column of every batch; none where there is no such column.
+    pub(crate) fn column(&self, name: &str) -> Vec<ArrayRef> {
+        self.batches.iter().filter_map(|batch| batch.column_by_name(name).cloned()).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.iter().all(|batch| batch.num_rows() == 0)
     }

@@ -16,14 +16,14 @@ const FX_RATES: &str = "fx_rates";
 
 /// The seeds by name.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seeds(BTreeMap<String, RecordBatch>);
+pub struct Seeds(BTreeMap<String, RecordBatch>);
 
 impl Seeds {
     /// The shipped seeds, over them those of the user's directory, and the rates of the ECB where given.
     ///
     /// # Errors
     /// [`BatchError::Seed`], [`BatchError::Io`].
-    pub(crate) fn load(options: &BatchOptions) -> Result<Self, BatchError> {
+    pub fn load(options: &BatchOptions) -> Result<Self, BatchError> {
         let mut files: BTreeMap<String, (String, String)> = builtin::SEEDS
             .iter()
             .map(|&(path, text)| (path.to_owned(), (path.to_owned(), text.to_owned())))
@@ -43,6 +43,12 @@ impl Seeds {
             seeds.insert(FX_RATES.to_owned(), rates(path, seeds.get(FX_RATES))?);
         }
         Ok(Seeds(seeds))
+    }
+
+    /// The seed of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&RecordBatch> {
+        self.0.get(name)
     }
 
     /// The seeds that a model reads, in its body, its units and its rules.

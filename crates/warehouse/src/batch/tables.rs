@@ -10,6 +10,7 @@ use affluent_lake::sql::{Engine, Pins, Session};
 use affluent_lake::{Lake, LakeError, LakeTable, Offsets, Overwrite, Partition, Remove};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Computes, checks and publishes the models over one lake. Cheap to clone.
@@ -60,9 +61,14 @@ impl Batch {
     pub fn with_models(lake: Lake, options: BatchOptions, models: Models) -> Result<Self, BatchError> {
         options.check()?;
         let seeds = Arc::new(Seeds::load(&options)?);
-        let engine = Engine::new(lake.clone(), options.engine()).map_err(BatchError::sql("SQL engine"))?;
+        let engine = Engine::new(lake.clone(), options.engine()?).map_err(BatchError::sql("SQL engine"))?;
         let (engine, models, options) = (Arc::new(engine), Arc::new(models), Arc::new(options));
         Ok(Batch { lake, engine, models, seeds, options, known_units: Arc::default() })
+    }
+
+    #[must_use]
+    pub fn lake(&self) -> &Lake {
+        &self.lake
     }
 
     #[must_use]
@@ -118,14 +124,23 @@ impl Batch {
         let ensured = async {
             let table =
                 self.lake.ensure_sorted_table(&model.zone, &model.name, &columns, &partition, &sort).await?;
-            if model.is_by_unit()
-                && let Some(first) = model.header.key.first()
-            {
-                table.keep_filter(first).await?;
+            for column in self.sought_columns(model) {
+                table.keep_filter(column).await?;
             }
             Ok::<_, LakeError>(table)
         };
         ensured.await.map_err(BatchError::lake(format!("make {}", model.table())))
+    }
+
+    /// The columns by which rows of the model's table are looked for: its key's first, or the first of the units of the
+    /// models that a staged table drives.
+    fn sought_columns<'a>(&'a self, model: &'a Model) -> BTreeSet<&'a str> {
+        if model.is_by_unit() {
+            return model.header.key.first().map(String::as_str).into_iter().collect();
+        }
+        let table = model.table();
+        let driven = self.models.iter().filter(|other| other.header.from.as_ref() == Some(&table));
+        driven.filter_map(|other| other.unit.keys().next()).map(String::as_str).collect()
     }
 
     /// The first table that `model` reads and that is not there yet.

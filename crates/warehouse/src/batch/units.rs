@@ -88,9 +88,8 @@ impl Batch {
         units: &Collected,
     ) -> Result<(), BatchError> {
         let Some(from) = &model.header.from else { return Ok(()) };
-        units.register(session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
-        let text =
-            self.of_units(session, model, from, model.unit.keys().map(|column| (column, column))).await?;
+        let unit = model.unit.keys().map(|column| (column, column));
+        let text = self.of_units(session, model, units, from, unit).await?;
         // Few rows that are read more than once are looked for once.
         if model.reads_newest
             && let Some(rows) = Collected::few(session, &text, self.options.rows_max)
@@ -102,37 +101,62 @@ impl Batch {
         self.view(session, from, &text).await
     }
 
-    /// The query for the rows of `table` that belong to the registered [`UNITS`]; `unit` are its columns and theirs.
-    ///
-    /// Where the table is divided by days, the days of the units are looked up first, by two or three columns, so that
-    /// whole rows are read of these days alone.
+    /// The query for the rows of `table` that belong to `units`, which it names [`UNITS`]; `unit` are its columns and
+    /// theirs.
     pub(crate) async fn of_units<'a>(
         &self,
         session: &Session,
         model: &Model,
+        units: &Collected,
         table: &str,
         unit: impl Iterator<Item = (&'a String, &'a String)>,
     ) -> Result<String, BatchError> {
+        units.register(session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
         let pairs: Vec<(&str, &str)> = unit.map(|(own, other)| (own.as_str(), other.as_str())).collect();
         let same = sql::equal("f", "u", pairs.iter().copied());
-        let (quoted, units) = (sql::table(table), sql::table(UNITS));
-        let day = self.models.get(table).and_then(|model| model.header.partition.as_deref());
-        let mut rows = quoted.clone();
-        if let Some(day) = day {
-            let mut read: Vec<&str> = pairs.iter().map(|(own, _)| *own).chain([day]).collect();
-            read.sort_unstable();
-            read.dedup();
-            let text = format!(
-                "select distinct cast({} as date) as day from (select {} from {quoted}) as f left semi join {units} as u on {same}",
-                sql::list("f", [day]),
-                sql::list("", read)
-            );
-            let found = self.collect(session, model, &text).await?;
-            if let Some(condition) = on_days(day, &found) {
-                rows = format!("(select * from {quoted} where {condition})");
+        let rows = self.near_units(session, model, units, table, &pairs).await?;
+        Ok(format!("select f.* from {rows} as f left semi join {} as u on {same}", sql::table(UNITS)))
+    }
+
+    /// What of `table` has to be read for the rows of `units`, as a query names it.
+    ///
+    /// Where Bloom filters leave little of the table, that is it. Else, where the table is divided by days, the days of
+    /// the units are looked up, by two or three columns, so that whole rows are read of these days alone.
+    async fn near_units(
+        &self,
+        session: &Session,
+        model: &Model,
+        units: &Collected,
+        table: &str,
+        pairs: &[(&str, &str)],
+    ) -> Result<String, BatchError> {
+        let quoted = sql::table(table);
+        if let Some((own, other)) = pairs.first()
+            && units.rows() <= self.options.rows_max
+        {
+            let part = format!("sought.{}", table.replace('.', "_"));
+            let sought = session.register_sought(&part, table, own, &units.column(other)).await;
+            if sought.map_err(BatchError::sql(model.file.clone()))? {
+                return Ok(sql::table(&part));
             }
         }
-        Ok(format!("select f.* from {rows} as f left semi join {units} as u on {same}"))
+        let partition = self.models.get(table).and_then(|model| model.header.partition.as_deref());
+        let Some(day) = partition else { return Ok(quoted) };
+        let mut read: Vec<&str> = pairs.iter().map(|(own, _)| *own).chain([day]).collect();
+        read.sort_unstable();
+        read.dedup();
+        let text = format!(
+            "select distinct cast({} as date) as day from (select {} from {quoted}) as f left semi join {} as u on {}",
+            sql::list("f", [day]),
+            sql::list("", read),
+            sql::table(UNITS),
+            sql::equal("f", "u", pairs.iter().copied())
+        );
+        let found = self.collect(session, model, &text).await?;
+        Ok(match on_days(day, &found) {
+            Some(condition) => format!("(select * from {quoted} where {condition})"),
+            None => quoted,
+        })
     }
 
     /// Keys of the rows that the changed units have in the table and no longer in `result`. The session is one

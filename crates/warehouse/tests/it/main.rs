@@ -4,6 +4,7 @@
 
 mod batch;
 mod geo;
+mod imports;
 mod models;
 mod raw;
 mod staging;

@@ -1,10 +1,11 @@
 //! `affluent bench features`: the engine over history ([`handbook`], where `--from` names a file) and as a stream uses it
-//! ([`stream`]), each on one thread; [`peers`] does the former in pandas, DuckDB and Spark beside it.
+//! ([`stream`]), each on one thread, and the store that serves their values ([`online`]); [`peers`] does the former in pandas, DuckDB and Spark beside it.
 //!
 //! Work is judged by the time for which this process had a processor: one thread computes and waits for nothing, so on an idle
 //! core the clock shows the same, and on a busy one it shows the others. A restart is judged by the clock.
 
 mod handbook;
+mod online;
 mod peers;
 mod stream;
 
@@ -18,6 +19,8 @@ use std::time::Instant;
 /// Customers of the stream, and payments that are measured once their week is filled.
 const CUSTOMERS: u64 = 1_000_000;
 const PAYMENTS: u64 = 500_000;
+/// Keys of the online store.
+const KEYS: u64 = 200_000;
 
 /// Bytes as MiB, the unit of the goals.
 fn mebibytes(bytes: u64) -> f64 {
@@ -77,5 +80,6 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
     let streamed = streamed.await??;
     bar.finish_and_clear();
     streamed.tell(&mut report);
+    online::measure(context.scaled(KEYS)).await?.tell(&mut report);
     Ok(report)
 }

@@ -12,8 +12,9 @@ mod client;
 mod wire;
 
 use super::{Catalog, Disk, conflict, sqlite};
-use crate::snapshot::{self, Change, Produced};
-use crate::{COMMITS_PROPERTY, FENCE_PROPERTY, LakeError, LakeOptions, OFFSETS_PROPERTY, clean, files};
+use crate::upkeep::clean;
+use crate::write::snapshot::{self, Change, Produced};
+use crate::{COMMITS_PROPERTY, FENCE_PROPERTY, LakeError, LakeOptions, OFFSETS_PROPERTY, files};
 use affluent_telemetry::failpoint;
 use async_trait::async_trait;
 use bytes::Bytes;

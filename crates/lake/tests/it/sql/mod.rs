@@ -1,11 +1,13 @@
 //! SQL over the lake's tables, against the lake's own scan, pyiceberg and the same rows in memory.
 
+mod cluster;
 mod exact;
 mod limits;
 mod newest;
 mod pinned;
 mod pruned;
 mod schemas;
+mod sought;
 
 use crate::tables::options;
 use affluent_lake::Lake;

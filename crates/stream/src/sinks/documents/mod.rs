@@ -3,20 +3,20 @@
 //! What a change means for its mirror is decided in [`mirror`]; how writes converge is the store's
 //! contract. So offsets are the group's alone: reading anything twice changes nothing.
 
+mod batch;
 mod mirror;
 
 pub use mirror::{Mirrored, Unfit, id_of, mirror};
 
-use super::{Rejected, Sink, SinkError};
+use super::{Batch, Rejected, Sink, SinkError};
 use affluent_bus::codec::{ChangeDecoder, Decoded};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
-use affluent_documents::{CollectionSpec, DocumentError, DocumentStore, VersionedWrite};
-use affluent_model::names::mirror_collection;
-use affluent_model::{Position, Reason, Snapshot, time::now_micros};
-use affluent_telemetry::metrics_list;
+use affluent_documents::{DocumentError, DocumentStore};
+use affluent_model::{Reason, Snapshot};
 use async_trait::async_trait;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use batch::{MirrorBatch, Staged};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NAME: &str = "sink-documents";
@@ -26,26 +26,15 @@ const PIPELINE: &str = "cdc";
 pub struct DocumentsSink {
     store: Arc<dyn DocumentStore>,
     decoder: ChangeDecoder,
-    staged: BTreeMap<TopicPartition, Staged>,
-    /// Collections known to exist.
-    ensured: HashSet<String>,
-}
-
-/// What is staged of one partition.
-#[derive(Default)]
-struct Staged {
-    writes: Vec<VersionedWrite>,
-    truncated_at: Option<Position>,
-    /// Commit times at the source, microseconds UTC, of changes that were streamed.
-    committed_us: Vec<i64>,
+    staged: MirrorBatch,
 }
 
 impl DocumentsSink {
     /// A sink into `store`; Avro records need a registry.
     #[must_use]
     pub fn new(store: Arc<dyn DocumentStore>, registry: Option<RegistryClient>) -> Self {
-        let decoder = ChangeDecoder::new(registry);
-        DocumentsSink { store, decoder, staged: BTreeMap::new(), ensured: HashSet::new() }
+        let staged = MirrorBatch::new(Arc::clone(&store));
+        DocumentsSink { store, decoder: ChangeDecoder::new(registry), staged }
     }
 
     /// Decodes one record and adds its writes to `staged`.
@@ -90,14 +79,6 @@ impl DocumentsSink {
         }
         Ok(Ok(()))
     }
-
-    async fn ensure(&mut self, collection: &str) -> Result<(), SinkError> {
-        if !self.ensured.contains(collection) {
-            self.store.ensure(&CollectionSpec::new(collection)).await?;
-            self.ensured.insert(collection.to_owned());
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -123,44 +104,20 @@ impl Sink for DocumentsSink {
                 rejected.push(Rejected { index, reason, error });
             }
         }
-        for (partition, mut fresh) in fresh {
-            let staged = self.staged.entry(partition).or_default();
-            staged.writes.append(&mut fresh.writes);
-            staged.committed_us.append(&mut fresh.committed_us);
-            staged.truncated_at = staged.truncated_at.max(fresh.truncated_at);
-        }
+        fresh.into_iter().for_each(|(partition, fresh)| self.staged.add(partition, fresh));
         Ok(rejected)
     }
 
     async fn commit(&mut self) -> Result<(), SinkError> {
-        let topics: BTreeSet<Arc<str>> = self.staged.keys().map(|p| Arc::clone(&p.topic)).collect();
-        for topic in topics {
-            let collection = mirror_collection(&topic);
-            self.ensure(&collection).await?;
-            let of_topic = || self.staged.iter().filter(|(partition, _)| partition.topic == topic);
-            if let Some(position) = of_topic().filter_map(|(_, staged)| staged.truncated_at).max() {
-                self.store.truncate(&collection, position).await?;
-            }
-            // Copied, so that a failed attempt can be repeated.
-            let writes: Vec<VersionedWrite> =
-                of_topic().flat_map(|(_, staged)| staged.writes.iter().cloned()).collect();
-            if !writes.is_empty() {
-                let outcome = self.store.apply(&collection, writes).await?;
-                metrics_list::records(PIPELINE, "mirrors", "ok", outcome.applied);
-                metrics_list::records(PIPELINE, "mirrors", "stale", outcome.stale);
-            }
-            let now = now_micros();
-            for committed_us in of_topic().flat_map(|(_, staged)| &staged.committed_us) {
-                let seconds = (now - committed_us) as f64 / 1e6;
-                metrics_list::pipeline_latency(PIPELINE, "documents", seconds, 1);
-            }
-            self.staged.retain(|partition, _| partition.topic != topic);
-        }
-        Ok(())
+        self.staged.write().await
+    }
+
+    fn hand_over(&mut self) -> Option<Box<dyn Batch>> {
+        Some(Box::new(self.staged.take()))
     }
 
     async fn revoke(&mut self, revoked: &[TopicPartition]) -> Result<(), SinkError> {
-        self.staged.retain(|partition, _| !revoked.contains(partition));
+        self.staged.forget(revoked);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! decided in [`documents`]; which topics hold which events, in [`EventOptions`]. Errors among the log
 //! lines are counted besides, by service and [`fingerprint`].
 
+mod batch;
 pub mod documents;
 pub mod fingerprint;
 mod groups;
@@ -12,59 +13,26 @@ mod options;
 
 pub use options::EventOptions;
 
-use super::{Rejected, Sink, SinkError};
+use super::{Batch, Rejected, Sink, SinkError};
 use affluent_bus::codec::CodecError;
 use affluent_bus::codec::EventDecoder;
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
-use affluent_documents::{DocumentStore, Inserts};
-use affluent_model::{EventKind, Reason, time::now_micros};
-use affluent_telemetry::{failpoint, metrics_list};
+use affluent_documents::DocumentStore;
+use affluent_model::{EventKind, Reason};
 use async_trait::async_trait;
+use batch::{EventBatch, Fresh};
 use groups::ErrorLine;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NAME: &str = "sink-events";
 
 /// Keeps clicks and log lines where they can be asked for by user or service and time.
 pub struct EventsSink {
-    store: Arc<dyn DocumentStore>,
     options: EventOptions,
     decoder: EventDecoder,
-    staged: BTreeMap<TopicPartition, Staged>,
-    /// Kinds whose collection is known to exist.
-    ensured: HashSet<EventKind>,
-}
-
-/// What is staged of one partition.
-struct Staged {
-    kind: EventKind,
-    /// Shared with the store while it writes them.
-    documents: Arc<Inserts>,
-    /// When the events occurred, microseconds UTC; late ones left out.
-    occurred_us: Vec<i64>,
-    /// The errors among them, to be counted.
-    errors: Vec<ErrorLine>,
-}
-
-/// What one call of `prepare` stages of one partition.
-struct Fresh {
-    partition: TopicPartition,
-    kind: EventKind,
-    documents: Inserts,
-    occurred_us: Vec<i64>,
-    errors: Vec<ErrorLine>,
-}
-
-impl Fresh {
-    fn new(partition: TopicPartition, kind: EventKind) -> Self {
-        Fresh { partition, kind, documents: Inserts::default(), occurred_us: Vec::new(), errors: Vec::new() }
-    }
-
-    fn is_of(&self, record: &Incoming) -> bool {
-        self.partition.partition == record.partition && self.partition.topic == record.topic
-    }
+    staged: EventBatch,
 }
 
 impl EventsSink {
@@ -75,8 +43,8 @@ impl EventsSink {
         registry: Option<RegistryClient>,
         options: EventOptions,
     ) -> Self {
-        let decoder = EventDecoder::new(registry);
-        EventsSink { store, options, decoder, staged: BTreeMap::new(), ensured: HashSet::new() }
+        let staged = EventBatch::new(store, &options);
+        EventsSink { options, decoder: EventDecoder::new(registry), staged }
     }
 
     /// Adds the document of one record to `fresh`, and when its event occurred, unless it is late.
@@ -103,29 +71,6 @@ impl EventsSink {
             Ok(()) => Ok(Ok(())),
             Err(error) => refused(&error).map(Err),
         }
-    }
-
-    async fn ensure(&mut self, kind: EventKind) -> Result<(), SinkError> {
-        if !self.ensured.contains(&kind) {
-            self.store.ensure(&documents::collection(kind)).await?;
-            match kind {
-                EventKind::Clicks => {}
-                EventKind::Logs => self.store.ensure(&groups::collection()).await?,
-            }
-            self.ensured.insert(kind);
-        }
-        Ok(())
-    }
-
-    /// Counts the errors among what is staged. Their documents are stored, `all_new` just now.
-    async fn count_errors(&self, all_new: bool) -> Result<(), SinkError> {
-        let with_errors = self.staged.iter().filter(|(_, staged)| !staged.errors.is_empty());
-        let partitions: Vec<(&TopicPartition, &[ErrorLine])> =
-            with_errors.map(|(partition, staged)| (partition, staged.errors.as_slice())).collect();
-        if partitions.is_empty() {
-            return Ok(());
-        }
-        Ok(groups::count(self.store.as_ref(), &partitions, all_new, self.options.error_groups_days).await?)
     }
 }
 
@@ -176,47 +121,20 @@ impl Sink for EventsSink {
                 rejected.push(Rejected { index, reason, error });
             }
         }
-        for Fresh { partition, kind, documents, mut occurred_us, mut errors } in fresh {
-            match self.staged.get_mut(&partition) {
-                Some(staged) => {
-                    Arc::make_mut(&mut staged.documents).append(&documents);
-                    staged.occurred_us.append(&mut occurred_us);
-                    staged.errors.append(&mut errors);
-                }
-                None => {
-                    let documents = Arc::new(documents);
-                    self.staged.insert(partition, Staged { kind, documents, occurred_us, errors });
-                }
-            }
-        }
+        fresh.into_iter().for_each(|fresh| self.staged.add(fresh));
         Ok(rejected)
     }
 
     async fn commit(&mut self) -> Result<(), SinkError> {
-        for kind in [EventKind::Clicks, EventKind::Logs] {
-            let of_kind = self.staged.values().filter(|staged| staged.kind == kind);
-            let documents: Vec<Arc<Inserts>> = of_kind.map(|staged| Arc::clone(&staged.documents)).collect();
-            if documents.iter().all(|documents| documents.is_empty()) {
-                continue;
-            }
-            self.ensure(kind).await?;
-            let inserted = self.store.insert_if_absent(kind.collection(), &documents).await?;
-            failpoint("sink-events::after_documents");
-            match kind {
-                EventKind::Clicks => {}
-                EventKind::Logs => self.count_errors(inserted.duplicates == 0).await?,
-            }
-            metrics_list::records(kind.pipeline(), "documents", "ok", inserted.inserted);
-            metrics_list::records(kind.pipeline(), "documents", "duplicate", inserted.duplicates);
-            let occurred = self.staged.values().filter(|s| s.kind == kind).flat_map(|s| &s.occurred_us);
-            metrics_list::pipeline_latencies(kind.pipeline(), "documents", now_micros(), occurred);
-            self.staged.retain(|_, staged| staged.kind != kind);
-        }
-        Ok(())
+        self.staged.write().await
+    }
+
+    fn hand_over(&mut self) -> Option<Box<dyn Batch>> {
+        Some(Box::new(self.staged.take()))
     }
 
     async fn revoke(&mut self, revoked: &[TopicPartition]) -> Result<(), SinkError> {
-        self.staged.retain(|partition, _| !revoked.contains(partition));
+        self.staged.forget(revoked);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote: OpenTelemetry's SDK for Python, and a browser with our tracker.
+//! Clients that nobody here wrote: OpenTelemetry's SDK for Python, its collector, and a browser with our tracker.
 
 use super::{Rig, bus, read_topic, until};
 use axum::Router;
@@ -53,6 +53,78 @@ async fn opentelemetrys_python_sdk_exports_its_logs() {
     let kept = &audit["attributes"];
     assert_eq!((&kept["ratio"], &kept["flags"]), (&json!(0.5), &json!([true, false])));
     rig.stop().await;
+}
+
+/// What `docs/collect.md` shows, following a file.
+const OTELCOL: &str = r"
+receivers:
+  filelog:
+    include: [FILE]
+    start_at: beginning
+    poll_interval: 50ms
+    resource: {service.name: payments}
+    operators:
+      - type: regex_parser
+        regex: '^(?P<time>[^ ]+) (?P<level>[A-Z]+) (?P<message>.*)$'
+        timestamp: {parse_from: attributes.time, layout: '%Y-%m-%dT%H:%M:%S.%fZ'}
+        severity: {parse_from: attributes.level}
+exporters:
+  otlphttp:
+    logs_endpoint: URL/v1/logs
+    compression: COMPRESSION
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    logs: {receivers: [filelog], exporters: [otlphttp]}
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opentelemetrys_collector_exports_a_file() {
+    let Ok(program) = std::env::var("AFFLUENT_TEST_OTELCOL") else {
+        eprintln!("skipped: AFFLUENT_TEST_OTELCOL names no collector; `make interop` builds one");
+        return;
+    };
+    for compression in ["gzip", "zstd"] {
+        let rig = Rig::new(|_| {}).await;
+        let directory = tempfile::tempdir().unwrap();
+        let (file, config) = (directory.path().join("app.log"), directory.path().join("otelcol.yaml"));
+        let text = OTELCOL.replace("FILE", file.to_str().unwrap()).replace("URL", &rig.url);
+        std::fs::write(&config, text.replace("COMPRESSION", compression)).unwrap();
+        let lines = |from: usize| -> String {
+            (from..from + 200)
+                .map(|n| format!("2026-03-01T10:00:00.{n:06}Z {} order {n}\n", ["INFO", "ERROR"][n % 2]))
+                .collect()
+        };
+        std::fs::write(&file, lines(0)).unwrap();
+        let mut collector = Command::new(&program)
+            .args(["--config", &format!("file:{}", config.display())])
+            .env("no_proxy", "*")
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        until("the first lines", async || rig.logs().await.len() == 200).await;
+        let mut appended = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+        std::io::Write::write_all(&mut appended, lines(200).as_bytes()).unwrap();
+        until("the lines behind them", async || rig.logs().await.len() == 400).await;
+        collector.kill().await.unwrap();
+        let by_time: BTreeMap<String, Value> = rig
+            .logs()
+            .await
+            .into_iter()
+            .map(|log| (log["occurred_at"].as_str().unwrap().to_owned(), log))
+            .collect();
+        assert_eq!(by_time.len(), 400);
+        for (n, log) in by_time.values().enumerate() {
+            let (severity, kind) = [(9, "app"), (17, "error")][n % 2];
+            assert_eq!((&log["severity"], &log["kind"]), (&json!(severity), &json!(kind)), "{log}");
+            assert_eq!(
+                (&log["service"], &log["attributes"]["message"]),
+                (&json!("payments"), &json!(format!("order {n}")))
+            );
+        }
+        rig.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,16 +4,19 @@
 //! unit is gone.
 
 use super::CheckResult;
+use super::positions::{self, Newest, Sums};
 use crate::batch::frontier::Frontier;
 use crate::batch::model::{Model, Severity, Strategy, Task};
 use crate::batch::refused::same;
-use crate::batch::units::UNITS;
 use crate::batch::window::{Window, before};
 use crate::batch::{Batch, BatchError, sql};
 use affluent_lake::sql::Session;
 use affluent_model::ColumnType;
 
 const BALANCE: &str = "balance";
+/// Names of the session's own: a column, a table.
+const POSITION: &str = "_position";
+const NEWEST_SUMS: &str = "batch.newest_sums";
 
 impl Batch {
     /// The balance between a table and the zone below it, where the model is one of those that keep it.
@@ -28,7 +31,7 @@ impl Batch {
         }
         let session = self.any_session().await?;
         if model.header.strategy == Strategy::Incremental {
-            return self.balance_staged(&session, model, frontier).await;
+            return self.balance_staged(&session, model, frontier, window).await;
         }
         let keeps = model.header.task == Task::Deduplicate && model.header.strategy == Strategy::Upsert;
         // Of changes alone: clicks have no order of their own.
@@ -40,18 +43,23 @@ impl Batch {
         }
     }
 
+    /// Of all records, or of those in `window`: raw and staged tables only grow, so the others balance as they did.
     async fn balance_staged(
         &self,
         session: &Session,
         model: &Model,
         frontier: &Frontier,
+        window: Option<&Window>,
     ) -> Result<Option<CheckResult>, BatchError> {
         let raw = format!("raw.{}", model.raw().unwrap_or_default());
         if self.find(&raw).await?.is_none() {
             return Ok(None);
         }
         let money = self.has_money(&raw).await? && self.has_money(&model.table()).await?;
-        let known = before(&frontier.of(&model.table()));
+        let known = match window {
+            Some(window) => window.condition_of(&frontier.topics(&model.table())),
+            None => before(&frontier.of(&model.table())),
+        };
         let (raw, staged) = (sql::table(&raw), model.quoted());
         let of_raw = |alias: &str| {
             if money {
@@ -70,7 +78,7 @@ impl Batch {
         );
         let left = format!("select {} from {raw} as r where {known}", of_raw("r"));
         let right = format!("select {of_staged} from {staged} where {known} union all {refused}");
-        let text = unequal(&left, &right);
+        let text = unequal(&sums(&left), &sums(&right));
         self.counted(session, model, BALANCE, Severity::Error, &text).await.map(Some)
     }
 
@@ -90,28 +98,59 @@ impl Batch {
             if units.is_empty() {
                 return Ok(None);
             }
-            units.register(&session, UNITS).map_err(BatchError::sql(model.file.clone()))?;
-            let unit = model.unit.iter();
-            let in_from =
-                self.of_units(&session, model, from, unit.clone().map(|(from, _)| (from, from))).await?;
-            let in_result =
-                self.of_units(&session, model, &model.table(), unit.map(|(from, to)| (to, from))).await?;
+            let (table, unit) = (model.table(), model.unit.iter());
+            let own = unit.clone().map(|(from, _)| (from, from));
+            let in_from = self.of_units(&session, model, &units, from, own).await?;
+            let other = unit.map(|(from, to)| (to, from));
+            let in_result = self.of_units(&session, model, &units, &table, other).await?;
             (changes, curated) = (format!("({in_from})"), format!("({in_result}) as t"));
         }
         let money = self.has_money(from).await? && self.has_money(&model.table()).await?;
-        let columns = if money { "currency as c, amount as a" } else { "null as c, 0 as a" };
         let known = before(&frontier.of(from));
-        let unit = sql::list("s", model.unit.keys().map(String::as_str));
         // A truncation ends every row before it.
-        let newest = format!(
-            "select s.*, row_number() over (partition by {unit} order by s._lsn desc, s._ordinal desc) as newest \
-             from (select * from {changes} as t where {known} and _op <> 't') as s \
-             cross join (select coalesce(max(_lsn), -1) as cut from {staged} where {known} and _op = 't') as t \
-             where s._lsn > t.cut"
+        let cut = format!("select coalesce(max(_lsn), -1) as cut from {staged} where {known} and _op = 't'");
+        let changes =
+            format!("{changes} as s cross join ({cut}) as t where {known} and _op <> 't' and _lsn > cut");
+        let rows = session.tables().iter().find(|state| state.name == from).map_or(0, |state| state.rows);
+        self.name_newest_sums(&session, model, &changes, (money, rows)).await?;
+        let columns = if money { "currency as c, amount as a" } else { "null as c, 0 as a" };
+        let left = format!("select c, n, s from {NEWEST_SUMS}");
+        let text = unequal(&left, &sums(&format!("select {columns} from {curated}")));
+        self.counted(&session, model, BALANCE, Severity::Error, &text).await.map(Some)
+    }
+
+    /// Names rows and sums of the newest among `changes` [`NEWEST_SUMS`], by currency.
+    async fn name_newest_sums(
+        &self,
+        session: &Session,
+        model: &Model,
+        changes: &str,
+        (has_money, rows): (bool, u64),
+    ) -> Result<(), BatchError> {
+        let refuse = |message: String| BatchError::Model { file: model.file.clone(), message };
+        let what = format!("{}, check {BALANCE}", model.file);
+        let unit = sql::list("", model.unit.keys().map(String::as_str));
+        // LSN and ordinal have at most 19 digits each.
+        let position = "cast(cast(_lsn as decimal(38, 0)) * cast('10000000000000000000' as decimal(20, 0)) \
+                        + coalesce(_ordinal, 9223372036854775807) as decimal(38, 0))";
+        let newest = format!("select {unit}, max({position}) as {POSITION} from {changes} group by {unit}");
+        let money = ("coalesce(currency, '')", "coalesce(amount, 0)");
+        let (currency, amount) = if has_money { money } else { ("''", "0") };
+        let all = format!(
+            "select {unit}, {position} as {POSITION}, coalesce(_op <> 'd', true), {currency}, \
+             cast({amount} as decimal(38, 10)) from {changes}"
         );
-        let left = format!("select {columns} from ({newest}) as n where newest = 1 and _op <> 'd'");
-        let right = format!("select {columns} from {curated}");
-        self.counted(&session, model, BALANCE, Severity::Error, &unequal(&left, &right)).await.map(Some)
+        let columns: Vec<String> = model.unit.keys().cloned().chain([POSITION.to_owned()]).collect();
+        let mut found = Sums::new();
+        let rounds = positions::rounds(rows);
+        for round in 0..rounds {
+            let mut places = Newest::new(&columns, round, rounds);
+            self.each(session, &newest, &what, &mut |batch| places.find(batch).map_err(refuse)).await?;
+            self.each(session, &all, &what, &mut |batch| places.add(batch, &mut found).map_err(refuse))
+                .await?;
+        }
+        let batch = positions::batch(&found).map_err(|error| refuse(error.to_string()))?;
+        session.register_batches(NEWEST_SUMS, batch.schema(), vec![batch]).map_err(BatchError::sql(what))
     }
 
     /// It has an exact `amount` beside a `currency`.
@@ -135,18 +174,18 @@ fn is_key(model: &Model) -> bool {
     units == keys
 }
 
-/// Counts the currencies of which two sets of (c, a) differ in rows or sum.
-fn unequal(left: &str, right: &str) -> String {
-    let sums = |rows: &str| {
-        format!(
-            "select coalesce(c, '') as c, count(*) as n, coalesce(sum(cast(a as decimal(38, 10))), 0) as s \
-             from ({rows}) as x group by coalesce(c, '')"
-        )
-    };
+/// Rows `n` and sum `s` of each currency in a set of (c, a).
+fn sums(rows: &str) -> String {
     format!(
-        "select count(*) from ({}) as l full outer join ({}) as r on l.c = r.c \
-         where (l.n is distinct from r.n) or (l.s is distinct from r.s)",
-        sums(left),
-        sums(right)
+        "select coalesce(c, '') as c, count(*) as n, coalesce(sum(cast(a as decimal(38, 10))), 0) as s \
+         from ({rows}) as x group by coalesce(c, '')"
+    )
+}
+
+/// Counts the currencies of which two sets of sums differ.
+fn unequal(left: &str, right: &str) -> String {
+    format!(
+        "select count(*) from ({left}) as l full outer join ({right}) as r on l.c = r.c \
+         where (l.n is distinct from r.n) or (l.s is distinct from r.s)"
     )
 }

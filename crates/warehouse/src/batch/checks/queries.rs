@@ -1,7 +1,9 @@
 //! What a header asks for: keys, nulls, accepted values, references, and queries of its own.
 
+use super::pass::{self, Pass, Reference};
 use super::{CHECKED, CheckResult};
 use crate::batch::model::{Model, Severity};
+use crate::batch::row_set::RowSet;
 use crate::batch::rows::{Collected, number};
 use crate::batch::{Batch, BatchError, sql};
 use affluent_lake::sql::{Session, referenced_tables};
@@ -9,6 +11,9 @@ use std::collections::BTreeSet;
 
 /// The table of the model, in the queries of its header.
 const THIS: &str = "this";
+const UNIQUE: &str = "unique key";
+/// Rows of a table whose values are held to find references in; those of larger ones are joined.
+const REFERENCED_MAX: u64 = 4_000_000;
 
 impl Batch {
     /// Keys, nulls, accepted values and references of the rows in scope.
@@ -32,32 +37,44 @@ impl Batch {
             };
             conditions.push((format!("accepted {column}"), condition));
         }
-        // One pass for all of them.
-        let counts: Vec<String> =
-            conditions.iter().map(|(_, condition)| format!("count(*) filter (where {condition})")).collect();
-        let rows = self.ask(session, model, &format!("select {} from {CHECKED}", counts.join(", "))).await?;
-        let count = |place| rows.batches.first().and_then(|batch| number(batch, place, 0)).unwrap_or(0);
-        let mut results: Vec<CheckResult> = conditions
-            .into_iter()
-            .enumerate()
-            .map(|(place, (name, _))| {
-                CheckResult::new(model, name, Severity::Error, count(place).unsigned_abs())
-            })
-            .collect();
         // The rows of a staged table are unique by the way in which they are appended.
-        if model.zone != "staged" {
+        let key: &[String] = if model.zone == "staged" { &[] } else { &header.key };
+        let truths = conditions.iter().enumerate();
+        let truths = truths.map(|(place, (_, condition))| format!("({condition}) as \"check {place}\""));
+        let mut columns: Vec<String> = truths.chain(key.iter().map(|column| sql::ident(column))).collect();
+        let mut references = Vec::new();
+        let mut joined = Vec::new();
+        for (column, target) in &header.references {
+            match self.referenced(session, model, column, target).await? {
+                Some(known) => {
+                    let name = format!("references {column}");
+                    columns.push(format!("{} as {}", sql::ident(column), sql::ident(&name)));
+                    references.push(Reference { column: name, known, missing: 0 });
+                }
+                None => joined.push((column, target)),
+            }
+        }
+        let mut pass = Pass::new(conditions.len(), key, references);
+        let text = format!("select {} from {CHECKED}", columns.join(", "));
+        self.each(session, &text, &format!("{}, checks", model.file), &mut |batch| {
+            pass.add(batch).map_err(|message| BatchError::Model { file: model.file.clone(), message })
+        })
+        .await?;
+        let result = |name: String, failures| CheckResult::new(model, name, Severity::Error, failures);
+        let counted = conditions.into_iter().zip(&pass.holds);
+        let mut results: Vec<CheckResult> = counted.map(|((name, _), holds)| result(name, *holds)).collect();
+        if pass.may_have_twins() {
             let key = model.key_sql();
             let text = format!(
                 "select count(*) from (select {key} from {CHECKED} group by {key} having count(*) > 1) as twice"
             );
-            results.push(self.counted(session, model, "unique key", Severity::Error, &text).await?);
+            results.push(self.counted(session, model, UNIQUE, Severity::Error, &text).await?);
+        } else if !key.is_empty() {
+            results.push(result(UNIQUE.to_owned(), 0));
         }
-        for (column, target) in &model.header.references {
-            let Some((table, there)) = target.rsplit_once('.').filter(|(table, _)| table.contains('.'))
-            else {
-                let message = format!("references.{column}: zone.table.column is meant, not {target}");
-                return Err(BatchError::Model { file: model.file.clone(), message });
-            };
+        results.extend(pass.references.into_iter().map(|found| result(found.column, found.missing)));
+        for (column, target) in joined {
+            let (table, there) = target_of(model, column, target)?;
             let text = format!(
                 "select count(*) from (select {0} as k from {1} where {0} is not null) as t \
                  left anti join {2} as r on t.k = r.{3}",
@@ -70,6 +87,29 @@ impl Batch {
             results.push(self.counted(session, model, &name, Severity::Error, &text).await?);
         }
         Ok(results)
+    }
+
+    /// The values that `column` may refer to; `None` where they are too many to be held.
+    async fn referenced(
+        &self,
+        session: &Session,
+        model: &Model,
+        column: &str,
+        target: &str,
+    ) -> Result<Option<RowSet>, BatchError> {
+        let (table, there) = target_of(model, column, target)?;
+        let rows = session.tables().iter().find(|state| state.name == table).map(|state| state.rows);
+        if rows.is_none_or(|rows| rows > REFERENCED_MAX) {
+            return Ok(None);
+        }
+        let mut known = RowSet::default();
+        let text = format!("select {} from {}", sql::ident(there), sql::table(table));
+        self.each(session, &text, &format!("{}, references.{column}", model.file), &mut |batch| {
+            pass::know(&mut known, batch)
+                .map_err(|message| BatchError::Model { file: model.file.clone(), message })
+        })
+        .await?;
+        Ok(Some(known))
     }
 
     /// The header's own queries: over the rows in scope, where there are any, those for the whole table always.
@@ -111,8 +151,12 @@ impl Batch {
         let count = rows.batches.first().and_then(|batch| number(batch, 0, 0)).unwrap_or(0);
         Ok(CheckResult::new(model, name, severity, count.unsigned_abs()))
     }
+}
 
-    async fn ask(&self, session: &Session, model: &Model, text: &str) -> Result<Collected, BatchError> {
-        Collected::of(session, text).await.map_err(BatchError::sql(format!("{}, checks", model.file)))
-    }
+/// Table and column of a reference.
+fn target_of<'a>(model: &Model, column: &str, target: &'a str) -> Result<(&'a str, &'a str), BatchError> {
+    target.rsplit_once('.').filter(|(table, _)| table.contains('.')).ok_or_else(|| {
+        let message = format!("references.{column}: zone.table.column is meant, not {target}");
+        BatchError::Model { file: model.file.clone(), message }
+    })
 }

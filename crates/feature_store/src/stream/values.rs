@@ -1,0 +1,147 @@
+//! Values of changed keys, written to the online store in batches, and how far they cover the topics.
+//!
+//! After a crash the state is older than the values: until it has read again what they cover, nothing is written, so that no value
+//! goes back in time. Versions are the time of writing, and never go back either.
+
+use super::state::{Offsets, State};
+use crate::online::{self, Vector, log};
+use affluent_bus::{Admin, TopicPartition};
+use affluent_documents::{Action, CollectionSpec, DocumentError, DocumentStore, VersionedWrite};
+use affluent_features::definition::Freshness;
+use affluent_features::plan::EntityId;
+use affluent_features::{At, Key};
+use affluent_model::{Position, Value, time::now_micros};
+use affluent_stream::sinks::SinkError;
+use affluent_telemetry::failpoint;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One document a consumer group: up to where its values cover the topics.
+const PROGRESS: &str = "features_progress";
+
+/// What is still to be written.
+pub(super) struct Values {
+    store: Arc<dyn DocumentStore>,
+    /// The consumer group: its name is that of its progress.
+    group: String,
+    options: super::StreamOptions,
+    /// Keys whose values changed since they were written, with their text. Bounded by the keys of the state.
+    changed: HashMap<(EntityId, Key), String>,
+    /// What the values in the store cover; those of the state may be behind.
+    covered: log::Applied,
+    /// The version that was written last.
+    version: u64,
+}
+
+impl Values {
+    pub(super) fn new(store: Arc<dyn DocumentStore>, group: String, options: super::StreamOptions) -> Self {
+        let (changed, covered) = (HashMap::new(), log::Applied::new());
+        Values { store, group, options, changed, covered, version: 0 }
+    }
+
+    /// Makes the collections, and reads what the values cover.
+    pub(super) async fn begin(&mut self, admin: &Admin) -> Result<(), SinkError> {
+        let (values, logged) = (self.options.ttl_days, self.options.logged_days);
+        for spec in [online::collection(values), log::collection(logged), CollectionSpec::new(PROGRESS)] {
+            self.store.ensure(&spec).await?;
+        }
+        let Some(progress) = self.store.get(PROGRESS, std::slice::from_ref(&self.group)).await?.pop() else {
+            return Ok(());
+        };
+        self.version = self.version.max(progress.version.lsn.0);
+        if let Some(Value::Json(offsets)) = progress.field("offsets") {
+            self.covered = log::applied(offsets).unwrap_or_default();
+        }
+        for (partition, next) in &mut self.covered {
+            // A topic that was made anew ends before what was read of the old one.
+            *next = end_of(admin, partition).await?.min(*next);
+        }
+        Ok(())
+    }
+
+    pub(super) fn change(&mut self, entity: EntityId, key: Key, text: String) {
+        self.changed.insert((entity, key), text);
+    }
+
+    /// Whether the store has the values of all keys.
+    pub(super) fn are_written(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Whether the state has read all that the values cover.
+    pub(super) fn is_caught_up(&self, offsets: &Offsets) -> bool {
+        self.covered.iter().all(|(partition, next)| offsets.get(partition).is_some_and(|p| p.next >= *next))
+    }
+
+    /// Whether a record was part of what the values in the store cover.
+    pub(super) fn covers(&self, partition: &TopicPartition, offset: i64) -> bool {
+        self.covered.get(partition).is_some_and(|next| offset < *next)
+    }
+
+    /// Writes the values of every changed key as the state has them. What was not written when it fails is written at the next call.
+    pub(super) async fn write(&mut self, state: &mut State) -> Result<(), DocumentError> {
+        let applied: log::Applied =
+            state.offsets.iter().map(|(partition, progress)| (partition.clone(), progress.next)).collect();
+        while !self.changed.is_empty() {
+            let batch: Vec<((EntityId, Key), String)> = self
+                .changed
+                .iter()
+                .take(self.options.batch_documents)
+                .map(|(key, text)| (*key, text.clone()))
+                .collect();
+            self.version = (self.version + 1).max(now_micros().cast_unsigned());
+            let (mut writes, mut logged) = (Vec::with_capacity(batch.len()), Vec::new());
+            for ((entity, key), text) in &batch {
+                self.put(state, (*entity, *key, text), &applied, &mut writes, &mut logged);
+            }
+            self.store.apply(online::COLLECTION, writes).await?;
+            failpoint("features::after_values");
+            if !logged.is_empty() {
+                self.store.apply(log::COLLECTION, logged).await?;
+            }
+            for (key, _) in &batch {
+                self.changed.remove(key);
+            }
+        }
+        if applied != self.covered {
+            let fields = vec![("offsets".to_owned(), Value::Json(log::offsets(&applied)))];
+            let version = Position::new(self.version, 0);
+            let write = VersionedWrite { id: self.group.clone(), version, action: Action::Put(fields) };
+            self.store.apply(PROGRESS, vec![write]).await?;
+            self.covered = applied;
+        }
+        Ok(())
+    }
+
+    /// The writes of one key's values after its newest event; none where its events were all let go.
+    fn put(
+        &self,
+        state: &mut State,
+        (entity, key, text): (EntityId, Key, &str),
+        applied: &log::Applied,
+        writes: &mut Vec<VersionedWrite>,
+        logged: &mut Vec<VersionedWrite>,
+    ) {
+        let plan = Arc::clone(state.engine.plan());
+        let Some((source, at)) = state.engine.newest(entity, key) else { return };
+        let shape = plan.entity_shape(entity);
+        let mut values = vec![f64::NAN; shape.features.len()];
+        let is_exact = state.engine.vector(entity, Some(key), at, Some(source), &mut values);
+        let At { time: as_of, order } = at;
+        let (name, features, values) = (shape.name.as_str(), shape.features.as_slice(), values.as_slice());
+        let vector = Vector { entity: name, key: text, as_of, is_exact, features, values };
+        writes.push(vector.write(Freshness::Stream, self.version));
+        if is_exact && log::is_logged(order, self.options.logged_share) {
+            let source = &plan.source_shape(source).name;
+            logged.push(log::write(&vector, source, at, applied, self.version));
+        }
+    }
+}
+
+/// The offset that the next record of a partition gets.
+pub(super) async fn end_of(admin: &Admin, partition: &TopicPartition) -> Result<i64, SinkError> {
+    match admin.watermarks(partition).await {
+        Ok((_, end)) => Ok(end),
+        Err(error) => Err(SinkError::Passing(error.to_string())),
+    }
+}

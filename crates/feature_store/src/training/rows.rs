@@ -1,0 +1,111 @@
+//! Rows of a training set in columns.
+
+use crate::history::Events;
+use affluent_features::replay::Row;
+use affluent_model::{Column, ColumnType};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow_schema::ArrowError;
+use std::sync::Arc;
+
+const LABEL: &str = "label";
+
+/// The columns of a set's table.
+pub(super) fn columns(features: &[(String, usize)], labelled: bool) -> Vec<Column> {
+    let column = |name: &str, column_type| Column { name: name.to_owned(), column_type, nullable: true };
+    let mut columns = vec![
+        column("id", ColumnType::Text),
+        column("event_time", ColumnType::TimestampTz),
+        column("arrived_at", ColumnType::TimestampTz),
+    ];
+    columns.extend(features.iter().map(|(name, _)| column(name, ColumnType::Float64)));
+    if labelled {
+        columns.push(column(LABEL, ColumnType::Bool));
+    }
+    columns
+}
+
+/// Rows that are still to be written.
+#[derive(Debug)]
+pub(super) struct Rows {
+    names: Vec<String>,
+    places: Vec<usize>,
+    ids: Vec<String>,
+    time: Vec<i64>,
+    arrived: Vec<i64>,
+    values: Vec<Vec<f64>>,
+    /// None where the set has no label.
+    labels: Option<Vec<Option<bool>>>,
+}
+
+impl Rows {
+    pub(super) fn new(features: &[(String, usize)], labelled: bool) -> Self {
+        Rows {
+            names: features.iter().map(|(name, _)| name.clone()).collect(),
+            places: features.iter().map(|(_, place)| *place).collect(),
+            ids: Vec::new(),
+            time: Vec::new(),
+            arrived: Vec::new(),
+            values: vec![Vec::new(); features.len()],
+            labels: labelled.then(Vec::new),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.time.len()
+    }
+
+    /// Takes in the row of an event.
+    pub(super) fn push(&mut self, events: &Events, row: Row<'_>, label: Option<bool>) {
+        self.ids.push(events.ids.get(row.event).cloned().unwrap_or_default());
+        self.time.push(events.time[row.event]);
+        self.arrived.push(events.arrived[row.event]);
+        for (column, &place) in self.values.iter_mut().zip(&self.places) {
+            column.push(row.values[place]);
+        }
+        if let Some(labels) = &mut self.labels {
+            labels.push(label);
+        }
+    }
+
+    /// Takes the first `count` rows out.
+    pub(super) fn take(&mut self, count: usize) -> Self {
+        fn front<T>(column: &mut Vec<T>, count: usize) -> Vec<T> {
+            let rest = column.split_off(count.min(column.len()));
+            std::mem::replace(column, rest)
+        }
+        Rows {
+            names: self.names.clone(),
+            places: self.places.clone(),
+            ids: front(&mut self.ids, count),
+            time: front(&mut self.time, count),
+            arrived: front(&mut self.arrived, count),
+            values: self.values.iter_mut().map(|column| front(column, count)).collect(),
+            labels: self.labels.as_mut().map(|labels| front(labels, count)),
+        }
+    }
+
+    /// The rows as the table has them.
+    ///
+    /// # Errors
+    /// Columns that do not go together, which these do.
+    pub(super) fn batch(&self) -> Result<RecordBatch, ArrowError> {
+        let times = |micros: &[i64]| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(micros.to_vec()).with_timezone("+00:00"))
+        };
+        let mut arrays: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(StringArray::from_iter_values(&self.ids))),
+            ("event_time", times(&self.time)),
+            ("arrived_at", times(&self.arrived)),
+        ];
+        for (name, column) in self.names.iter().zip(&self.values) {
+            let cells = column.iter().map(|value| Some(*value).filter(|value| !value.is_nan()));
+            arrays.push((name, Arc::new(Float64Array::from_iter(cells))));
+        }
+        if let Some(labels) = &self.labels {
+            arrays.push((LABEL, Arc::new(BooleanArray::from_iter(labels.iter().copied()))));
+        }
+        RecordBatch::try_from_iter_with_nullable(arrays.into_iter().map(|(name, array)| (name, array, true)))
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of the feature store against real services.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod lake;
+mod rig;
+mod stream;

@@ -1,0 +1,153 @@
+//! Deleting files that nothing refers to: left by crashes, or by snapshots that were dropped.
+//!
+//! A file goes only after it was seen unreferenced, and the grace period later still is; the first
+//! sighting is kept in a database (the catalog's, where that is SQLite), so it counts across restarts and processes. Files
+//! younger than the grace period are not even looked at: their commit may be under way.
+
+use crate::files::local;
+use crate::table::{LakeTable, off_worker};
+use crate::write::snapshot;
+use crate::{LakeError, files};
+use iceberg::table::Table;
+use sqlx::Row as _;
+use sqlx::sqlite::SqlitePool;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What a search for unreferenced files found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Files that nothing refers to and that wait for the end of their grace.
+    pub waiting: usize,
+    pub deleted: usize,
+}
+
+/// Creates the table of what was seen.
+pub(crate) async fn prepare(pool: &SqlitePool) -> Result<(), LakeError> {
+    sqlx::query(
+        "CREATE TABLE IF NOT EXISTS affluent_unreferenced (
+             path TEXT PRIMARY KEY, table_location TEXT NOT NULL, since_ms INTEGER NOT NULL)",
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+impl LakeTable {
+    /// Deletes the table's files that nothing has referred to for the grace period.
+    ///
+    /// # Errors
+    /// Disk and catalog; whatever was not deleted is found again.
+    pub async fn clean(&self) -> Result<Cleaned, LakeError> {
+        let table = self.clone();
+        off_worker(move || async move { table.clean_here().await }).await
+    }
+
+    async fn clean_here(&self) -> Result<Cleaned, LakeError> {
+        let grace = Duration::from_secs(self.0.options.maintenance.grace_s);
+        let root = local(self.known().metadata().location()).to_owned();
+        // First what is there, then what is referred to: a commit in between only adds references.
+        let mut settled = Vec::new();
+        list(Path::new(&root), SystemTime::now().checked_sub(grace), &mut settled)?;
+        let referenced = referenced(&self.refreshed().await?).await?;
+        let unreferenced: Vec<String> = settled
+            .into_iter()
+            .filter_map(|path| path.into_os_string().into_string().ok())
+            .filter(|path| !referenced.contains(path))
+            .collect();
+
+        let now = snapshot::now_ms();
+        let pool = &self.0.catalog.sightings().await?;
+        let known = sqlx::query("SELECT path, since_ms FROM affluent_unreferenced WHERE table_location = ?")
+            .bind(&root)
+            .fetch_all(pool)
+            .await?;
+        let mut known: std::collections::HashMap<String, i64> = known
+            .into_iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, sqlx::Error>>()?;
+        let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+        let mut cleaned = Cleaned::default();
+        let mut forget = Vec::new();
+        let mut remember = Vec::new();
+        for path in unreferenced {
+            match known.remove(&path) {
+                Some(since) if now.saturating_sub(since) >= grace_ms => {
+                    files::remove(Path::new(&path))?;
+                    cleaned.deleted += 1;
+                    forget.push(path);
+                }
+                Some(_) => cleaned.waiting += 1,
+                None => {
+                    cleaned.waiting += 1;
+                    remember.push(path);
+                }
+            }
+        }
+        // The rest is referred to again, or gone.
+        forget.extend(known.into_keys());
+        let mut transaction = pool.begin().await?;
+        for path in remember {
+            sqlx::query("INSERT OR IGNORE INTO affluent_unreferenced VALUES (?, ?, ?)")
+                .bind(path)
+                .bind(&root)
+                .bind(now)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        for path in forget {
+            sqlx::query("DELETE FROM affluent_unreferenced WHERE path = ?")
+                .bind(path)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(cleaned)
+    }
+}
+
+/// Every path that the table's metadata and kept snapshots refer to.
+async fn referenced(table: &Table) -> Result<HashSet<String>, LakeError> {
+    let metadata = table.metadata();
+    let mut paths: HashSet<String> = HashSet::new();
+    let mut manifests = HashSet::new();
+    paths.extend(table.metadata_location().map(|path| local(path).to_owned()));
+    paths.extend(metadata.metadata_log().iter().map(|log| local(&log.metadata_file).to_owned()));
+    paths.extend(metadata.statistics_iter().map(|file| local(&file.statistics_path).to_owned()));
+    paths.extend(metadata.partition_statistics_iter().map(|file| local(&file.statistics_path).to_owned()));
+    for snapshot in metadata.snapshots() {
+        paths.insert(local(snapshot.manifest_list()).to_owned());
+        let list = table.manifest_list_reader(snapshot).load().await?;
+        for manifest in list.entries() {
+            if !manifests.insert(manifest.manifest_path.clone()) {
+                continue;
+            }
+            paths.insert(local(&manifest.manifest_path).to_owned());
+            let loaded = manifest.load_manifest(table.file_io()).await?;
+            let live = loaded.entries().iter().filter(|entry| entry.is_alive());
+            paths.extend(live.map(|entry| local(entry.file_path()).to_owned()));
+        }
+    }
+    Ok(paths)
+}
+
+/// Files last written before `before`, in all directories below.
+fn list(directory: &Path, before: Option<SystemTime>, found: &mut Vec<PathBuf>) -> Result<(), LakeError> {
+    let Some(before) = before else { return Ok(()) };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| files::io("list", directory, error))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| files::io("list", directory, error))?;
+        let path = entry.path();
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => list(&path, Some(before), found)?,
+            Ok(metadata) if metadata.modified().is_ok_and(|modified| modified <= before) => found.push(path),
+            // Too young, or deleted since it was listed.
+            _ => {}
+        }
+    }
+    Ok(())
+}

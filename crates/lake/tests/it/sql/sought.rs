@@ -1,0 +1,59 @@
+//! The part of a table that may hold certain keys: no row of theirs is missing, and what cannot hold one is not read.
+
+use super::{files_opened, lake, one, rows, session};
+use crate::tables::column;
+use affluent_lake::{Partition, RowBatch};
+use affluent_model::{ColumnType, Value};
+use arrow_array::{ArrayRef, Int64Array, StringArray};
+use std::sync::Arc;
+
+/// Key `n`: scattered, as random ids are.
+fn key(n: i64) -> String {
+    format!("{:016x}", n.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+fn keys(numbers: &[i64]) -> Vec<ArrayRef> {
+    let arrays = numbers.chunks(2).map(|numbers| numbers.iter().map(|&n| Some(key(n))).collect());
+    arrays.map(|array: StringArray| Arc::new(array) as ArrayRef).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_the_keys_are_all_there_and_other_files_are_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(dir.path()).await;
+    let columns = [column("key", ColumnType::Text), column("n", ColumnType::Int64)];
+    let table = lake.ensure_table("staged", "keyed", &columns, &Partition::None).await.unwrap();
+    for part in 0..6 {
+        if part == 1 {
+            // The first file has no filter: it is always read.
+            table.keep_filter("key").await.unwrap();
+        }
+        let numbers = part * 500..(part + 1) * 500;
+        let rows = numbers.map(|n| vec![Value::Text(key(n)), Value::Int(n)]).collect();
+        let columns = columns.clone().into();
+        table.append(Arc::new(RowBatch { columns, rows }), vec![]).await.unwrap();
+    }
+    let session = session(&lake).await;
+    let sought = async |name: &str, keys: &[ArrayRef]| {
+        session.register_sought(name, "staged.keyed", "key", keys).await.unwrap()
+    };
+    // In the first file, in the fifth, in none.
+    let wanted = [7, 499, 2_000, 2_001, 2_499, 77_777];
+    assert!(sought("sought.keyed", &keys(&wanted)).await);
+    assert_eq!(files_opened(&session, "select n from sought.keyed").await, 2);
+    let listed: Vec<String> = wanted.iter().map(|&n| format!("'{}'", key(n))).collect();
+    let find = |from: &str| format!("select n from {from} where key in ({}) order by n", listed.join(", "));
+    assert_eq!(rows(&session, &find("sought.keyed")).await, ["7", "499", "2000", "2001", "2499"]);
+    assert_eq!(rows(&session, &find("staged.keyed")).await, rows(&session, &find("sought.keyed")).await);
+    assert_eq!(one(&session, "select count(*) from sought.keyed").await, "1000");
+    assert_eq!(rows(&session, "select n from sought.keyed limit 700").await.len(), 700);
+
+    assert!(!sought("sought.all", &keys(&[7, 600, 1_100, 2_100])).await, "most of the table");
+    let numbers: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![7]))];
+    assert!(!sought("sought.all", &numbers).await, "of another type than the column");
+    assert!(!session.register_sought("sought.all", "staged.keyed", "no", &keys(&[7])).await.unwrap());
+    assert!(!sought("sought.all", &[]).await, "no keys");
+    session.register_view("staged.keyed", "select * from staged.keyed where n < 100").await.unwrap();
+    assert!(!sought("sought.all", &keys(&[7])).await, "a view hides the table");
+    session.collect("select * from sought.all").await.unwrap_err();
+}
