@@ -157,7 +157,7 @@ fn batch_says_where_it_stands_before_anything_ran() {
 fn training<'a>(test_from: &'a str, delay: &'a str) -> Vec<&'a str> {
     let days = ["--train-from", "2018-07-25", "--train-to", "2018-07-31", "--test-to", "2018-08-14"];
     let rest = ["--test-from", test_from, "--label-delay", delay, "--evaluate"];
-    [&["train", "fraud", "--from", "no-such.parquet"], &days[..], &rest[..]].concat()
+    [&["train", "fraud", "--from", "no-such.parquet"][..], &days[..], &rest[..]].concat()
 }
 
 #[test]
