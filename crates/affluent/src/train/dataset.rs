@@ -155,7 +155,7 @@ mod tests {
             dataset.columns[place].clone()
         };
         assert_eq!(column("card_customer_payments_7d"), [1.0, 1.0, 1.0]);
-        assert_eq!(column("card_terminal_fraud_rate_28d"), [1.0, 0.5, 0.5]);
+        assert_eq!(column("card_terminal_fraud_rate_28d"), [1.0, 0.5, 2.0 / 3.0]);
         assert_eq!((manifest.source_rows, manifest.rows, manifest.positives), (4, 3, 1));
     }
 
