@@ -82,8 +82,10 @@ async fn every_view_can_be_materialised() {
         .filter(|p| p.customer == 3 && p.fraud && p.time > END - 30 * DAY && p.time + 7 * DAY <= END)
         .count();
     assert_eq!(world.rows(customer).await, [format!("{}.0,{}.0", count + 4, fraud + 1)]);
-    let refunds = world.rows("select * from features.customer_refunds").await;
-    assert!(refunds.len() == 1 && refunds[0].starts_with("3,"), "{refunds:?}");
+    // Whoever paid has a row: a rate of refunds looks at payments, too.
+    let refunds =
+        "select key, customer_refunds_7d from features.customer_refunds where customer_refunds_7d > 0";
+    assert_eq!(world.rows(refunds).await, ["3,1.0"]);
     let clicks = "select user_clicks_1d, user_conversions_7d from features.users where key = '42'";
     assert_eq!(world.rows(clicks).await, ["3.0,1.0"]);
     let cards = "select card_payments_1d from features.cards";
