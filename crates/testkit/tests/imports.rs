@@ -38,7 +38,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),
-    ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
 ];
 

@@ -18,7 +18,6 @@ use datafusion::physical_plan::PhysicalExpr;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, NameMapping, Schema as IcebergSchema};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ pub(crate) fn arrow_schema(schema: &IcebergSchema) -> Result<SchemaRef, LakeErro
 }
 
 /// Finds the columns of files by field id.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct ByFieldId {
     /// Id of each column of the table.
     ids: HashMap<i32, String>,
