@@ -92,6 +92,8 @@ fn every_command_has_help_with_examples() {
         "sql",
         "batch",
         "features",
+        "train",
+        "models",
         "bench",
     ] {
         let (code, help, _) = call(&[command, "--help"], &[], None);
@@ -151,12 +153,52 @@ fn batch_says_where_it_stands_before_anything_ran() {
     assert!(err.contains("[lake]"), "{err}");
 }
 
+/// Days of `affluent train fraud`, and how long labels take.
+fn training<'a>(test_from: &'a str, delay: &'a str) -> Vec<&'a str> {
+    let days = ["--train-from", "2018-07-25", "--train-to", "2018-07-31", "--test-to", "2018-08-14"];
+    let rest = ["--test-from", test_from, "--label-delay", delay, "--evaluate"];
+    [&["train", "fraud", "--from", "no-such.parquet"], &days[..], &rest[..]].concat()
+}
+
+#[test]
+fn training_is_refused_before_anything_is_read() {
+    for (test_from, delay, code, part) in [
+        ("2018-08-07", "7d", 2, "known only on 2018-08-08"),
+        ("2018-08-15", "7", 2, "the last day comes before the first"),
+        ("8.8.2018", "7d", 2, "write it as 2018-07-25"),
+        ("2018-08-08", "soon", 2, "--label-delay soon"),
+        ("2018-08-09", "8d", 2, "sees labels after 7 days"),
+        ("2018-08-08", "7d", 1, "no-such.parquet"),
+    ] {
+        let (found, _, err) = call(&training(test_from, delay), &[], None);
+        assert_eq!(found, Some(code), "{test_from} {delay}: {err}");
+        assert!(err.contains(part), "{test_from} {delay}: {part} is not in: {err}");
+    }
+    let (code, _, err) = call(&training("2018-08-08", "7d"), &[], Some("[learning.fraud.boost]\nbudget = 9"));
+    assert_eq!(code, Some(2));
+    assert!(err.contains("learning.fraud.boost.budget is 9"), "{err}");
+}
+
+#[test]
+fn models_are_listed_before_there_are_any() {
+    let (code, _, err) = call(&["models", "list"], &[], None);
+    assert_eq!(code, Some(99), "{err}");
+    for command in ["promote", "rollback", "show"] {
+        let (code, _, err) = call(&["models", command, "fraud"], &[], None);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("there is no model fraud"), "{command}: {err}");
+    }
+    let (code, _, err) = call(&["models", "show", "../fraud"], &[], None);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("is no name of a model"), "{err}");
+}
+
 #[test]
 fn features_are_listed_shown_and_checked() {
     let (code, out, err) = call(&["features", "list", "--entity", "card_terminal"], &[], None);
     assert_eq!(code, Some(0), "{err}");
     let lines: Vec<&str> = out.lines().collect();
-    assert!(lines[0].starts_with("feature") && lines.len() == 7, "{out}");
+    assert!(lines[0].starts_with("feature") && lines.len() == 22, "{out}");
     assert!(out.contains("card_terminal_fraud_rate_7d") && out.contains("7d until 7d ago"), "{out}");
     let (_, out, _) = call(&["features", "list", "--freshness", "stream", "--format", "json"], &[], None);
     let list: serde_json::Value = serde_json::from_str(&out).unwrap();
