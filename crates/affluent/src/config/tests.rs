@@ -46,7 +46,7 @@ fn defaults_are_the_defaults_of_the_options() {
     // Its topics are those of the definitions.
     let consume = &mut config.features.consume;
     assert_eq!((consume.group.as_str(), consume.topics.len()), ("affluent-features", 0));
-    // What it commits is small: the last values of the keys that changed.
+    // It writes the last values of the keys that changed, so a commit takes in more records than a sink's.
     assert_eq!((consume.commit_records, consume.commit_bytes), (100_000, 64 << 20));
     (consume.commit_records, consume.commit_bytes) = (commit_records, commit_bytes);
     (consume.group, consume.instance_id, consume.commit_interval_ms) = (String::new(), String::new(), 0);
