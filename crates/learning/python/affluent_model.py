@@ -36,20 +36,24 @@ class Model:
         if self.stored["format"] != 1:
             raise ValueError(f"model.json has form {self.stored['format']}, known is 1: take a newer affluent_model.py")
         self.features = [feature["name"] for feature in self.stored["features"]]
+        self.boosted = self.stored["learner"].get("boosted")
+        if self.boosted is None:
+            origin = self.stored["learner"]["imported"]
+            raise ValueError(f"{origin['file']} is a model of {origin['origin']}: load it with its own library")
         self.boosters = [
             (PerpetualBooster.load_booster(str(folder / booster["file"])), booster["columns"])
-            for booster in self.stored["boosters"]
+            for booster in self.boosted["boosters"]
         ]
 
     def _one(self, booster, values):
         flat = np.ascontiguousarray(values.T).ravel()
         kind = {"flat_data": flat, "rows": values.shape[0], "cols": values.shape[1], "parallel": False}
-        if self.stored["target"] == "class":
+        if self.boosted["target"] == "class":
             return np.asarray(booster.booster.predict_proba(**kind, calibrated=False))
         return np.asarray(booster.booster.predict(**kind))
 
     def _linear(self, values):
-        linear = self.stored["linear"]
+        linear = self.boosted["linear"]
         standard = np.nan_to_num((values - np.array(linear["centres"])) / np.array(linear["scales"]), nan=0.0)
         return _logistic(standard @ np.array(linear["weights"]) + linear["intercept"])
 
@@ -59,7 +63,7 @@ class Model:
             raise ValueError(f"features that the model needs are missing: {', '.join(missing)}")
         values = frame[self.features].to_numpy(dtype=float)
         boosted = np.mean([self._one(booster, values[:, columns]) for booster, columns in self.boosters], axis=0)
-        share = self.stored["boost_share"]
+        share = self.boosted["boost_share"]
         scores = _logistic(share * _log_odds(boosted) + (1 - share) * _log_odds(self._linear(values)))
         threshold = self.stored["threshold"]
         alert = np.zeros(len(scores), bool) if threshold is None else scores >= threshold

@@ -13,10 +13,11 @@ use crate::config::Config;
 use crate::output::{self, Exit};
 use affluent_features::Definitions;
 use affluent_features::definition::parse_duration;
+use affluent_learning::DAY;
+use affluent_learning::fit::{Imported, Model};
 use affluent_learning::registry::write_folder;
 use affluent_learning::split::{Period, Protocol};
 use affluent_learning::train::{TrainOptions, Trained, train};
-use affluent_learning::{DAY, fit::Model};
 use anyhow::Context as _;
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -70,6 +71,9 @@ struct FraudArgs {
     /// Judged periods of the prequential validation, the one above and earlier ones [default: `learning.fraud.folds`]
     #[arg(long, value_name = "N")]
     folds: Option<usize>,
+    /// Judge this model of XGBoost (saved as JSON) or LightGBM (saved as text) in place of learning one
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     /// Judge only, and print one JSON; nothing is registered
     #[arg(long)]
     evaluate: bool,
@@ -99,8 +103,9 @@ pub(crate) async fn run(args: Args, config: Config, format: Format) -> anyhow::R
     // Without `--evaluate` the model is compared with the one that serves.
     let champion = if args.evaluate { None } else { champion(&registry, scratch.path()).await? };
 
+    let imported = args.model.as_deref().map(import).transpose()?;
     let file = args.from.clone();
-    let work = move || fit(&file, &definitions, protocol, &options, champion.as_ref());
+    let work = move || fit(&file, &definitions, protocol, &options, champion.as_ref(), imported.as_ref());
     let (trained, mut took) = tokio::task::spawn_blocking(work).await??;
     if let Some(folder) = &args.report {
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
@@ -119,6 +124,12 @@ pub(crate) async fn run(args: Args, config: Config, format: Format) -> anyhow::R
         Format::Text => output::print(&form::registered_text(&trained.report, version)),
     }
     Ok(if trained.report.failed().next().is_none() { Exit::Done } else { Exit::Failed })
+}
+
+/// Reads a model of another library.
+fn import(file: &std::path::Path) -> anyhow::Result<Imported> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    Imported::read(&text).with_context(|| format!("read {}", file.display()))
 }
 
 /// The model that serves, where there is one.
@@ -169,6 +180,7 @@ fn fit(
     protocol: Protocol,
     options: &TrainOptions,
     champion: Option<&Model>,
+    imported: Option<&Imported>,
 ) -> anyhow::Result<(Trained, form::Took)> {
     let began = Instant::now();
     let seconds = |since: Instant| since.elapsed().as_secs_f64();
@@ -181,7 +193,7 @@ fn fit(
     drop(payments);
     let features = seconds(began);
     let began = Instant::now();
-    let trained = train(FRAUD, &dataset, manifest, protocol, options, champion)?;
+    let trained = train(FRAUD, &dataset, manifest, protocol, options, champion, imported)?;
     let took = form::Took { read, features, train: seconds(began), total: 0.0 };
     Ok((trained, took))
 }

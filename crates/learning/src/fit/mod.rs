@@ -3,12 +3,14 @@
 
 pub mod boost;
 pub mod calibrate;
+pub mod learner;
 mod linear;
 pub mod logistic;
 pub mod model;
 
 pub use boost::{BoostOptions, Ensemble};
 pub use calibrate::{Calibration, CalibrationKind};
+pub use learner::{Imported, Learner};
 pub use logistic::Logistic;
 pub use model::{Model, ModelError};
 

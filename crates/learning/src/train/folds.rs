@@ -3,9 +3,8 @@
 use super::{TrainError, TrainOptions};
 use crate::dataset::{Dataset, Problem, check};
 use crate::evaluate::{CARDS, Ranking, cards};
-use crate::fit::Logistic;
 use crate::fit::boost::{BoostOptions, Ensemble, Target};
-use crate::fit::model::blend;
+use crate::fit::{Imported, Learner, Logistic};
 use crate::split::{Protocol, SplitError};
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
@@ -30,8 +29,7 @@ pub(super) struct Learned {
     /// How many judged periods earlier.
     pub(super) number: usize,
     protocol: Protocol,
-    pub(super) ensemble: Ensemble,
-    pub(super) baseline: Logistic,
+    pub(super) learner: Learner,
     pub(super) train: Vec<usize>,
     pub(super) test: Vec<usize>,
     pub(super) scores: Vec<f64>,
@@ -59,7 +57,7 @@ impl Fold {
     }
 }
 
-/// The model asked for, then the earlier folds and the one for validation. Earlier ones that have no rows, or too few labels, are
+/// The model asked for (an imported one is not learned, only judged), then the earlier folds and the one for validation. Earlier ones that have no rows, or too few labels, are
 /// left out and noted.
 pub(super) fn learn_all(
     dataset: &Dataset,
@@ -67,6 +65,7 @@ pub(super) fn learn_all(
     names: &[String],
     options: &TrainOptions,
     validation: usize,
+    imported: Option<&Imported>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Learned>, TrainError> {
     let mut numbers: Vec<usize> = (0..options.folds).collect();
@@ -92,6 +91,7 @@ pub(super) fn learn_all(
                         names,
                         &boost,
                         (options.ridge, options.boost_share),
+                        imported,
                     );
                     locked(&done).push((number, learned));
                 }
@@ -132,6 +132,7 @@ fn learn(
     names: &[String],
     boost: &BoostOptions,
     (ridge, share): (f64, f64),
+    imported: Option<&Imported>,
 ) -> Result<Learned, TrainError> {
     let rows = &dataset.rows;
     let split = protocol.split(rows)?;
@@ -141,12 +142,17 @@ fn learn(
     check::labels("the judged period", &test_labels)?;
     let (matrix, test) = (dataset.gather(&split.train), dataset.gather(&split.test));
     let target: Vec<f64> = labels.iter().map(|&label| f64::from(u8::from(label))).collect();
-    let ensemble = Ensemble::fit(names, &matrix, &target, Target::Class, boost)?;
     let baseline = Logistic::fit(&matrix, &labels, ridge)?;
     let baseline_scores = baseline.predict(&test);
-    let scores = blend(&ensemble.predict(&test), &baseline_scores, share);
     let train_baseline_scores = baseline.predict(&matrix);
-    let train_scores = blend(&ensemble.predict(&matrix), &train_baseline_scores, share);
+    let learner = match imported {
+        Some(imported) => Learner::Imported(imported.clone()),
+        None => {
+            let ensemble = Ensemble::fit(names, &matrix, &target, Target::Class, boost)?;
+            Learner::Boosted { ensemble, linear: baseline, boost_share: share }
+        }
+    };
+    let (scores, train_scores) = (learner.predict(&test), learner.predict(&matrix));
     let (ranking, base) = (Ranking::new(&scores), Ranking::new(&baseline_scores));
     let by_day = cards::card_precision_by_day(&scores, rows, &split.test, CARDS);
     Ok(Learned {
@@ -154,7 +160,6 @@ fn learn(
         protocol,
         train_scores,
         train_baseline_scores,
-        baseline,
         metrics: [
             ranking.auc_roc(&test_labels, None),
             ranking.average_precision(&test_labels, None),
@@ -162,7 +167,7 @@ fn learn(
             base.average_precision(&test_labels, None),
         ],
         positives: rows.positives(&split.test),
-        ensemble,
+        learner,
         train: split.train,
         test: split.test,
         scores,

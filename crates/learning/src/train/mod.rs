@@ -16,7 +16,7 @@ use crate::decide::{Costs, choose};
 use crate::drift::{self, Drift, DriftOptions};
 use crate::evaluate::{Evaluation, Intervals, Judged, bootstrap, evaluate};
 use crate::fit::boost::BoostOptions;
-use crate::fit::{Calibration, CalibrationKind, FitError, Model, ModelError};
+use crate::fit::{Calibration, CalibrationKind, FitError, Imported, Model, ModelError};
 use crate::gate::{Facts, Gate, GateOptions, gates};
 use crate::split::{Period, Protocol, SplitError};
 use folds::{Learned, learn_all};
@@ -155,7 +155,8 @@ impl Report {
     }
 }
 
-/// Trains and judges a model. `champion` is the one it is compared with beside the baseline.
+/// Trains and judges a model. `champion` is the one it is compared with beside the baseline; one that was `imported` is judged in place of one that is
+/// learned.
 ///
 /// # Errors
 /// [`TrainError`]: nothing can be learned, or judged.
@@ -166,18 +167,22 @@ pub fn train(
     protocol: Protocol,
     options: &TrainOptions,
     champion: Option<&Model>,
+    imported: Option<&Imported>,
 ) -> Result<Trained, TrainError> {
     let began = Instant::now();
     let rows = &dataset.rows;
     let split = protocol.split(rows)?;
     check::labels("the training period", &rows.labels(&split.train))?;
     check::labels("the judged period", &rows.labels(&split.test))?;
-    let (names, screened) = check::screen(dataset, &split.train)?;
+    let (names, screened) = match imported {
+        Some(imported) => (imported.forest.features.clone(), Screened::default()),
+        None => check::screen(dataset, &split.train)?,
+    };
     let dataset = &dataset.select(&names)?;
     let mut notes = told(&screened);
 
     let validation = validation_fold(protocol);
-    let learned = learn_all(dataset, protocol, &names, options, validation, &mut notes)?;
+    let learned = learn_all(dataset, protocol, &names, options, validation, imported, &mut notes)?;
     let mut learned = learned.into_iter();
     // The first is the model itself; without it there is an error already.
     let Some(main) = learned.next() else { return Err(FitError::Singular.into()) };
@@ -188,9 +193,7 @@ pub fn train(
     let model = Model {
         name: name.to_owned(),
         features: features_of(dataset),
-        ensemble: main.ensemble.clone(),
-        linear: main.baseline.clone(),
-        boost_share: options.boost_share,
+        learner: main.learner.clone(),
         calibration: chosen.calibration.clone(),
         threshold: Some(chosen.threshold),
     };
@@ -216,7 +219,7 @@ pub fn train(
     );
 
     let mut importance: Vec<(String, f64)> =
-        names.iter().cloned().zip(model.ensemble.importance(names.len())).collect();
+        names.iter().cloned().zip(model.learner.importance(names.len())).collect();
     importance.sort_by(|a, b| b.1.total_cmp(&a.1));
     let folds: Vec<Fold> = std::iter::once(&main)
         .chain(&others)
@@ -235,7 +238,7 @@ pub fn train(
         prequential: Prequential::over(&folds),
         folds,
         importance,
-        trees: model.ensemble.trees(),
+        trees: model.learner.trees(),
         screened,
         drift: drifts(&model, dataset, &split.train, &main, &options.drift)?,
         facts,

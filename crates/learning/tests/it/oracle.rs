@@ -175,7 +175,7 @@ print(affluent_model._load_pyfunc(it['folder'] + '/data').predict(frame).to_json
 #[test]
 fn python_predicts_the_same() {
     let dataset = dataset(50);
-    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None).unwrap();
+    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None, None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     write_folder(&trained, folder.path()).unwrap();
     let rows: Vec<usize> = (0..1_000).collect();

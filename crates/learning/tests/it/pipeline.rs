@@ -11,11 +11,11 @@ use affluent_learning::train::{TrainError, Trained, train};
 const DAYS: i64 = 50;
 
 fn trained(dataset: &Dataset) -> Trained {
-    train("fraud", dataset, manifest(dataset), protocol(), &options(), None).unwrap()
+    train("fraud", dataset, manifest(dataset), protocol(), &options(), None, None).unwrap()
 }
 
 fn failure(dataset: &Dataset) -> TrainError {
-    train("fraud", dataset, manifest(dataset), protocol(), &options(), None).unwrap_err()
+    train("fraud", dataset, manifest(dataset), protocol(), &options(), None, None).unwrap_err()
 }
 
 #[test]
@@ -86,7 +86,9 @@ fn the_champion_is_compared_where_it_can_be() {
     let dataset = dataset(DAYS);
     let champion = trained(&dataset).model;
     let again = |champion: &Model, dataset: &Dataset| {
-        train("fraud", dataset, manifest(dataset), protocol(), &options(), Some(champion)).unwrap().report
+        train("fraud", dataset, manifest(dataset), protocol(), &options(), Some(champion), None)
+            .unwrap()
+            .report
     };
     let report = again(&champion, &dataset);
     let gate = report.gates.iter().find(|gate| gate.name == "better_than_champion").unwrap();
@@ -151,6 +153,6 @@ fn what_cannot_be_learned_from_is_refused() {
     let TrainError::Split(SplitError::Problem(Problem::Empty { .. })) = empty else { panic!("{empty}") };
     let mut options = options();
     options.boost.rising = vec!["no_such".to_owned()];
-    let error = train("fraud", &dataset, manifest(&dataset), protocol(), &options, None).unwrap_err();
+    let error = train("fraud", &dataset, manifest(&dataset), protocol(), &options, None, None).unwrap_err();
     assert!(error.to_string().contains("no_such"), "{error}");
 }

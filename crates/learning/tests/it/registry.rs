@@ -11,7 +11,8 @@ use std::sync::Arc;
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_are_kept_promoted_and_turned_back() {
     let dataset = dataset(50);
-    let mut trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None).unwrap();
+    let mut trained =
+        train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None, None).unwrap();
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("model");
     std::fs::create_dir(&folder).unwrap();

@@ -42,7 +42,7 @@ print(json.dumps({'predicted': json.loads(model.predict(frame).to_json(orient='s
 async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() {
     let options_of_server = server();
     let dataset = dataset(50);
-    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None).unwrap();
+    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None, None).unwrap();
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("model");
     std::fs::create_dir(&folder).unwrap();

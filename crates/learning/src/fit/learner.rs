@@ -1,0 +1,141 @@
+//! What makes the score: boosters beside a logistic regression that were learned here, or trees that were learned elsewhere.
+
+use super::boost::{Ensemble, Target};
+use super::calibrate::log_odds;
+use super::model::{ModelError, read, shown, write};
+use super::{FitError, Logistic, logistic_function};
+use crate::dataset::Matrix;
+use crate::forest::{Forest, ForestError, Origin};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Numbers of features in, a score of each row out.
+#[derive(Debug, Clone)]
+pub enum Learner {
+    Boosted {
+        ensemble: Ensemble,
+        /// The regression that has a say beside the boosters.
+        linear: Logistic,
+        /// How much of the log odds is the boosters'; the rest is the regression's.
+        boost_share: f64,
+    },
+    Imported(Imported),
+}
+
+/// A model of another library, as it wrote it.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    pub origin: Origin,
+    pub forest: Forest,
+    text: Arc<str>,
+}
+
+/// What `model.json` says of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StoredLearner {
+    Boosted { target: Target, boosters: Vec<StoredBooster>, linear: Logistic, boost_share: f64 },
+    Imported { origin: Origin, file: String },
+}
+
+/// A booster's file, and which of the features it takes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredBooster {
+    file: String,
+    columns: Vec<usize>,
+}
+
+impl Imported {
+    /// Reads XGBoost's JSON or LightGBM's text.
+    ///
+    /// # Errors
+    /// [`ForestError`]: which part of it is not supported.
+    pub fn read(text: &str) -> Result<Self, ForestError> {
+        let origin = Origin::of(text)?;
+        Ok(Imported { origin, forest: Forest::read(origin, text)?, text: text.into() })
+    }
+}
+
+impl Learner {
+    /// The score of each row.
+    #[must_use]
+    pub fn predict(&self, matrix: &Matrix) -> Vec<f64> {
+        match self {
+            Learner::Boosted { ensemble, linear, boost_share } => {
+                blend(&ensemble.predict(matrix), &linear.predict(matrix), *boost_share)
+            }
+            Learner::Imported(imported) => imported.forest.predict(matrix),
+        }
+    }
+
+    /// How much of what trees decide is each feature's: of the gain, or of the splits where gains are not known; adds up to 1.
+    #[must_use]
+    pub fn importance(&self, features: usize) -> Vec<f64> {
+        match self {
+            Learner::Boosted { ensemble, .. } => ensemble.importance(features),
+            Learner::Imported(imported) => imported.forest.importance(),
+        }
+    }
+
+    #[must_use]
+    pub fn trees(&self) -> usize {
+        match self {
+            Learner::Boosted { ensemble, .. } => ensemble.trees(),
+            Learner::Imported(imported) => imported.forest.trees(),
+        }
+    }
+
+    pub(super) fn write(&self, folder: &Path) -> Result<StoredLearner, ModelError> {
+        match self {
+            Learner::Boosted { ensemble, linear, boost_share } => {
+                let mut boosters = Vec::new();
+                for (nth, (text, columns)) in ensemble.to_json()?.into_iter().enumerate() {
+                    let file = format!("booster-{nth}.json");
+                    write(&folder.join(&file), &text)?;
+                    boosters.push(StoredBooster { file, columns });
+                }
+                let (target, linear) = (ensemble.target(), linear.clone());
+                Ok(StoredLearner::Boosted { target, boosters, linear, boost_share: *boost_share })
+            }
+            Learner::Imported(imported) => {
+                let file = imported.origin.file().to_owned();
+                write(&folder.join(&file), &imported.text)?;
+                Ok(StoredLearner::Imported { origin: imported.origin, file })
+            }
+        }
+    }
+
+    pub(super) fn read(folder: &Path, stored: StoredLearner, features: usize) -> Result<Self, ModelError> {
+        match stored {
+            StoredLearner::Boosted { target, boosters: stored, linear, boost_share } => {
+                let mut boosters = Vec::new();
+                for StoredBooster { file, columns } in stored {
+                    if let Some(column) = columns.iter().find(|&&column| column >= features) {
+                        return Err(FitError::Boost(format!("{file}: there is no feature {column}")).into());
+                    }
+                    boosters.push((read(&folder.join(&file))?, columns));
+                }
+                let ensemble = Ensemble::from_json(boosters, target)?;
+                Ok(Learner::Boosted { ensemble, linear, boost_share })
+            }
+            StoredLearner::Imported { file, .. } => {
+                let path = folder.join(&file);
+                let imported = Imported::read(&read(&path)?)
+                    .map_err(|source| ModelError::Forest { file: shown(&path), source })?;
+                Ok(Learner::Imported(imported))
+            }
+        }
+    }
+}
+
+/// Both scores' log odds, weighted.
+///
+/// Boosters rank what stands out; among the many rows that do not, a regression has the smoother order.
+#[must_use]
+fn blend(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f64> {
+    let both = |(b, l): (&f64, &f64)| {
+        logistic_function(boost_share * log_odds(*b) + (1.0 - boost_share) * log_odds(*l))
+    };
+    boosted.iter().zip(linear).map(both).collect()
+}

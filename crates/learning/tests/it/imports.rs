@@ -1,0 +1,107 @@
+//! Models of XGBoost and LightGBM predict here what they predict there.
+
+use crate::payments::{dataset, manifest, options, protocol};
+use crate::python::run;
+use affluent_learning::dataset::Matrix;
+use affluent_learning::fit::{Imported, Model};
+use affluent_learning::train::train;
+use serde_json::{Value, json};
+
+/// Rows whose predictions are compared.
+const ROWS: usize = 50_000;
+
+const TRAINED: &str = r"
+import json, sys
+import numpy as np
+it = json.load(sys.stdin)
+x = np.array([[np.nan if v is None else v for v in column] for column in it['columns']], dtype=float).T
+y = np.array(it['labels'])
+names = it['names']
+if it['library'] == 'xgboost':
+    import xgboost as xgb
+    d = xgb.DMatrix(x, y, feature_names=names)
+    model = xgb.train({'objective': it['objective'], 'max_depth': 5, 'seed': 1, 'nthread': 1, **it.get('params', {})}, d, 40)
+    text, predicted = model.save_raw('json').decode(), model.predict(d)
+else:
+    import lightgbm as lgb
+    d = lgb.Dataset(x, y, feature_name=names, params={'verbose': -1, 'num_threads': 1, **it.get('params', {})})
+    model = lgb.train({'objective': it['objective'], 'num_leaves': 15, 'verbose': -1, 'num_threads': 1, **it.get('params', {})}, d, 40)
+    text, predicted = model.model_to_string(), model.predict(x)
+print(json.dumps({'text': text, 'predicted': [float(p) for p in predicted]}))
+";
+
+fn trained(library: &str, objective: &str, params: &Value) -> (String, Vec<f64>, Matrix) {
+    let dataset = dataset(100);
+    let rows: Vec<usize> = (0..ROWS).collect();
+    let matrix = dataset.gather(&rows);
+    let columns: Vec<&[f64]> = (0..matrix.columns).map(|column| matrix.column(column)).collect();
+    let labels: Vec<u8> = dataset.rows.label[..ROWS].iter().map(|&label| u8::from(label)).collect();
+    let names: Vec<&str> = dataset.features.iter().map(|feature| feature.name.as_str()).collect();
+    let input = json!({"library": library, "objective": objective, "columns": columns, "labels": labels, "names": names,
+        "params": params});
+    let answer = run(TRAINED, &input);
+    let predicted = answer["predicted"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+    (answer["text"].as_str().unwrap().to_owned(), predicted, matrix)
+}
+
+/// The largest difference on all rows.
+fn difference(library: &str, objective: &str, params: &Value) -> f64 {
+    let (text, theirs, matrix) = trained(library, objective, params);
+    let ours = Imported::read(&text).unwrap().forest.predict(&matrix);
+    ours.iter().zip(&theirs).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn predictions_are_those_of_the_original() {
+    let none = json!({});
+    // The sums are theirs to the bit; the exponential of single precision may differ in its last one.
+    let odds = difference("xgboost", "binary:logistic", &none);
+    assert!(odds <= f64::from(f32::EPSILON), "{odds:e}");
+    assert_eq!(difference("xgboost", "binary:logitraw", &none), 0.0);
+    assert_eq!(difference("xgboost", "reg:squarederror", &none), 0.0);
+    let odds = difference("lightgbm", "binary", &none);
+    assert!(odds <= 2.0 * f64::EPSILON, "{odds:e}");
+    assert_eq!(difference("lightgbm", "regression", &none), 0.0);
+    assert_eq!(difference("lightgbm", "regression", &json!({"zero_as_missing": true})), 0.0);
+    assert_eq!(difference("lightgbm", "regression", &json!({"use_missing": false})), 0.0);
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    for (library, objective, params, name) in [
+        ("xgboost", "binary:logistic", json!({"booster": "gblinear"}), "gblinear"),
+        ("xgboost", "binary:logistic", json!({"booster": "dart"}), "dart"),
+        ("xgboost", "count:poisson", json!({}), "count:poisson"),
+        ("lightgbm", "poisson", json!({}), "poisson"),
+        ("lightgbm", "regression", json!({"linear_tree": true}), "linear trees"),
+        (
+            "lightgbm",
+            "binary",
+            json!({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}),
+            "average_output",
+        ),
+    ] {
+        let (text, ..) = trained(library, objective, &params);
+        let error = Imported::read(&text).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("not supported"), "{library} {objective}: {error}");
+    }
+    for text in ["", "{}", "{\"learner\": {}}", "pickle", "tree\nversion=v4\n"] {
+        Imported::read(text).unwrap_err();
+    }
+}
+
+#[test]
+fn an_imported_model_is_judged_stored_and_read_as_any_other() {
+    let (text, theirs, _) = trained("xgboost", "binary:logistic", &json!({}));
+    let dataset = dataset(100);
+    let imported = Imported::read(&text).unwrap();
+    let trained =
+        train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None, Some(&imported)).unwrap();
+    assert!(trained.report.evaluation.auc_roc > 0.65 && trained.report.trees == 40);
+    let folder = tempfile::tempdir().unwrap();
+    trained.model.write(folder.path()).unwrap();
+    let read = Model::read(folder.path()).unwrap();
+    let rows: Vec<usize> = (0..1_000).collect();
+    let scores = read.score(&dataset, &rows).unwrap();
+    assert!(scores.iter().zip(&theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-6));
+}
