@@ -147,7 +147,7 @@ async fn register(registry: &Store, trained: &Trained, scratch: &std::path::Path
     let folder = scratch.join("model");
     std::fs::create_dir_all(&folder)?;
     write_folder(trained, &folder)?;
-    Ok(registry.register(FRAUD, &folder, &trained.report).await?)
+    Ok(registry.register(FRAUD, &folder).await?)
 }
 
 /// A model that could not be registered is kept where it lies, and said so.

@@ -2,9 +2,9 @@
 
 use super::boost::{Ensemble, Target};
 use super::calibrate::log_odds;
-use super::model::{ModelError, read, shown, write};
+use super::model::{Model, ModelError, read, shown, write};
 use super::{FitError, Logistic, logistic_function};
-use crate::dataset::Matrix;
+use crate::dataset::{FeatureVersion, Matrix};
 use crate::forest::{Forest, ForestError, Origin};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -54,6 +54,28 @@ impl Imported {
     pub fn read(text: &str) -> Result<Self, ForestError> {
         let origin = Origin::of(text)?;
         Ok(Imported { origin, forest: Forest::read(origin, text)?, text: text.into() })
+    }
+
+    /// The model that scores with it: `features` are what it reads, in the order of its own. Scores of the library are probabilities already, so they are not
+    /// calibrated.
+    ///
+    /// # Errors
+    /// [`ForestError::Malformed`]: more or fewer features than the model has.
+    pub fn into_model(
+        self,
+        name: &str,
+        features: Vec<FeatureVersion>,
+        threshold: Option<f64>,
+    ) -> Result<Model, ForestError> {
+        let own = self.forest.features.len();
+        if own != features.len() {
+            return Err(ForestError::Malformed(format!(
+                "it has {own} features, {} are named",
+                features.len()
+            )));
+        }
+        let learner = Learner::Imported(self);
+        Ok(Model { name: name.to_owned(), features, learner, calibration: None, threshold })
     }
 }
 
@@ -121,8 +143,13 @@ impl Learner {
             }
             StoredLearner::Imported { file, .. } => {
                 let path = folder.join(&file);
-                let imported = Imported::read(&read(&path)?)
-                    .map_err(|source| ModelError::Forest { file: shown(&path), source })?;
+                let wrong = |source| ModelError::Forest { file: shown(&path), source };
+                let imported = Imported::read(&read(&path)?).map_err(wrong)?;
+                let own = imported.forest.features.len();
+                if own != features {
+                    let message = format!("it has {own} features, model.json names {features}");
+                    return Err(wrong(ForestError::Malformed(message)));
+                }
                 Ok(Learner::Imported(imported))
             }
         }

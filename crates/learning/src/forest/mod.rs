@@ -4,6 +4,8 @@
 //! Invariant: a part of a model that is not understood is refused by its name when the model is read; nothing is ignored that changes a prediction.
 
 mod lightgbm;
+#[cfg(test)]
+mod tests;
 mod xgboost;
 
 use crate::dataset::Matrix;
@@ -82,8 +84,10 @@ enum Missing {
     Zero,
 }
 
-/// What counts as nought (LightGBM's `kZeroThreshold`).
-const ZERO: f64 = 1e-35;
+/// What counts as nought: LightGBM's `kZeroThreshold`, a number of single precision.
+const ZERO: f64 = 1e-35_f32 as f64;
+/// XGBoost bounds the power of its exponential, so that it does not overflow.
+const POWER_MAX: f32 = 88.7;
 /// A tree is not deeper; a model whose children form a circle is refused.
 const NODES_MAX: usize = 1 << 24;
 
@@ -162,7 +166,7 @@ impl Forest {
             Arithmetic::Single => {
                 let sum = leaves.fold(self.base as f32, |sum, leaf| sum + leaf as f32);
                 match self.odds {
-                    Some(_) => f64::from(1.0 / (1.0 + (-sum).exp())),
+                    Some(_) => f64::from(1.0 / ((-sum).min(POWER_MAX).exp() + 1.0)),
                     None => f64::from(sum),
                 }
             }

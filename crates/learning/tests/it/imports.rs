@@ -21,7 +21,7 @@ if it['library'] == 'xgboost':
     import xgboost as xgb
     d = xgb.DMatrix(x, y, feature_names=names)
     model = xgb.train({'objective': it['objective'], 'max_depth': 5, 'seed': 1, 'nthread': 1, **it.get('params', {})}, d, 40)
-    text, predicted = model.save_raw('json').decode(), model.predict(d)
+    text, predicted = model.save_raw('json').decode(), model.predict(xgb.DMatrix(x, feature_names=names))
 else:
     import lightgbm as lgb
     d = lgb.Dataset(x, y, feature_name=names, params={'verbose': -1, 'num_threads': 1, **it.get('params', {})})

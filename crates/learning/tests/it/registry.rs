@@ -5,8 +5,7 @@ use affluent_learning::fit::Model;
 use affluent_learning::registry::{
     Aliases, LocalRegistry, Registry, RegistryError, promote, roll_back, write_folder,
 };
-use affluent_learning::train::{Trained, train};
-use std::sync::Arc;
+use affluent_learning::train::train;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_are_kept_promoted_and_turned_back() {
@@ -21,7 +20,7 @@ async fn versions_are_kept_promoted_and_turned_back() {
     assert_eq!(registry.models().await.unwrap(), [""; 0]);
     assert!(matches!(registry.aliases("fraud").await, Err(RegistryError::NoModel(_))));
 
-    assert_eq!(registry.register("fraud", &folder, &trained.report).await.unwrap(), 1);
+    assert_eq!(registry.register("fraud", &folder).await.unwrap(), 1);
     let challenger = Aliases { challenger: Some(1), ..Aliases::default() };
     assert_eq!(registry.aliases("fraud").await.unwrap(), challenger);
     promote(&registry, "fraud", None, false).await.unwrap();
@@ -30,7 +29,7 @@ async fn versions_are_kept_promoted_and_turned_back() {
     // Another one, which failed a gate.
     trained.report.gates[0].passed = false;
     write_folder(&trained, &folder).unwrap();
-    assert_eq!(registry.register("fraud", &folder, &trained.report).await.unwrap(), 2);
+    assert_eq!(registry.register("fraud", &folder).await.unwrap(), 2);
     let refused = promote(&registry, "fraud", Some(2), false).await;
     assert!(matches!(refused, Err(RegistryError::Gates { version: 2, .. })), "{refused:?}");
     assert_eq!(registry.aliases("fraud").await.unwrap().champion, Some(1));
@@ -43,22 +42,21 @@ async fn versions_are_kept_promoted_and_turned_back() {
 
     let versions = registry.versions("fraud").await.unwrap();
     assert_eq!(versions.iter().map(|v| (v.version, v.failed.len())).collect::<Vec<_>>(), [(1, 0), (2, 1)]);
-    assert_eq!(versions[0].average_precision, Some(trained.report.evaluation.average_precision));
+    assert_eq!(versions[0].headline["average_precision"], trained.report.evaluation.average_precision);
     let stored = registry.folder("fraud", 1, home.path()).await.unwrap();
     let model = Model::read(&stored.join("data")).unwrap();
     let rows: Vec<usize> = (0..100).collect();
     assert_eq!(model.score(&dataset, &rows).unwrap(), trained.model.score(&dataset, &rows).unwrap());
 
-    registering_at_the_same_time(&registry, &folder, &trained).await;
+    registering_at_the_same_time(&registry, &folder).await;
 }
 
 /// Every one gets a number of its own, whole.
-async fn registering_at_the_same_time(registry: &LocalRegistry, folder: &std::path::Path, trained: &Trained) {
-    let report = Arc::new(trained.report.clone());
+async fn registering_at_the_same_time(registry: &LocalRegistry, folder: &std::path::Path) {
     let tasks: Vec<_> = (0..8)
         .map(|_| {
-            let (registry, folder, report) = (registry.clone(), folder.to_owned(), Arc::clone(&report));
-            tokio::spawn(async move { registry.register("fraud", &folder, &report).await.unwrap() })
+            let (registry, folder) = (registry.clone(), folder.to_owned());
+            tokio::spawn(async move { registry.register("fraud", &folder).await.unwrap() })
         })
         .collect();
     let mut numbers = Vec::new();

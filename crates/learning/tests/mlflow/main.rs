@@ -50,8 +50,8 @@ async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() 
     let registry = MlflowRegistry::new(&options_of_server).unwrap();
     let model = format!("fraud-{}", uuid::Uuid::new_v4().simple());
     assert!(matches!(registry.aliases(&model).await, Err(RegistryError::NoModel(_))));
-    assert_eq!(registry.register(&model, &folder, &trained.report).await.unwrap(), 1);
-    assert_eq!(registry.register(&model, &folder, &trained.report).await.unwrap(), 2);
+    assert_eq!(registry.register(&model, &folder).await.unwrap(), 1);
+    assert_eq!(registry.register(&model, &folder).await.unwrap(), 2);
     assert!(registry.models().await.unwrap().contains(&model));
     assert_eq!(registry.aliases(&model).await.unwrap().challenger, Some(2));
     promote(&registry, &model, Some(1), false).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() 
     assert_eq!(registry.aliases(&model).await.unwrap(), back);
     let versions = registry.versions(&model).await.unwrap();
     assert_eq!(versions.iter().map(|v| v.version).collect::<Vec<u64>>(), [1, 2]);
-    assert_eq!(versions[0].average_precision, Some(trained.report.evaluation.average_precision));
+    assert_eq!(versions[0].headline["average_precision"], trained.report.evaluation.average_precision);
 
     let fetched = registry.folder(&model, 1, &home.path().join("fetched")).await.unwrap();
     let rows: Vec<usize> = (0..1_000).collect();
