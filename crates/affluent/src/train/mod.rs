@@ -127,7 +127,10 @@ pub(crate) async fn run(args: Args, config: Config, format: Format) -> anyhow::R
 }
 
 /// Reads a model of another library.
-fn import(file: &std::path::Path) -> anyhow::Result<Imported> {
+///
+/// # Errors
+/// A file that cannot be read, parts that are not supported.
+pub(crate) fn import(file: &std::path::Path) -> anyhow::Result<Imported> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     Imported::read(&text).with_context(|| format!("read {}", file.display()))
 }
@@ -151,7 +154,7 @@ async fn register(registry: &Store, trained: &Trained, scratch: &std::path::Path
 }
 
 /// A model that could not be registered is kept where it lies, and said so.
-fn kept(error: anyhow::Error, scratch: tempfile::TempDir) -> anyhow::Error {
+pub(crate) fn kept(error: anyhow::Error, scratch: tempfile::TempDir) -> anyhow::Error {
     let folder = scratch.keep().join("model");
     error.context(format!("the model is not registered; it is kept in {}", folder.display()))
 }

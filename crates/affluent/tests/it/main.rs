@@ -15,6 +15,7 @@ mod history_kill;
 mod installation;
 mod kill;
 mod load;
+mod models;
 mod outages;
 mod platform;
 mod up;

@@ -106,6 +106,15 @@ impl Origin {
         }
     }
 
+    /// What it calls itself.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Xgboost => "XGBoost",
+            Origin::Lightgbm => "LightGBM",
+        }
+    }
+
     /// The name under which it is stored.
     #[must_use]
     pub fn file(self) -> &'static str {
