@@ -1,7 +1,8 @@
-//! The nouns of the platform: values, schemas, change events, positions, money, events, names.
+//! The nouns of the platform: values, schemas, change events, positions, money, events, alerts, names.
 //!
 //! Nothing here does I/O or waits. What two crates must agree on is defined here once.
 
+pub mod alert;
 pub mod change;
 pub mod event;
 pub mod money;
@@ -12,6 +13,7 @@ pub mod schema;
 pub mod time;
 pub mod value;
 
+pub use alert::{Alert, AlertState, Severity};
 pub use change::{ChangeEvent, Op, Snapshot, Source, Transaction};
 pub use event::{ClickEvent, EventKind, LogEvent, LogKind};
 pub use money::{Currency, Money, MoneyError};

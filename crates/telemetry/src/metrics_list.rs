@@ -23,6 +23,7 @@ const FEATURE_SKEW: &str = "feature_skew_ratio";
 const FEATURES_SNAPSHOT: &str = "affluent_features_snapshot_seconds";
 const FEATURES_STATE: &str = "affluent_features_state_bytes";
 const FEATURES_KEYS: &str = "affluent_features_keys";
+const DRIFT_SCORE: &str = "drift_score";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -75,6 +76,10 @@ fn describe() {
     describe_histogram!(FEATURES_SNAPSHOT, Unit::Seconds, "Time of storing the state of streamed features");
     describe_gauge!(FEATURES_STATE, Unit::Bytes, "State of streamed features as it was stored last");
     describe_gauge!(FEATURES_KEYS, "Keys that have state, over all entities and sources");
+    describe_gauge!(
+        DRIFT_SCORE,
+        "How far what a model sees and says has moved, by model, feature (or score, label, error) and test"
+    );
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -162,6 +167,13 @@ pub fn features_stored(seconds: f64, bytes: u64, keys: usize) {
     histogram!(FEATURES_SNAPSHOT).record(seconds.max(0.0));
     gauge!(FEATURES_STATE).set(bytes as f64);
     gauge!(FEATURES_KEYS).set(keys as f64);
+}
+
+/// How far `feature` of `model` has moved by `test` (`psi`, `ks`, `jensen_shannon`, `wasserstein` since the training, the same with `_previous` since
+/// the period before, `chi_square`, `adwin`).
+pub fn drift_score(model: &str, feature: &str, test: &str, value: f64) {
+    gauge!(DRIFT_SCORE, "model" => model.to_owned(), "feature" => feature.to_owned(), "test" => test.to_owned())
+        .set(value);
 }
 
 /// Resident memory of this process in bytes.

@@ -1,13 +1,17 @@
 //! Whether what a model sees is still what it learned from: two samples of a number ([`numeric`]), of a category ([`categorical`]), or a stream
-//! whose mean may change ([`adwin`]).
+//! whose mean may change ([`adwin`]). [`watch`] puts them together for a model in use, [`standing`] says when somebody is to be told.
 //!
 //! Measures are those of the field, by the definitions of scipy, evidently and river, to 1e-9.
 
 pub mod adwin;
 pub mod categorical;
 pub mod numeric;
+pub mod standing;
+pub mod watch;
 
 pub use adwin::Adwin;
+pub use standing::{Change, Standing};
+pub use watch::{Seen, TooFew, Watched, watch};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,8 @@ pub struct DriftOptions {
     /// Jensen-Shannon distance, and Wasserstein distance in standard deviations of the reference: evidently's 0.1.
     pub js_warn: f64,
     pub wasserstein_warn: f64,
+    /// A rate of labels that chance explains no more often than this is told.
+    pub chi_square_p: f64,
     /// Confidence of ADWIN.
     pub adwin_delta: f64,
 }
@@ -32,6 +38,7 @@ impl Default for DriftOptions {
             psi_alarm: 0.25,
             js_warn: 0.1,
             wasserstein_warn: 0.1,
+            chi_square_p: 0.001,
             adwin_delta: 0.002,
         }
     }
@@ -48,8 +55,10 @@ impl DriftOptions {
         if self.psi_alarm < self.psi_warn {
             return Err("psi_alarm is below psi_warn: an alarm has to come after the warning".to_owned());
         }
-        if !(self.adwin_delta > 0.0 && self.adwin_delta < 1.0) {
-            return Err("adwin_delta has to lie between 0 and 1".to_owned());
+        for (key, value) in [("chi_square_p", self.chi_square_p), ("adwin_delta", self.adwin_delta)] {
+            if !(value > 0.0 && value < 1.0) {
+                return Err(format!("{key} has to lie between 0 and 1"));
+            }
         }
         Ok(())
     }

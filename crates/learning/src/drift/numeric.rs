@@ -7,11 +7,11 @@
 const TENTHS: usize = 10;
 /// Part of rows that a bin without any is taken to hold.
 const EMPTY: f64 = 1e-4;
-/// Up to so many different values of the reference, each is a bin of its own.
+/// Up to so many different values of the reference, each is a bin of its own (evidently's rule).
 const VALUES_MAX: usize = 20;
 
-/// Population stability index over bins that hold a tenth of the reference each, as far as equal values can be told apart, and one for missing
-/// values. 0 for samples without rows.
+/// Population stability index over bins that hold a tenth of the reference each, and one for missing values. Where the reference has few
+/// values (a label, a count), each begins a bin. 0 for samples without rows.
 #[must_use]
 pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
     if reference.is_empty() || current.is_empty() {
@@ -19,8 +19,13 @@ pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
     }
     let mut sorted: Vec<f64> = reference.iter().copied().filter(|value| !value.is_nan()).collect();
     sorted.sort_by(f64::total_cmp);
-    let mut edges: Vec<f64> =
-        (1..TENTHS).filter_map(|tenth| sorted.get(sorted.len() * tenth / TENTHS).copied()).collect();
+    let mut values = sorted.clone();
+    values.dedup();
+    let mut edges: Vec<f64> = if values.len() <= VALUES_MAX {
+        values
+    } else {
+        (1..TENTHS).filter_map(|tenth| sorted.get(sorted.len() * tenth / TENTHS).copied()).collect()
+    };
     edges.dedup();
     // A bin each: below the first edge, from edge to edge, missing.
     let parts = |values: &[f64]| {
@@ -183,5 +188,8 @@ mod tests {
         // Half of the reference went over to the missing ones.
         let (before, now) = ([1.0, 1.0, f64::NAN, f64::NAN], [1.0, f64::NAN, f64::NAN, f64::NAN]);
         assert!((psi(&before, &now) - 0.25 * (2.0f64.ln() + 1.5f64.ln())).abs() < 1e-12);
+        // A rate of labels of a quarter becomes a half.
+        let (before, now) = ([0.0, 0.0, 0.0, 1.0], [0.0, 1.0]);
+        assert!((psi(&before, &now) - 0.25 * 3.0f64.ln()).abs() < 1e-12);
     }
 }
