@@ -29,7 +29,7 @@ pub use ledger::{
     PipelineStatus, Reason, RunRecord, RunState, Scope, Seen, Started, Status, TaskRecord,
 };
 pub use options::{
-    FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, PipelineOptions, RAW_TO_DWH, REBUILD,
+    DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, PipelineOptions, RAW_TO_DWH, REBUILD,
     ScheduleOptions,
 };
 pub use runner::{Request, RunEnd, RunError, Runner};

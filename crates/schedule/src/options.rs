@@ -16,6 +16,9 @@ pub const FEATURES_NIGHTLY: &str = "features-nightly";
 /// The pipeline that computes a sample of served features once more.
 pub const FEATURES_PARITY: &str = "features-parity";
 
+/// The pipeline that looks whether what models see has moved.
+pub const DRIFT: &str = "drift";
+
 /// A day, in seconds.
 const DAY_S: u64 = 86_400;
 /// The longest time that any key may give.
@@ -61,6 +64,8 @@ pub struct ScheduleOptions {
     pub features_nightly: PipelineOptions,
     /// The pipeline [`FEATURES_PARITY`].
     pub features_parity: PipelineOptions,
+    /// The pipeline [`DRIFT`].
+    pub drift: PipelineOptions,
 }
 
 /// When one pipeline runs, and how long it may take.
@@ -126,6 +131,7 @@ impl Default for ScheduleOptions {
                 lock: String::new(),
                 ..features("15 * * * *", 1, 600, 1800, 0)
             },
+            drift: PipelineOptions { lock: String::new(), ..features("45 4 * * *", 1, 1800, 7200, 0) },
         }
     }
 }
@@ -174,6 +180,7 @@ impl ScheduleOptions {
             ("features_1h", &self.features_1h),
             ("features_nightly", &self.features_nightly),
             ("features_parity", &self.features_parity),
+            ("drift", &self.drift),
         ] {
             options.check(&self.time_zone).map_err(|problem| format!("{section}.{problem}"))?;
         }
