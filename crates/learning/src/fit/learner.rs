@@ -1,9 +1,9 @@
-//! What makes the score: boosters beside a logistic regression that were learned here, or trees that were learned elsewhere.
+//! What makes the score: boosters beside a regression that were learned here, or trees that were learned elsewhere.
 
 use super::boost::{Ensemble, Target};
 use super::calibrate::log_odds;
 use super::model::{Model, ModelError, read, shown, write};
-use super::{FitError, Logistic, logistic_function};
+use super::{FitError, Logistic, Ridge, logistic_function};
 use crate::dataset::{FeatureVersion, Matrix};
 use crate::forest::{Forest, ForestError, Origin};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,13 @@ pub enum Learner {
         /// The regression that has a say beside the boosters.
         linear: Logistic,
         /// How much of the log odds is the boosters'; the rest is the regression's.
+        boost_share: f64,
+    },
+    /// The same for a number: the score is the number itself.
+    Regressed {
+        ensemble: Ensemble,
+        linear: Ridge,
+        /// How much of the number is the boosters'; the rest is the regression's.
         boost_share: f64,
     },
     Imported(Imported),
@@ -36,6 +43,7 @@ pub struct Imported {
 #[serde(rename_all = "snake_case")]
 pub(super) enum StoredLearner {
     Boosted { target: Target, boosters: Vec<StoredBooster>, linear: Logistic, boost_share: f64 },
+    Regressed { target: Target, boosters: Vec<StoredBooster>, linear: Ridge, boost_share: f64 },
     Imported { origin: Origin, file: String },
 }
 
@@ -87,6 +95,9 @@ impl Learner {
             Learner::Boosted { ensemble, linear, boost_share } => {
                 blend(&ensemble.predict(matrix), &linear.predict(matrix), *boost_share)
             }
+            Learner::Regressed { ensemble, linear, boost_share } => {
+                mixed(&ensemble.predict(matrix), &linear.predict(matrix), *boost_share)
+            }
             Learner::Imported(imported) => imported.forest.predict(matrix),
         }
     }
@@ -95,7 +106,9 @@ impl Learner {
     #[must_use]
     pub fn importance(&self, features: usize) -> Vec<f64> {
         match self {
-            Learner::Boosted { ensemble, .. } => ensemble.importance(features),
+            Learner::Boosted { ensemble, .. } | Learner::Regressed { ensemble, .. } => {
+                ensemble.importance(features)
+            }
             Learner::Imported(imported) => imported.forest.importance(),
         }
     }
@@ -103,7 +116,7 @@ impl Learner {
     #[must_use]
     pub fn trees(&self) -> usize {
         match self {
-            Learner::Boosted { ensemble, .. } => ensemble.trees(),
+            Learner::Boosted { ensemble, .. } | Learner::Regressed { ensemble, .. } => ensemble.trees(),
             Learner::Imported(imported) => imported.forest.trees(),
         }
     }
@@ -111,14 +124,14 @@ impl Learner {
     pub(super) fn write(&self, folder: &Path) -> Result<StoredLearner, ModelError> {
         match self {
             Learner::Boosted { ensemble, linear, boost_share } => {
-                let mut boosters = Vec::new();
-                for (nth, (text, columns)) in ensemble.to_json()?.into_iter().enumerate() {
-                    let file = format!("booster-{nth}.json");
-                    write(&folder.join(&file), &text)?;
-                    boosters.push(StoredBooster { file, columns });
-                }
-                let (target, linear) = (ensemble.target(), linear.clone());
-                Ok(StoredLearner::Boosted { target, boosters, linear, boost_share: *boost_share })
+                let (target, boosters) = (ensemble.target(), write_boosters(ensemble, folder)?);
+                let (linear, boost_share) = (linear.clone(), *boost_share);
+                Ok(StoredLearner::Boosted { target, boosters, linear, boost_share })
+            }
+            Learner::Regressed { ensemble, linear, boost_share } => {
+                let (target, boosters) = (ensemble.target(), write_boosters(ensemble, folder)?);
+                let (linear, boost_share) = (linear.clone(), *boost_share);
+                Ok(StoredLearner::Regressed { target, boosters, linear, boost_share })
             }
             Learner::Imported(imported) => {
                 let file = imported.origin.file().to_owned();
@@ -130,16 +143,13 @@ impl Learner {
 
     pub(super) fn read(folder: &Path, stored: StoredLearner, features: usize) -> Result<Self, ModelError> {
         match stored {
-            StoredLearner::Boosted { target, boosters: stored, linear, boost_share } => {
-                let mut boosters = Vec::new();
-                for StoredBooster { file, columns } in stored {
-                    if let Some(column) = columns.iter().find(|&&column| column >= features) {
-                        return Err(FitError::Boost(format!("{file}: there is no feature {column}")).into());
-                    }
-                    boosters.push((read(&folder.join(&file))?, columns));
-                }
-                let ensemble = Ensemble::from_json(boosters, target)?;
+            StoredLearner::Boosted { target, boosters, linear, boost_share } => {
+                let ensemble = read_boosters(folder, boosters, target, features)?;
                 Ok(Learner::Boosted { ensemble, linear, boost_share })
+            }
+            StoredLearner::Regressed { target, boosters, linear, boost_share } => {
+                let ensemble = read_boosters(folder, boosters, target, features)?;
+                Ok(Learner::Regressed { ensemble, linear, boost_share })
             }
             StoredLearner::Imported { file, .. } => {
                 let path = folder.join(&file);
@@ -154,6 +164,37 @@ impl Learner {
             }
         }
     }
+}
+
+fn write_boosters(ensemble: &Ensemble, folder: &Path) -> Result<Vec<StoredBooster>, ModelError> {
+    let mut boosters = Vec::new();
+    for (nth, (text, columns)) in ensemble.to_json()?.into_iter().enumerate() {
+        let file = format!("booster-{nth}.json");
+        write(&folder.join(&file), &text)?;
+        boosters.push(StoredBooster { file, columns });
+    }
+    Ok(boosters)
+}
+
+fn read_boosters(
+    folder: &Path,
+    stored: Vec<StoredBooster>,
+    target: Target,
+    features: usize,
+) -> Result<Ensemble, ModelError> {
+    let mut boosters = Vec::new();
+    for StoredBooster { file, columns } in stored {
+        if let Some(column) = columns.iter().find(|&&column| column >= features) {
+            return Err(FitError::Boost(format!("{file}: there is no feature {column}")).into());
+        }
+        boosters.push((read(&folder.join(&file))?, columns));
+    }
+    Ok(Ensemble::from_json(boosters, target)?)
+}
+
+/// Both numbers, weighted.
+fn mixed(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f64> {
+    boosted.iter().zip(linear).map(|(b, l)| boost_share * b + (1.0 - boost_share) * l).collect()
 }
 
 /// Both scores' log odds, weighted.

@@ -92,7 +92,7 @@ impl Logistic {
 }
 
 /// Mean and deviation. Without values a feature says nothing: it stands at its centre, nought.
-fn standard(values: &[f64]) -> (f64, f64) {
+pub(super) fn standard(values: &[f64]) -> (f64, f64) {
     match Numeric::fit(NumericFit::Standard, values) {
         Ok(Numeric::Linear { centre, scale }) => (centre, scale),
         Ok(Numeric::Log1p | Numeric::Quantile { .. }) | Err(_) => (0.0, 1.0),
@@ -100,7 +100,7 @@ fn standard(values: &[f64]) -> (f64, f64) {
 }
 
 /// Row after row, each with a one for the intercept at its end.
-fn standardised(matrix: &Matrix, centres: &[f64], scales: &[f64]) -> Vec<f64> {
+pub(super) fn standardised(matrix: &Matrix, centres: &[f64], scales: &[f64]) -> Vec<f64> {
     let width = matrix.columns + 1;
     let mut rows = vec![1.0; matrix.rows * width];
     for (column, (&centre, &scale)) in centres.iter().zip(scales).enumerate() {
@@ -112,7 +112,7 @@ fn standardised(matrix: &Matrix, centres: &[f64], scales: &[f64]) -> Vec<f64> {
     rows
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 

@@ -7,12 +7,14 @@ pub mod learner;
 mod linear;
 pub mod logistic;
 pub mod model;
+pub mod ridge;
 
 pub use boost::{BoostOptions, Ensemble};
 pub use calibrate::{Calibration, CalibrationKind};
 pub use learner::{Imported, Learner};
 pub use logistic::Logistic;
 pub use model::{Model, ModelError};
+pub use ridge::Ridge;
 
 /// Why nothing was learned.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +23,7 @@ pub enum FitError {
     Boost(String),
     #[error("monotone constraint on {0}: the dataset has no such feature")]
     Constraint(String),
-    #[error(
-        "logistic regression: the features are so much alike that no weights can be found; raise the ridge"
-    )]
+    #[error("regression: the features are so much alike that no weights can be found; raise the ridge")]
     Singular,
 }
 

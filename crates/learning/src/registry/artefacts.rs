@@ -14,7 +14,7 @@ use crate::dataset::FeatureVersion;
 use crate::fit::{Learner, Model};
 use crate::forest::Origin;
 use crate::report;
-use crate::train::Trained;
+use crate::train::{Trained, TrainedValue};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -33,6 +33,22 @@ pub fn write_folder(trained: &Trained, folder: &Path) -> Result<(), RegistryErro
     put(folder, "report.html", &report::html(&trained.report))?;
     make(&folder.join("plots"))?;
     for (name, svg) in report::plots(&trained.report) {
+        put(folder, &format!("plots/{name}.svg"), &svg)?;
+    }
+    Ok(())
+}
+
+/// The same of a model of a number.
+///
+/// # Errors
+/// Files that cannot be written.
+pub fn write_value_folder(trained: &TrainedValue, folder: &Path) -> Result<(), RegistryError> {
+    write_model(&trained.model, &Card::of_value(&trained.report), folder)?;
+    put(folder, "report.json", &json_text("report.json", &trained.report)?)?;
+    put(folder, "manifest.json", &json_text("manifest.json", &trained.report.manifest)?)?;
+    put(folder, "report.html", &report::value::html(&trained.report))?;
+    make(&folder.join("plots"))?;
+    for (name, svg) in report::value::plots(&trained.report) {
         put(folder, &format!("plots/{name}.svg"), &svg)?;
     }
     Ok(())
@@ -83,7 +99,7 @@ fn write_model(model: &Model, card: &Card, folder: &Path) -> Result<(), Registry
 /// The PyPI package of the library that the model is of; of our own in the same version.
 fn package(learner: &Learner) -> &'static str {
     match learner {
-        Learner::Boosted { .. } => "perpetual==3.0.0rc2",
+        Learner::Boosted { .. } | Learner::Regressed { .. } => "perpetual==3.0.0rc2",
         Learner::Imported(imported) => match imported.origin {
             Origin::Xgboost => "xgboost-cpu>=3",
             Origin::Lightgbm => "lightgbm>=4.5",
@@ -111,11 +127,14 @@ fn json_text<T: Serialize>(what: &str, value: &T) -> Result<String, RegistryErro
 fn mlmodel(model: &Model) -> String {
     let input = |f: &FeatureVersion| json!({"type": "double", "name": f.name, "required": true});
     let inputs = serde_json::Value::Array(model.features.iter().map(input).collect()).to_string();
-    let outputs = json!([
-        {"type": "double", "name": "score", "required": true},
-        {"type": "double", "name": "probability", "required": true},
-        {"type": "boolean", "name": "alert", "required": true},
-    ])
+    let outputs = match model.learner {
+        Learner::Regressed { .. } => json!([{"type": "double", "name": "value", "required": true}]),
+        Learner::Boosted { .. } | Learner::Imported(_) => json!([
+            {"type": "double", "name": "score", "required": true},
+            {"type": "double", "name": "probability", "required": true},
+            {"type": "boolean", "name": "alert", "required": true},
+        ]),
+    }
     .to_string();
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     format!(

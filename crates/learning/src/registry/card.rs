@@ -1,7 +1,9 @@
 //! What a registry tells of a version without reading the model: what a list shows, and what a tracking server logs.
 
 use super::RegistryError;
-use crate::train::Report;
+use crate::dataset::Manifest;
+use crate::split::Protocol;
+use crate::train::{Report, TrainOptions, ValueReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,6 +49,20 @@ impl Card {
             failed: report.failed().map(|gate| gate.name.clone()).collect(),
             metrics: metrics.map(|(name, step, value)| Metric { name, step, value }).collect(),
             params: params(report),
+        }
+    }
+
+    /// Of a model of a number.
+    #[must_use]
+    pub fn of_value(report: &ValueReport) -> Self {
+        let metrics = value_metrics(report).into_iter().filter(|(_, _, value)| value.is_finite());
+        let headline =
+            [("r2", report.evaluation.r2), ("rank_correlation", report.evaluation.rank_correlation)];
+        Card {
+            headline: headline.map(|(name, value)| (name.to_owned(), value)).into(),
+            failed: report.failed().map(|gate| gate.name.clone()).collect(),
+            metrics: metrics.map(|(name, step, value)| Metric { name, step, value }).collect(),
+            params: common_params(report.protocol, report.train_rows, &report.manifest, &report.options),
         }
     }
 
@@ -100,18 +116,48 @@ fn metrics(report: &Report) -> Vec<(String, usize, f64)> {
     all
 }
 
+fn value_metrics(report: &ValueReport) -> Vec<(String, usize, f64)> {
+    let mut all = Vec::new();
+    for (prefix, of) in [("", &report.evaluation), ("baseline_", &report.baseline)] {
+        let one = |name: &str, value: f64| (format!("{prefix}{name}"), 0, value);
+        all.extend([
+            one("r2", of.r2),
+            one("rmse", of.rmse),
+            one("mae", of.mae),
+            one("rank_correlation", of.rank_correlation),
+            one("top_tenth_share", of.top_tenth_share),
+        ]);
+    }
+    for (nth, fold) in report.folds.iter().enumerate() {
+        all.push(("fold_r2".to_owned(), nth, fold.r2));
+        all.push(("fold_rank_correlation".to_owned(), nth, fold.rank_correlation));
+    }
+    all.extend(report.importance.iter().map(|(name, part)| (format!("importance/{name}"), 0, *part)));
+    all.extend(report.drift.iter().map(|drift| (format!("drift_psi/{}", drift.name), 0, drift.psi)));
+    all
+}
+
 fn params(report: &Report) -> Vec<(String, String)> {
-    let protocol = &report.protocol;
+    let mut all = common_params(report.protocol, report.train_rows, &report.manifest, &report.options);
+    all.push(("train_positives".to_owned(), report.train_positives.to_string()));
+    all
+}
+
+fn common_params(
+    protocol: Protocol,
+    train_rows: usize,
+    manifest: &Manifest,
+    options: &TrainOptions,
+) -> Vec<(String, String)> {
     let mut all = vec![
         ("train".to_owned(), protocol.train.to_string()),
         ("test".to_owned(), protocol.test.to_string()),
         ("label_delay_days".to_owned(), (protocol.delay / crate::DAY).to_string()),
-        ("train_rows".to_owned(), report.train_rows.to_string()),
-        ("train_positives".to_owned(), report.train_positives.to_string()),
-        ("source".to_owned(), report.manifest.source.clone()),
-        ("features".to_owned(), report.manifest.columns.len().to_string()),
+        ("train_rows".to_owned(), train_rows.to_string()),
+        ("source".to_owned(), manifest.source.clone()),
+        ("features".to_owned(), manifest.columns.len().to_string()),
     ];
-    if let Ok(Value::Object(boost)) = serde_json::to_value(&report.options.boost) {
+    if let Ok(Value::Object(boost)) = serde_json::to_value(&options.boost) {
         all.extend(boost.into_iter().map(|(key, value)| (format!("boost.{key}"), value.to_string())));
     }
     all

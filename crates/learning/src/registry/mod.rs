@@ -10,7 +10,7 @@ mod card;
 mod local;
 mod mlflow;
 
-pub use artefacts::{write_folder, write_imported};
+pub use artefacts::{write_folder, write_imported, write_value_folder};
 pub use card::{Card, Metric};
 pub use local::LocalRegistry;
 pub use mlflow::{MlflowOptions, MlflowRegistry};

@@ -7,3 +7,4 @@ mod payments;
 mod pipeline;
 mod python;
 mod registry;
+mod values;
