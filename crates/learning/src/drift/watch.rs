@@ -7,7 +7,7 @@
 
 use super::{Adwin, Drift, DriftOptions, Level, categorical, compare};
 use crate::dataset::Dataset;
-use crate::fit::{Model, ModelError};
+use crate::fit::{Learner, Model, ModelError};
 use crate::split::Period;
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +107,10 @@ impl Seen {
         let rows: Vec<usize> =
             (0..known.len()).filter(|&row| (period.from..period.to).contains(&known.time[row])).collect();
         let scores = model.score(dataset, &rows)?;
-        let is_class = known.value.is_empty();
+        let is_class = match model.learner {
+            Learner::Regressed { .. } => false,
+            Learner::Boosted { .. } | Learner::Imported(_) => true,
+        };
         let outcome = |&row: &usize| {
             let outcome = if is_class { f64::from(u8::from(known.label[row])) } else { known.value[row] };
             (known.time[row] <= known_until).then_some(outcome)

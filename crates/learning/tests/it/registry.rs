@@ -3,9 +3,12 @@
 use crate::payments::{dataset, manifest, options, protocol};
 use affluent_learning::fit::Model;
 use affluent_learning::registry::{
-    Aliases, LocalRegistry, Registry, RegistryError, promote, roll_back, write_folder,
+    Aliases, Card, LocalRegistry, Registry, RegistryError, promote, roll_back, write_folder,
 };
 use affluent_learning::train::train;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_are_kept_promoted_and_turned_back() {
@@ -66,4 +69,45 @@ async fn registering_at_the_same_time(registry: &LocalRegistry, folder: &std::pa
     numbers.sort_unstable();
     assert_eq!(numbers, (3..11).collect::<Vec<u64>>());
     assert_eq!(registry.versions("fraud").await.unwrap().len(), 10);
+}
+
+/// Who serves reads the names again and again: it sees the old or the new ones whole, and the new ones at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_seen_whole_and_within_a_second() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = LocalRegistry::new(home.path().join("models"));
+    let folder = home.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("card.json"), serde_json::to_string(&Card::default()).unwrap()).unwrap();
+    for version in 1..=2 {
+        assert_eq!(registry.register("fraud", &folder).await.unwrap(), version);
+    }
+    promote(&registry, "fraud", Some(1), false).await.unwrap();
+    let (done, serving) = (Arc::new(AtomicBool::new(false)), LocalRegistry::new(home.path().join("models")));
+    let reader = tokio::spawn({
+        let done = Arc::clone(&done);
+        async move {
+            let mut seen = 0u64;
+            while !done.load(Ordering::Relaxed) {
+                let names = serving.aliases("fraud").await.unwrap();
+                // The champion and the one before it are never the same, nor is either missing.
+                let both = (names.champion.unwrap(), names.previous);
+                assert!(matches!(both, (1, None | Some(2)) | (2, Some(1))), "{names:?}");
+                seen += 1;
+                tokio::task::yield_now().await;
+            }
+            seen
+        }
+    });
+    let other = LocalRegistry::new(home.path().join("models"));
+    for turn in 0..100u64 {
+        let version = 2 - turn % 2;
+        promote(&registry, "fraud", Some(version), false).await.unwrap();
+        let promoted = Instant::now();
+        while other.aliases("fraud").await.unwrap().champion != Some(version) {
+            assert!(promoted.elapsed() < Duration::from_secs(1), "the promotion is not seen");
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(reader.await.unwrap() > 0);
 }
