@@ -14,7 +14,7 @@ mod slices;
 mod table;
 mod view;
 
-pub(crate) use materialise::digest;
+pub(crate) use materialise::{digest, instants};
 pub use materialise::{Materialised, Writer};
 pub use view::ViewPlan;
 pub(crate) use view::{reach, sources};

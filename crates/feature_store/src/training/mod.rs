@@ -4,11 +4,22 @@
 //! null where the event is younger than the label's delay. The table `features.training_<name>` is written once: corrections that
 //! come later change no set that there is.
 //!
+//! [`customer_rows`] are rows of customers at instants in place of events; [`load`] reads either as they were.
+//!
 //! Invariant: one name, one set. A call with the same name and meaning goes on where it was killed, or finds it done.
 
+mod beside;
+mod customers;
+mod load;
 mod rows;
 
-use crate::history::{Counted, HistoryError, Kept, Range};
+pub use beside::{CATEGORIES, write_beside};
+pub use customers::{
+    CUSTOMER_CATEGORIES, CustomerRows, CustomerSet, INSTANTS_MAX, customer_rows, payments_span,
+};
+pub use load::{Loaded, Wanted, load, table_of};
+
+use crate::history::{Counted, Feed, HistoryError, Kept, Range};
 use crate::offline::{Offline, Writer};
 use affluent_features::definition::{Definitions, Feature, REQUEST};
 use affluent_features::event::DAY;
@@ -16,6 +27,7 @@ use affluent_features::{Engine, Options, Plan, SourceId};
 use affluent_lake::{Advance, LakeError, LakeTable, Partition};
 use affluent_telemetry::failpoint;
 use rows::Rows;
+pub use rows::TrainingColumns;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -80,32 +92,102 @@ pub async fn training_rows(
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<TrainingRows, HistoryError> {
     let planned = Planned::new(offline.history().definitions(), set)?;
-    let history = offline.history();
-    let session = history.session().await?;
-    let readable = planned.sources.iter().chain(set.label.as_ref().map(|label| &label.source));
-    for name in readable {
-        if let Some(missing) = history.unreadable(&session, history.source(name)?).await? {
-            return Err(HistoryError::Definition(format!("training set {}: {missing}", set.name)));
-        }
-    }
     let mut done = TrainingRows { features: planned.names(), ..TrainingRows::default() };
-    let marked = match &set.label {
-        Some(label) => marked(offline, &session, &planned, set, label).await?,
-        None => HashSet::new(),
-    };
+    let mut computing = Computing::begin(offline, set, &planned).await?;
     let mut output = Output::open(offline, set, &planned).await?;
     done.table = output.table.name();
-    let range = Range { since: set.from.saturating_sub(planned.reach), until: set.as_of };
-    let kept = Kept { ids_of: Some(set.source.clone()), ..Kept::default() };
-    let what = (&planned.definitions, &planned.plan);
-    let mut feed = history.feed(&session, what, &planned.sources, range, &kept).await?;
-    let mut engine =
-        Engine::new(Arc::clone(&planned.plan), Options { any_order: true, ..Options::default() });
-    let mut rows = Rows::new(&planned.places, set.label.is_some());
-    let mut day = i64::MIN;
-    loop {
+    while computing.step(&mut done).await? {
+        while computing.rows.len() >= CHUNK_ROWS {
+            output.write(computing.rows.take(CHUNK_ROWS), writer, &mut done).await?;
+            progress(done.rows);
+        }
+    }
+    output.write(computing.rows.take(CHUNK_ROWS), writer, &mut done).await?;
+    progress(done.rows);
+    done.read = computing.feed.counted;
+    check_any(set, done.rows, &done.read)?;
+    output.complete(writer, done.rows).await?;
+    Ok(done)
+}
+
+/// The same rows in memory, in the order of time, and no table: at most `rows_max`.
+///
+/// # Errors
+/// As [`training_rows`]; more rows than that.
+pub async fn training_columns(
+    offline: &Offline,
+    set: &TrainingSet,
+    rows_max: usize,
+    writer: &dyn Writer,
+) -> Result<TrainingColumns, HistoryError> {
+    let planned = Planned::new(offline.history().definitions(), set)?;
+    let mut done = TrainingRows::default();
+    let mut computing = Computing::begin(offline, set, &planned).await?;
+    while computing.step(&mut done).await? {
+        writer.permit().await?;
+        if computing.rows.len() > rows_max {
+            let message = format!("{}: more than {rows_max} rows; take a shorter time", set.name);
+            return Err(HistoryError::Definition(message));
+        }
+    }
+    check_any(set, computing.rows.len() as u64, &computing.feed.counted)?;
+    Ok(computing.rows.into_columns())
+}
+
+fn check_any(set: &TrainingSet, rows: u64, read: &Counted) -> Result<(), HistoryError> {
+    if rows > 0 {
+        return Ok(());
+    }
+    let first = read.first_refused.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let (what, events, refused) = (format!("training set {}", set.name), read.events, read.refused);
+    Err(HistoryError::NoRows { what, events, refused, first })
+}
+
+/// The rows of a set as they are computed, a piece of history after the other.
+struct Computing<'a> {
+    set: &'a TrainingSet,
+    spine: SourceId,
+    marked: HashSet<(i64, u64)>,
+    feed: Feed,
+    engine: Engine,
+    /// What was not taken out yet.
+    rows: Rows,
+    day: i64,
+}
+
+impl<'a> Computing<'a> {
+    async fn begin(
+        offline: &Offline,
+        set: &'a TrainingSet,
+        planned: &Planned,
+    ) -> Result<Computing<'a>, HistoryError> {
+        let history = offline.history();
+        let session = history.session().await?;
+        let readable = planned.sources.iter().chain(set.label.as_ref().map(|label| &label.source));
+        for name in readable {
+            if let Some(missing) = history.unreadable(&session, history.source(name)?).await? {
+                return Err(HistoryError::Definition(format!("training set {}: {missing}", set.name)));
+            }
+        }
+        let marked = match &set.label {
+            Some(label) => marked(offline, &session, planned, set, label).await?,
+            None => HashSet::new(),
+        };
+        let range = Range { since: set.from.saturating_sub(planned.reach), until: set.as_of };
+        let kept = Kept { ids_of: Some(set.source.clone()), ..Kept::default() };
+        let what = (&planned.definitions, &planned.plan);
+        let feed = history.feed(&session, what, &planned.sources, range, &kept).await?;
+        let engine =
+            Engine::new(Arc::clone(&planned.plan), Options { any_order: true, ..Options::default() });
+        let rows = Rows::new(&planned.places, set.label.is_some());
+        Ok(Computing { set, spine: planned.spine, marked, feed, engine, rows, day: i64::MIN })
+    }
+
+    /// Takes the next piece in; false at the end of history.
+    async fn step(&mut self, done: &mut TrainingRows) -> Result<bool, HistoryError> {
+        let Computing { set, spine, marked, feed, engine, rows, day } = self;
         let piece = {
-            let (rows, done, marked) = (&mut rows, &mut done, &marked);
+            let (set, marked) = (&**set, &*marked);
             let mut sink = |events: &crate::history::Events, row: affluent_features::replay::Row<'_>| {
                 let time = events.time[row.event];
                 if !(set.from..set.to).contains(&time) {
@@ -121,36 +203,18 @@ pub async fn training_rows(
                 done.inexact += u64::from(!row.exact);
                 rows.push(events, row, label.flatten());
             };
-            feed.step(&mut engine, set.as_of, Some(planned.spine), &mut sink).await?
+            feed.step(engine, set.as_of, Some(*spine), &mut sink).await?
         };
-        let Some(piece) = piece else { break };
-        while rows.len() >= CHUNK_ROWS {
-            output.write(rows.take(CHUNK_ROWS), writer, &mut done).await?;
-            progress(done.rows);
-        }
+        let Some(piece) = piece else { return Ok(false) };
         // What no window needs any more goes, so that memory holds the windows and not the history.
         let newest =
-            piece.iter().filter_map(|(_, events)| events.arrived.last()).max().copied().unwrap_or(day);
-        if newest.div_euclid(DAY) > day {
-            day = newest.div_euclid(DAY);
+            piece.iter().filter_map(|(_, events)| events.arrived.last()).max().copied().unwrap_or(*day);
+        if newest.div_euclid(DAY) > *day {
+            *day = newest.div_euclid(DAY);
             engine.evict(newest);
         }
+        Ok(true)
     }
-    output.write(rows.take(CHUNK_ROWS), writer, &mut done).await?;
-    progress(done.rows);
-    done.read = feed.counted;
-    if done.rows == 0 {
-        let (events, refused) = (done.read.events, done.read.refused);
-        let first = done.read.first_refused.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        return Err(HistoryError::NoRows {
-            what: format!("training set {}", set.name),
-            events,
-            refused,
-            first,
-        });
-    }
-    output.complete(writer, done.rows).await?;
-    Ok(done)
 }
 
 /// What is read and computed for a set.
