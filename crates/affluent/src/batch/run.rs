@@ -4,9 +4,11 @@ use super::{Emitter, engine, ledger, pipelines};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::features;
+use crate::models;
 use crate::output::{self, Exit};
+use crate::platform::Platform;
 use affluent_schedule::{
-    Backfill, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
+    Backfill, DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
     RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, parse_time,
 };
 use clap::builder::PossibleValuesParser;
@@ -16,7 +18,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Every pipeline.
-const NAMES: [&str; 6] = [RAW_TO_DWH, REBUILD, FEATURES_5M, FEATURES_1H, FEATURES_NIGHTLY, FEATURES_PARITY];
+const NAMES: [&str; 7] =
+    [RAW_TO_DWH, REBUILD, FEATURES_5M, FEATURES_1H, FEATURES_NIGHTLY, FEATURES_PARITY, DRIFT];
 
 /// Options of `affluent batch run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,7 +27,7 @@ pub(crate) struct RunArgs {
     /// Which pipeline
     #[arg(value_parser = PossibleValuesParser::new(NAMES))]
     pipeline: String,
-    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish; of features materialise, serve or compare
+    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish; of features materialise, serve or compare; of drift compare or retrain
     #[arg(long)]
     task: Option<String>,
     /// First moment of the interval, 2026-11-22T06:00:00Z [default: the last interval that has ended, done again]
@@ -153,6 +156,9 @@ async fn prepared(
         pipelines(&config.schedule, &batch, full, emitter.as_ref())?
     } else if full {
         return Err(output::usage(format!("--full is for {RAW_TO_DWH}; {name} computes the same each time")));
+    } else if name == DRIFT {
+        let platform = Platform::new(config.clone())?;
+        vec![models::drift_pipeline(config, batch.lake(), platform.bus(), runner.clone(), Vec::new())?]
     } else {
         features::pipelines(config, batch.lake(), features::shared_documents(config).await?)?
     };

@@ -1,6 +1,10 @@
-//! `affluent models`: which versions there are, which of them serves, and those that were learned elsewhere.
+//! `affluent models`: which versions there are, which of them serves, those that were learned elsewhere, and whether what they see has moved.
 
+mod drift;
 mod import;
+mod served;
+
+pub(crate) use drift::pipeline as drift_pipeline;
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -22,6 +26,7 @@ Examples:
   affluent models rollback fraud           let the champion before serve again
   affluent models import model.json --name fraud --features card_payment_amount,card_customer_payments_1d
                                            a model of XGBoost (JSON) or LightGBM (text), as it is
+  affluent models drift fraud              is what the champion sees and says still what it learned from?
 
 Models are kept in the folder models of the data directory, or on the server of `[learning.mlflow] url`.";
 
@@ -59,6 +64,8 @@ enum Command {
     Rollback { model: String },
     /// Keep a model that XGBoost or LightGBM has learned
     Import(import::ImportArgs),
+    /// Compare what the champion sees and says with what it learned from, and tell what has moved
+    Drift(drift::DriftArgs),
 }
 
 /// Runs `affluent models`.
@@ -76,6 +83,7 @@ pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::
         }
         Command::Rollback { model } => told(&model, roll_back(registry.as_ref(), &model).await?, format),
         Command::Import(args) => import::run(args, config, format).await,
+        Command::Drift(args) => Box::pin(drift::run(args, config, format)).await,
     }
 }
 

@@ -4,13 +4,14 @@ use super::supervise::RoleError;
 use crate::batch;
 use crate::features;
 use crate::http;
+use crate::models;
 use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::stream::FeaturesSink;
 use affluent_lake::MaintenanceService;
 use affluent_model::{EventKind, time::now_micros};
-use affluent_schedule::ScheduleService;
+use affluent_schedule::{Runner, ScheduleService};
 use affluent_stream::cdc::CdcService;
 use affluent_stream::consume::{ConsumeError, ConsumeService};
 use affluent_stream::sinks::documents::DocumentsSink;
@@ -178,11 +179,17 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     let options = platform.config().schedule.clone();
     let store = platform.documents().await.map_err(RoleError::from_store)?;
     let of_features = features::pipelines(platform.config(), &lake, Some(store)).map_err(fatal)?;
-    let batch = Batch::new(lake, platform.config().batch.clone()).map_err(|error| fatal(error.into()))?;
+    let batch =
+        Batch::new(lake.clone(), platform.config().batch.clone()).map_err(|error| fatal(error.into()))?;
     let emitter = batch::Emitter::start(&platform.config().batch).map_err(fatal)?;
     let mut pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
     pipelines.extend(of_features);
     let ledger = batch::ledger(&options).await.map_err(|error| RoleError::new(error, true))?;
+    let training =
+        pipelines.iter().filter(|pipeline| pipeline.name().starts_with("train-")).cloned().collect();
+    let runner = Runner::new(ledger.clone(), options.clone());
+    let drift = models::drift_pipeline(platform.config(), &lake, platform.bus(), runner, training);
+    pipelines.push(drift.map_err(fatal)?);
     let service = ScheduleService::new(options, ledger, pipelines, platform.health().clone())
         .map_err(|error| fatal(error.into()))?;
     service.run(shutdown).await;
