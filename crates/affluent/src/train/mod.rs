@@ -5,7 +5,7 @@ mod dataset;
 mod form;
 mod options;
 
-pub(crate) use options::{LearningOptions, Store};
+pub(crate) use options::{LearningOptions, RowOptions, Store};
 
 use crate::card_payments::CardPayments;
 use crate::cli::Format;

@@ -128,3 +128,13 @@ fn number(card: &str) -> i64 {
 pub fn table_of(name: &str) -> String {
     format!("{NAMESPACE}.training_{name}")
 }
+
+/// Takes the table of a set away that is not wanted any more.
+///
+/// # Errors
+/// [`HistoryError`]: there is no such table.
+pub async fn drop_table(offline: &Offline, table: &str) -> Result<(), HistoryError> {
+    let name = table.strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix('.')).unwrap_or(table);
+    let dropped = offline.lake().drop_table(NAMESPACE, name).await;
+    dropped.map_err(HistoryError::lake(format!("drop {table}")))
+}

@@ -17,18 +17,18 @@ pub use beside::{CATEGORIES, write_beside};
 pub use customers::{
     CUSTOMER_CATEGORIES, CustomerRows, CustomerSet, INSTANTS_MAX, customer_rows, payments_span,
 };
-pub use load::{Loaded, Wanted, load, table_of};
+pub use load::{Loaded, Wanted, drop_table, load, table_of};
 
 use crate::history::{Counted, Feed, HistoryError, Kept, Range};
 use crate::offline::{Offline, Writer};
-use affluent_features::definition::{Definitions, Feature, REQUEST};
+use affluent_features::definition::{Definitions, Feature, REQUEST, Source};
 use affluent_features::event::DAY;
 use affluent_features::{Engine, Options, Plan, SourceId};
 use affluent_lake::{Advance, LakeError, LakeTable, Partition};
 use affluent_telemetry::failpoint;
 use rows::Rows;
 pub use rows::TrainingColumns;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -217,6 +217,48 @@ impl<'a> Computing<'a> {
     }
 }
 
+/// The features of an event of `source` that can be read, and in words why others cannot. A set without features of its own takes all
+/// that there are, and none where a table is missing; this is for who would rather do without.
+///
+/// # Errors
+/// [`HistoryError`]: no such source.
+pub async fn readable(
+    offline: &Offline,
+    source: &str,
+) -> Result<(Vec<String>, Vec<String>), HistoryError> {
+    let history = offline.history();
+    let definitions = history.definitions();
+    let spine = history.source(source)?;
+    let session = history.session().await?;
+    let mut missing: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let (mut features, mut left_out) = (Vec::new(), BTreeSet::new());
+    for feature in definitions.features.iter().filter(|feature| belongs(definitions, spine, feature)) {
+        let mut why = None;
+        for name in definitions.sources_of(feature) {
+            if !missing.contains_key(name) {
+                let found = history.unreadable(&session, history.source(name)?).await?;
+                missing.insert(name.to_owned(), found);
+            }
+            why = why.or(missing.get(name).cloned().flatten());
+        }
+        match why {
+            None => features.push(feature.name.clone()),
+            Some(why) => {
+                left_out.insert(format!("features of {}: {why}", feature.view));
+            }
+        }
+    }
+    Ok((features, left_out.into_iter().collect()))
+}
+
+/// Whether it is a feature of an event of a source.
+fn belongs(definitions: &Definitions, source: &Source, feature: &Feature) -> bool {
+    match feature.entity.as_str() {
+        REQUEST => definitions.sources_of(feature) == [source.name.as_str()],
+        entity => source.entity(entity).is_some(),
+    }
+}
+
 /// What is read and computed for a set.
 struct Planned {
     definitions: Definitions,
@@ -243,12 +285,11 @@ impl Planned {
         let source = all.sources.get(&set.source);
         let source =
             source.ok_or_else(|| HistoryError::Definition(format!("there is no source {}", set.source)))?;
-        let belongs = |feature: &&Feature| match feature.entity.as_str() {
-            REQUEST => all.sources_of(feature) == [set.source.as_str()],
-            entity => source.entity(entity).is_some(),
-        };
         let wanted: Vec<&str> = match set.features.as_slice() {
-            [] => all.features.iter().filter(belongs).map(|feature| feature.name.as_str()).collect(),
+            [] => {
+                let own = all.features.iter().filter(|feature| belongs(all, source, feature));
+                own.map(|feature| feature.name.as_str()).collect()
+            }
             names => names.iter().map(String::as_str).collect(),
         };
         let definitions = all.select(&wanted)?;

@@ -18,7 +18,7 @@ use crate::platform::Platform;
 use affluent_feature_store::offline::Writer;
 use affluent_lake::Lake;
 use affluent_learning::DAY;
-use affluent_learning::drift::{Drift, Level, Watched, watch};
+use affluent_learning::drift::{Drift, DriftOptions, Level, Watched, watch};
 use affluent_learning::split::Period;
 use affluent_model::Alert;
 use affluent_model::time::now_micros;
@@ -106,12 +106,22 @@ async fn look(
     let options = &config.learning.drift;
     let (to, length) = (until.map_or(known, |until| until.min(known)), i64::from(options.period_days) * DAY);
     let current = Period { from: to - length, to };
-    let rows = rows::read(&offline, &served, (current.earlier(length), current), writer);
+    let periods = (current.earlier(length), current);
+    let rows = rows::read(&offline, &config.learning.rows, &served, periods, writer);
     let rows = Box::pin(rows).await.with_context(|| format!("model {model} version {}", served.version))?;
     let periods = (&rows.training, Some(&rows.previous), &rows.current);
-    match watch(&served.model, served.version, periods, options.rows_min, &config.learning.fraud.drift) {
+    match watch(&served.model, served.version, periods, options.rows_min, thresholds(config, model)) {
         Ok(watched) => Ok(Looked::Found(Box::new(watched))),
         Err(few) => Ok(Looked::Nothing(format!("model {model}: {few}"))),
+    }
+}
+
+/// From where on a change of this model is told; what has no section of its own is a model of payments.
+fn thresholds<'a>(config: &'a Config, model: &str) -> &'a DriftOptions {
+    match model {
+        "churn" => &config.learning.churn.drift,
+        "score" => &config.learning.score.drift,
+        _ => &config.learning.fraud.drift,
     }
 }
 

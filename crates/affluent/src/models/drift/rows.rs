@@ -1,13 +1,19 @@
 //! What a model saw: the rows it learned from, as they were, and those of late, computed from the lake by the one engine of features.
 
 use crate::models::served::{Learned, Served};
+use crate::train::RowOptions;
 use affluent_feature_store::offline::{Offline, Writer};
-use affluent_feature_store::training::{TrainingLabel, TrainingSet, Wanted, load, training_columns};
+use affluent_feature_store::training::{
+    CustomerSet, Loaded, TrainingLabel, TrainingSet, Wanted, customer_rows, drop_table, load,
+    training_columns,
+};
+use affluent_learning::DAY;
 use affluent_learning::dataset::{Dataset, FeatureVersion, Rows};
 use affluent_learning::drift::Seen;
 use affluent_learning::fit::ModelError;
 use affluent_learning::split::Period;
 use anyhow::{Context as _, bail};
+use std::collections::BTreeMap;
 
 /// Rows of late that are held in memory at most.
 const ROWS_MAX: usize = 2_000_000;
@@ -22,12 +28,14 @@ pub(super) struct Periods {
     pub(super) current: Seen,
 }
 
-/// Reads and scores the rows of learning, of `current`, and of `previous` before it.
+/// Reads and scores the rows of learning, of `current`, and of `previous` before it. Of a model of customers both are looked at at one instant, the last whole
+/// day of the period.
 ///
 /// # Errors
-/// A model that was not learned from payments of the lake; tables that are not there; features that mean something else by now.
+/// A model that was not learned from the lake; tables that are not there; features that mean something else by now.
 pub(super) async fn read(
     offline: &Offline,
+    rows: &RowOptions,
     served: &Served,
     (previous, current): (Period, Period),
     writer: &dyn Writer,
@@ -41,36 +49,62 @@ pub(super) async fn read(
             manifest.source
         );
     };
+    // Rows of payments have a table beside them, rows of customers have values.
+    let of_customers = source.beside.is_none();
     let names: Vec<String> = served.model.features.iter().map(|feature| feature.name.clone()).collect();
     let wanted = Wanted {
         rows: source.rows.clone(),
         beside: source.beside.clone(),
         features: names.clone(),
         categories: Vec::new(),
-        valued: false,
+        valued: of_customers,
         snapshots: source.snapshots.clone(),
     };
     let loaded = load(offline, &wanted).await.context("read the rows that it learned from")?;
-    let learned_from = Dataset {
-        features: served.model.features.clone(),
-        columns: loaded.columns,
-        rows: Rows { time: loaded.time, label: loaded.label, ..Rows::default() },
+    let learned_from = dataset(served.model.features.clone(), loaded);
+    let delay = protocol.delay;
+    let (late, previous_of, current_of) = if of_customers {
+        let (before, now) = (instant(previous), instant(current));
+        let late = customers(offline, rows, served, [before, now], delay, writer).await?;
+        (late, moment(before), moment(now))
+    } else {
+        let late = payments(offline, &names, (previous.from, current.to), delay, writer).await?;
+        (late, previous, current)
     };
-    let late = late(offline, &names, (previous.from, current.to), protocol.delay, writer).await?;
-    let (model, train, delay) = (served.model.clone(), protocol.train, protocol.delay);
+    let (model, train) = (served.model.clone(), protocol.train);
     let scored = tokio::task::spawn_blocking(move || -> Result<Periods, ModelError> {
         let known = current.to.saturating_sub(delay);
         Ok(Periods {
             training: Seen::of(&model, &learned_from, train, i64::MAX)?,
-            previous: Seen::of(&model, &late, previous, known)?,
-            current: Seen::of(&model, &late, current, known)?,
+            previous: Seen::of(&model, &late, previous_of, known)?,
+            current: Seen::of(&model, &late, current_of, known)?,
         })
     });
     Ok(scored.await??)
 }
 
+fn dataset(features: Vec<FeatureVersion>, loaded: Loaded) -> Dataset {
+    let rows = Rows { time: loaded.time, label: loaded.label, value: loaded.value, ..Rows::default() };
+    Dataset { features, columns: loaded.columns, rows }
+}
+
+/// The last whole day of a period.
+fn instant(period: Period) -> i64 {
+    period.to.div_euclid(DAY) * DAY
+}
+
+fn moment(at: i64) -> Period {
+    Period { from: at, to: at + 1 }
+}
+
+fn versions(offline: &Offline, names: &[String]) -> Vec<FeatureVersion> {
+    let definitions = offline.history().definitions();
+    let version = |name: &String| definitions.feature(name).map_or(0, |feature| feature.version);
+    names.iter().map(|name| FeatureVersion { name: name.clone(), version: version(name) }).collect()
+}
+
 /// The payments from one moment to before another, as what had arrived by then lets them be known.
-async fn late(
+async fn payments(
     offline: &Offline,
     names: &[String],
     (from, to): (i64, i64),
@@ -88,13 +122,8 @@ async fn late(
     };
     let rows =
         training_columns(offline, &set, ROWS_MAX, writer).await.context("read the payments of late")?;
-    let definitions = offline.history().definitions();
-    let version = |name: &String| FeatureVersion {
-        name: name.clone(),
-        version: definitions.feature(name).map_or(0, |feature| feature.version),
-    };
     Ok(Dataset {
-        features: rows.features.iter().map(version).collect(),
+        features: versions(offline, &rows.features),
         columns: rows.values,
         rows: Rows {
             time: rows.time,
@@ -102,4 +131,36 @@ async fn late(
             ..Rows::default()
         },
     })
+}
+
+/// The customers at two instants; their table goes again once it is read.
+async fn customers(
+    offline: &Offline,
+    rows: &RowOptions,
+    served: &Served,
+    instants: [i64; 2],
+    horizon: i64,
+    writer: &dyn Writer,
+) -> anyhow::Result<Dataset> {
+    let micros = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    let set = CustomerSet {
+        name: format!("drift_{}", served.model.name.replace('-', "_").to_ascii_lowercase()),
+        entities: rows.entities.clone(),
+        instants: instants.to_vec(),
+        active: micros(rows.active_s),
+        horizon,
+    };
+    let done = customer_rows(offline, &set, writer, |_| {}).await.context("read the customers of late")?;
+    let names: Vec<String> = served.model.features.iter().map(|feature| feature.name.clone()).collect();
+    let wanted = Wanted {
+        rows: done.table.clone(),
+        beside: None,
+        features: names.clone(),
+        categories: Vec::new(),
+        valued: true,
+        snapshots: BTreeMap::new(),
+    };
+    let loaded = load(offline, &wanted).await;
+    drop_table(offline, &done.table).await.with_context(|| format!("drop {}", done.table))?;
+    Ok(dataset(versions(offline, &names), loaded.context("read the customers of late")?))
 }
