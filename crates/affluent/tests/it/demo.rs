@@ -46,6 +46,8 @@ async fn the_demo_loses_and_duplicates_nothing() {
         "batch.freshness",
         "batch.balance",
         "batch.rebuild_equal",
+        "train.fraud.ap_lift_over_baseline",
+        "drift.detected_injected",
     ];
     assert_eq!(ids, expected);
     for slo in slos {
@@ -54,6 +56,8 @@ async fn the_demo_loses_and_duplicates_nothing() {
             "clickstream.rate" => ("events/s", measured > 0.0),
             "batch.balance" => ("currencies that differ", measured == 0.0),
             "batch.rebuild_equal" => ("tables that differ", measured == 0.0),
+            "train.fraud.ap_lift_over_baseline" => ("average precision", measured > 0.0),
+            "drift.detected_injected" => ("shifted weeks found", measured == 1.0),
             _ => ("s", measured > 0.0),
         };
         assert!(as_expected && slo["unit"] == unit, "{slo}");
