@@ -7,6 +7,7 @@ use crate::features;
 use crate::models;
 use crate::output::{self, Exit};
 use crate::platform::Platform;
+use crate::train;
 use affluent_schedule::{
     Backfill, DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
     RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, parse_time,
@@ -158,7 +159,8 @@ async fn prepared(
         return Err(output::usage(format!("--full is for {RAW_TO_DWH}; {name} computes the same each time")));
     } else if name == DRIFT {
         let platform = Platform::new(config.clone())?;
-        vec![models::drift_pipeline(config, batch.lake(), platform.bus(), runner.clone(), Vec::new())?]
+        let training = train::pipelines(config, batch.lake())?;
+        vec![models::drift_pipeline(config, batch.lake(), platform.bus(), runner.clone(), training)?]
     } else {
         features::pipelines(config, batch.lake(), features::shared_documents(config).await?)?
     };
