@@ -29,7 +29,9 @@ impl Default for GateOptions {
             feature_auc: 0.98,
             chance: 0.1,
             latency_us: 2_000.0,
-            rising: vec!["card_customer_amount_to_mean_30d".to_owned()],
+            rising: ["card_customer_amount_to_mean_30d", "customer_amount_to_mean"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 }

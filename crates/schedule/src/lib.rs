@@ -30,7 +30,7 @@ pub use ledger::{
 };
 pub use options::{
     DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, PipelineOptions, RAW_TO_DWH, REBUILD,
-    ScheduleOptions,
+    ScheduleOptions, TRAIN_CHURN, TRAIN_FRAUD, TRAIN_SCORE,
 };
 pub use runner::{Request, RunEnd, RunError, Runner};
 pub use service::{ScheduleError, ScheduleService};

@@ -10,7 +10,8 @@ use crate::platform::Platform;
 use crate::train;
 use affluent_schedule::{
     Backfill, DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
-    RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, parse_time,
+    RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, TRAIN_CHURN, TRAIN_FRAUD, TRAIN_SCORE,
+    parse_time,
 };
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
@@ -19,8 +20,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Every pipeline.
-const NAMES: [&str; 7] =
-    [RAW_TO_DWH, REBUILD, FEATURES_5M, FEATURES_1H, FEATURES_NIGHTLY, FEATURES_PARITY, DRIFT];
+const NAMES: [&str; 10] = [
+    RAW_TO_DWH,
+    REBUILD,
+    FEATURES_5M,
+    FEATURES_1H,
+    FEATURES_NIGHTLY,
+    FEATURES_PARITY,
+    TRAIN_FRAUD,
+    TRAIN_CHURN,
+    TRAIN_SCORE,
+    DRIFT,
+];
 
 /// Options of `affluent batch run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,7 +39,8 @@ pub(crate) struct RunArgs {
     /// Which pipeline
     #[arg(value_parser = PossibleValuesParser::new(NAMES))]
     pipeline: String,
-    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish; of features materialise, serve or compare; of drift compare or retrain
+    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish; of features materialise, serve or compare; of training
+    /// dataset, split, fit, evaluate, validate, compare, drift, register or promote; of drift compare or retrain
     #[arg(long)]
     task: Option<String>,
     /// First moment of the interval, 2026-11-22T06:00:00Z [default: the last interval that has ended, done again]
@@ -161,6 +173,8 @@ async fn prepared(
         let platform = Platform::new(config.clone())?;
         let training = train::pipelines(config, batch.lake())?;
         vec![models::drift_pipeline(config, batch.lake(), platform.bus(), runner.clone(), training)?]
+    } else if [TRAIN_FRAUD, TRAIN_CHURN, TRAIN_SCORE].contains(&name) {
+        train::pipelines(config, batch.lake())?
     } else {
         features::pipelines(config, batch.lake(), features::shared_documents(config).await?)?
     };

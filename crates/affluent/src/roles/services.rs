@@ -6,6 +6,7 @@ use crate::features;
 use crate::http;
 use crate::models;
 use crate::platform::Platform;
+use crate::train;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::stream::FeaturesSink;
@@ -184,6 +185,7 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     let emitter = batch::Emitter::start(&platform.config().batch).map_err(fatal)?;
     let mut pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
     pipelines.extend(of_features);
+    pipelines.extend(train::pipelines(platform.config(), &lake).map_err(fatal)?);
     let ledger = batch::ledger(&options).await.map_err(|error| RoleError::new(error, true))?;
     let training =
         pipelines.iter().filter(|pipeline| pipeline.name().starts_with("train-")).cloned().collect();

@@ -45,7 +45,7 @@ pub async fn write_beside(
 fn query(set: &str) -> String {
     format!(
         "select t.id, coalesce(cast(p.customer_id as varchar), t.id) as card, \
-         cast(round(coalesce(cast(p.amount_reporting as double), 0.0) * 100.0) as bigint) as amount, \
+         cast(round(coalesce(cast(p.amount_reporting as double), cast(0 as double)) * cast(100 as double)) as bigint) as amount, \
          coalesce(p.geo_country, '??') as country, coalesce(p.merchant_category, 'unknown') as merchant_category \
          from {NAMESPACE}.{set} t left join curated.transactions p on p.transaction_id = t.id"
     )

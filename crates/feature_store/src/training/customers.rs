@@ -207,8 +207,8 @@ fn query(set: &CustomerSet, at: i64, views: &[ViewPlan], tables: &Tables) -> Str
         "with payments as (\
          select cast(customer_id as varchar) as customer, \
          bool_or(created_at <= {now}) as is_active, bool_or(created_at > {now}) as is_back, \
-         coalesce(sum(case when created_at <= {now} then {money} end), 0.0) as paid_before, \
-         coalesce(sum(case when created_at > {now} then {money} end), 0.0) as paid, \
+         coalesce(sum(case when created_at <= {now} then {money} end), cast(0 as double)) as paid_before, \
+         coalesce(sum(case when created_at > {now} then {money} end), cast(0 as double)) as paid, \
          min(case when created_at <= {now} then geo_country end) as country \
          from {PAYMENTS} where customer_id is not null and created_at > {before} and created_at <= {after} \
          group by customer_id)"
@@ -231,12 +231,13 @@ fn query(set: &CustomerSet, at: i64, views: &[ViewPlan], tables: &Tables) -> Str
              where user_id is not null and not is_bot and occurred_at > {now} and occurred_at <= {after})"
         );
     }
-    let refunded = if tables.refunds { "coalesce(r.refunded, 0.0)" } else { "0.0" };
+    let refunded =
+        if tables.refunds { "coalesce(r.refunded, cast(0 as double))" } else { "cast(0 as double)" };
     let clicked = if tables.clicks { "c.customer is not null" } else { "false" };
     let _ = write!(
         text,
         " select p.customer as id, {now} as event_time, p.customer as card, \
-         cast(round(p.paid_before * 100.0) as bigint) as amount, coalesce(p.country, '??') as country, \
+         cast(round(p.paid_before * cast(100 as double)) as bigint) as amount, coalesce(p.country, '??') as country, \
          not (p.is_back or {clicked}) as \"label\", cast(p.paid - {refunded} as double) as \"value\""
     );
     for (nth, view) in views.iter().enumerate() {

@@ -222,10 +222,7 @@ impl<'a> Computing<'a> {
 ///
 /// # Errors
 /// [`HistoryError`]: no such source.
-pub async fn readable(
-    offline: &Offline,
-    source: &str,
-) -> Result<(Vec<String>, Vec<String>), HistoryError> {
+pub async fn readable(offline: &Offline, source: &str) -> Result<(Vec<String>, Vec<String>), HistoryError> {
     let history = offline.history();
     let definitions = history.definitions();
     let spine = history.source(source)?;

@@ -39,6 +39,8 @@ pub struct LakeSource {
     /// The table of the rows, and the one of what is known of them beside the features where that is another.
     pub rows: String,
     pub beside: Option<String>,
+    /// Whether rows have a value.
+    pub valued: bool,
 }
 
 /// A feature's column.
