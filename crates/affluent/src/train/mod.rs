@@ -1,6 +1,7 @@
 //! `affluent train MODEL`: from rows of the lake, or a file of history, to a judged model in the registry. The pipeline itself is `affluent-learning`; here it is fed,
 //! shown and stored.
 
+mod again;
 mod dataset;
 mod form;
 mod job;
@@ -37,6 +38,7 @@ Examples:
   affluent train fraud                       from the lake: the newest payments whose labels are known are judged
   affluent train churn --evaluate            judge only: one JSON
   affluent train score --as-of 2026-11-22T00:00:00Z --report out      register it, and write its report to out/
+  affluent train fraud --again 3             learn version 3 once more from its rows: does it say the same?
   affluent train fraud --from payments.parquet --train-from 2018-07-04 --train-to 2018-07-10 \\
       --test-from 2018-07-18 --test-to 2018-07-24 --label-delay 7d --evaluate     from a file, judge only
 
@@ -78,6 +80,9 @@ struct CommonArgs {
     /// Write model, report (HTML, JSON) and plots to this folder, too
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,
+    /// Learn this version once more, from the rows that its manifest names, and see whether it says the same; nothing is registered
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["as_of", "train_from", "folds", "evaluate", "report"])]
+    again: Option<u64>,
 }
 
 /// Options of `affluent train fraud`.
@@ -85,7 +90,7 @@ struct CommonArgs {
 struct FraudArgs {
     /// Learn from this file in place of the lake; Parquet with transaction_id, occurred_at, customer_id, terminal_id,
     /// amount_minor, fraud and, where known, fraud_scenario. Needs the four days below
-    #[arg(long, value_name = "FILE", requires = "train_from", conflicts_with = "as_of")]
+    #[arg(long, value_name = "FILE", requires = "train_from", conflicts_with_all = ["as_of", "again"])]
     from: Option<PathBuf>,
     /// How long after a payment its label is known [default: 7d of a file, `learning.rows.fraud_label_delay_s` of the lake]
     #[arg(long, value_name = "DURATION")]
@@ -158,6 +163,9 @@ async fn from_lake(
     let opened = opened.with_context(|| format!("open the lake; {remedy}"))?;
     let offline = offline(&config, &opened)?;
     let registry = config.learning.store(&config.data_dir)?;
+    if let Some(version) = common.again {
+        return again::run(kind, version, (&config, &offline, &registry), format).await;
+    }
     let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
     let champion = if common.evaluate { None } else { champion(&registry, kind, scratch.path()).await? };
     let asked = Asked { as_of: common.as_of, protocol, delay, folds: common.folds };

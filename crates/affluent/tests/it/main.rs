@@ -18,4 +18,5 @@ mod load;
 mod models;
 mod outages;
 mod platform;
+mod training;
 mod up;
