@@ -17,12 +17,16 @@ const FADES_DAYS: i64 = 20;
 /// Days that a stolen card, and a compromised terminal, are used.
 const STOLEN_DAYS: i64 = 6;
 const COMPROMISED_DAYS: i64 = 10;
+/// A terminal is compromised, and a card stolen, on a day with this chance.
+const COMPROMISED: f64 = 0.004;
+const STOLEN: f64 = 0.004;
 
 /// What is simulated.
 #[derive(Debug, Clone)]
 pub struct CardHistory {
     /// Customers at a time.
     pub customers: u32,
+    /// Several for each customer: the features of few terminals would differ from week to week by chance.
     pub terminals: u32,
     /// Payments of a customer in a day.
     pub pace: f64,
@@ -85,8 +89,7 @@ impl CardHistory {
         let mut compromised = vec![-1i64; self.terminals as usize];
         let mut payments = Vec::new();
         for day in 0..i64::from(self.days) {
-            // About three compromised terminals at a time.
-            if rng.random_bool(3.0 / COMPROMISED_DAYS as f64) {
+            for _ in 0..poisson(&mut rng, COMPROMISED * f64::from(self.terminals)) {
                 let terminal = rng.random_range(0..compromised.len());
                 compromised[terminal] = day + COMPROMISED_DAYS;
             }
@@ -96,7 +99,7 @@ impl CardHistory {
                     *customer = Customer::new(&mut rng, newest, day, self.terminals);
                     newest += 1;
                 }
-                if rng.random_bool(0.004) {
+                if rng.random_bool(STOLEN) {
                     customer.stolen_until = day + STOLEN_DAYS;
                 }
                 let fading = if customer.leaves - day < FADES_DAYS { 0.4 } else { 1.0 };
@@ -167,7 +170,7 @@ mod tests {
     fn history(shift: f64) -> CardHistory {
         CardHistory {
             customers: 100,
-            terminals: 30,
+            terminals: 250,
             pace: 0.3,
             days: 60,
             begin_s: 0,

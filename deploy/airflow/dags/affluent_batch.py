@@ -1,5 +1,5 @@
-"""The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night, and the features of
-freshness 5m, 1h and nightly.
+"""The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night, the features of
+freshness 5m, 1h and nightly, and the look whether models drift.
 
 One Airflow task is one call of `affluent batch run PIPELINE --task T --from F --to T`, which is idempotent for its
 interval: clearing a task, a retry and a backfill are all the same call again. Exit code 99 means that there was nothing
@@ -24,6 +24,7 @@ from airflow.sdk import (
 
 TASKS = ["ingest", "clean", "deduplicate", "enrich", "load", "check", "publish"]
 FEATURE_TASKS = ["materialise", "serve"]
+DRIFT_TASKS = ["compare", "retrain"]
 
 # One JSON object; every key has a default.
 SETTINGS = Variable.get("affluent_batch", default={}, deserialize_json=True)
@@ -150,4 +151,14 @@ features_nightly = pipeline(
     deadline=seconds("features_nightly_deadline_s", 14_400),
     task_limit=seconds("features_nightly_task_limit_s", 14_400),
     tasks=FEATURE_TASKS,
+)
+
+# Alerts go to the topic ops.alerts; the metric drift_score is exported by the platform's own scheduler alone.
+drift = pipeline(
+    "drift",
+    "drift",
+    SETTINGS.get("drift_cron", "45 4 * * *"),
+    deadline=seconds("drift_deadline_s", 0),
+    task_limit=seconds("drift_task_limit_s", 7200),
+    tasks=DRIFT_TASKS,
 )

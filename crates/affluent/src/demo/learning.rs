@@ -60,7 +60,7 @@ async fn steps(directory: &Path, seed: u64, live: &Live, learned: &mut Learned) 
     let shifted_from = DAYS - WEEK;
     let history = CardHistory {
         customers: 320,
-        terminals: 80,
+        terminals: 900,
         pace: 0.3,
         days: DAYS,
         begin_s,

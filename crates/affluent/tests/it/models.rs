@@ -1,6 +1,11 @@
-//! Models of other libraries in the registry: imported, listed, promoted, rolled back.
+//! Models in the registry: those of other libraries imported, listed, promoted, rolled back; one of our own trained, and watched until it drifts.
 
+use crate::installation::turn;
 use crate::platform::affluent;
+use affluent_bus::{Bus, BusOptions, TopicPartition};
+use affluent_model::names::TOPIC_ALERTS;
+use affluent_testkit::Broker;
+use affluent_testkit::card_history::{CardHistory, csv};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -119,4 +124,86 @@ fn a_registry_that_is_down_loses_no_model() {
         assert!(kept.join(file).exists(), "{file}: {err}");
     }
     std::fs::remove_dir_all(kept.parent().unwrap()).unwrap();
+}
+
+const DAY_S: i64 = 86_400;
+const DAYS: u32 = 90;
+
+/// The week before the last day of the history is as the others, the last one has three times the amounts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn amounts_that_shift_fire_an_alert_and_a_usual_week_does_not() {
+    let _turn = turn().await;
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().to_owned();
+    let begin_s = (affluent_model::time::now_micros() / 1_000_000 / DAY_S - i64::from(DAYS)) * DAY_S;
+    let history = CardHistory {
+        customers: 220,
+        terminals: 700,
+        pace: 0.4,
+        days: DAYS,
+        begin_s,
+        shifted_from: DAYS - 7,
+        shift: 3.0,
+        seed: 3,
+    };
+    let shift_s = begin_s + i64::from(DAYS - 7) * DAY_S;
+    let payments = history.payments();
+    let (usual, shifted) = payments.split_at(payments.partition_point(|payment| payment.at_s < shift_s));
+    let broker = Broker::shared().bootstrap_servers();
+    let config = format!(
+        "[bus]\nbootstrap_servers = '{broker}'\n[learning.rows]\nfraud_label_delay_s = 604_800\n[learning.drift]\nrows_min = 200\n\
+         [learning.fraud]\nfolds = 1\ndraws = 50\n[learning.fraud.boost]\nbudget = 0.3\nmax_bin = 255\nboosters = 1\n"
+    );
+    std::fs::write(at.join("affluent.toml"), config).unwrap();
+    let import = |part: &[affluent_testkit::card_history::CardPayment]| {
+        std::fs::write(at.join("payments.csv"), csv(part)).unwrap();
+        for arguments in
+            [&["import", "transactions", "--from", "payments.csv"][..], &["batch", "run", "raw-to-dwh"]]
+        {
+            let (code, out, err) = call(&at, arguments);
+            assert_eq!(code, Some(0), "{arguments:?}: {out}{err}");
+        }
+    };
+    import(usual);
+    let (code, out, err) = call(&at, &["train", "fraud"]);
+    // A gate may fail on so little.
+    assert!(matches!(code, Some(0 | 1)) && out.contains("fraud version 1"), "{out}{err}");
+    let (code, _, err) = call(&at, &["models", "promote", "fraud", "--force"]);
+    assert_eq!(code, Some(0), "{err}");
+
+    let moment = |second: i64| affluent_model::time::format_micros(second * 1_000_000, true);
+    let drift =
+        |until: i64| call(&at, &["models", "drift", "fraud", "--format", "json", "--until", &moment(until)]);
+    let (code, out, err) = drift(shift_s);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_ne!(found["found"]["level"], "alarm", "{out}");
+    import(shifted);
+    let (code, out, err) = drift(begin_s + i64::from(DAYS) * DAY_S);
+    assert_eq!(code, Some(1), "{out}{err}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(found["found"]["level"], "alarm");
+    let of_amount =
+        |alert: &Value| alert["rule"] == "drift.fraud.payment_amount" && alert["state"] == "firing";
+    assert!(found["alerts"].as_array().unwrap().iter().any(of_amount), "{out}");
+    assert!(at.join("data/drift/fraud/report.html").exists());
+
+    let bus = Bus::new(BusOptions { bootstrap_servers: broker.to_owned(), ..BusOptions::default() }).unwrap();
+    let (admin, partition) = (bus.admin().unwrap(), TopicPartition::new(TOPIC_ALERTS, 0));
+    let (low, high) = admin.watermarks(&partition).await.unwrap();
+    let records = admin.read_range(&partition, low, high).await.unwrap();
+    let values =
+        records.iter().filter_map(|record| serde_json::from_slice::<Value>(record.value.as_ref()?).ok());
+    assert!(values.into_iter().any(|alert| of_amount(&alert) && alert["severity"] == "critical"));
+
+    // What stands is not told again, and the pipeline says the same as the command.
+    let (code, out, err) = drift(begin_s + i64::from(DAYS) * DAY_S);
+    assert_eq!(code, Some(1), "{err}");
+    let again: Value = serde_json::from_str(&out).unwrap();
+    let resolved = |alert: &Value| alert["state"] == "resolved";
+    assert!(again["alerts"].as_array().unwrap().iter().all(resolved), "{out}");
+    let (from, to) = (moment(shift_s), moment(begin_s + i64::from(DAYS) * DAY_S));
+    let (code, out, err) = call(&at, &["batch", "run", "drift", "--from", &from, "--to", &to]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("fraud: Alarm, ") && out.contains("learning.drift.retrain is false"), "{out}");
 }

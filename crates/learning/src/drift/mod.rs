@@ -92,13 +92,22 @@ pub struct Drift {
 /// PSI decides, as it does not grow with the number of rows the way tests do; the distances warn.
 #[must_use]
 pub fn compare(name: &str, reference: &[f64], current: &[f64], options: &DriftOptions) -> Drift {
+    compare_by(numeric::psi(reference, current), name, reference, current, options)
+}
+
+/// The same of labels, ones and noughts, however rare the ones are.
+#[must_use]
+pub fn compare_labels(name: &str, reference: &[f64], current: &[f64], options: &DriftOptions) -> Drift {
+    compare_by(numeric::psi_of_values(reference, current), name, reference, current, options)
+}
+
+fn compare_by(psi: f64, name: &str, reference: &[f64], current: &[f64], options: &DriftOptions) -> Drift {
     let part = |values: &[f64]| {
         values.iter().filter(|value| value.is_nan()).count() as f64 / values.len().max(1) as f64
     };
     let present =
         |values: &[f64]| values.iter().copied().filter(|value| !value.is_nan()).collect::<Vec<f64>>();
     let (before, now) = (present(reference), present(current));
-    let psi = numeric::psi(reference, current);
     let (ks, jensen_shannon, wasserstein) = if before.is_empty() || now.is_empty() {
         // All of it went missing, or came: as different as can be.
         let all = if before.is_empty() == now.is_empty() { 0.0 } else { 1.0 };

@@ -5,7 +5,7 @@
 //!
 //! Invariant: a period with too few rows to tell anything is refused, not found stable.
 
-use super::{Adwin, Drift, DriftOptions, Level, categorical, compare};
+use super::{Adwin, Drift, DriftOptions, Level, categorical, compare, compare_labels};
 use crate::dataset::Dataset;
 use crate::fit::{Learner, Model, ModelError};
 use crate::split::Period;
@@ -211,9 +211,10 @@ fn drifts(names: &[&str], before: &Seen, now: &Seen, rows_min: usize, options: &
     let mut found: Vec<Drift> =
         features.map(|(name, (before, now))| compare(name, before, now, options)).collect();
     found.push(compare(SCORE, &before.scores, &now.scores, options));
+    let of_outcomes = if before.is_class { compare_labels } else { compare };
     let (before, now) = (before.known(), now.known());
     if before.len() >= rows_min && now.len() >= rows_min {
-        found.push(compare(OUTCOME, &before, &now, options));
+        found.push(of_outcomes(OUTCOME, &before, &now, options));
     }
     found.sort_by(|a, b| b.psi.total_cmp(&a.psi));
     found
