@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::features;
 use affluent_feature_store::history::HistoryError;
 use affluent_feature_store::offline::Offline;
+use affluent_feature_store::training::payments_span;
 use affluent_lake::Lake;
 use affluent_learning::dataset::{Dataset, check};
 use affluent_learning::registry::{RegistryError, promote};
@@ -102,6 +103,9 @@ impl TrainJob {
         let Some(known) = self.offline.known_until().await? else {
             return Ok(skipped("the warehouse has not taken anything in yet: run raw-to-dwh"));
         };
+        if payments_span(&self.offline).await?.is_none() {
+            return Ok(skipped("there are no payments in the warehouse yet"));
+        }
         let asked = Asked { as_of: Some(known.min(interval.to_us())), ..Asked::default() };
         let prepared = lake::prepare(&self.offline, self.kind, &self.options, asked, context).await;
         let (plan, dataset) = match prepared {

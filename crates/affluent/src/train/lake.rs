@@ -92,6 +92,15 @@ pub(super) async fn prepare(
                 None => of_payments((first, as_of), delay, lengths)?,
             };
             let span = train.span(protocol);
+            if span.to <= first || protocol.train.from > last {
+                bail!(
+                    "no payments in {} and {}: those of the warehouse begin with {} and end with {}",
+                    protocol.train,
+                    protocol.test,
+                    affluent_model::time::format_micros(first, true),
+                    affluent_model::time::format_micros(last, true)
+                );
+            }
             let (source, notes) =
                 payments(offline, options, (span.from.max(first), span.to), (as_of, delay), writer).await?;
             (source, protocol, notes)

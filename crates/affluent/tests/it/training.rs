@@ -128,7 +128,8 @@ fn refusals(at: &Path, today_s: i64) {
     let (from, to, judged, until) = (day(900), day(890), day(870), day(860));
     let periods = ["--train-from", &from, "--train-to", &to, "--test-from", &judged, "--test-to", &until];
     let (code, _, err) = call(at, &[&["train", "fraud"][..], &periods[..]].concat());
-    assert_eq!(code, Some(1), "{err}");
+    assert_eq!(code, Some(1));
+    assert!(err.contains("those of the warehouse begin with"), "{err}");
     let (code, _, err) = call(at, &[&["train", "churn"][..], &periods[..]].concat());
     assert_eq!(code, Some(1));
     assert!(err.contains("no look at customers"), "{err}");
