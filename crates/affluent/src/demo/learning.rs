@@ -21,13 +21,14 @@ const WEEK: u32 = 7;
 const SHIFT: f64 = 3.0;
 const MODELS: [&str; 3] = ["fraud", "churn", "score"];
 
-/// Small models, so that the demo stays short.
+/// Small models, so that the demo stays short; learned from rows before which the windows of features are full.
 const SETTINGS: &str = "\
 [log]
 filter = 'warn'
 [learning.rows]
 fraud_label_delay_s = 604_800
 every_s = 1_209_600
+train_max_s = 7_776_000
 [learning.drift]
 rows_min = 200
 ";

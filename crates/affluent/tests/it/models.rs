@@ -127,7 +127,8 @@ fn a_registry_that_is_down_loses_no_model() {
 }
 
 const DAY_S: i64 = 86_400;
-const DAYS: u32 = 90;
+/// The longest windows of features are full when learning begins.
+const DAYS: u32 = 160;
 
 /// The week before the last day of the history is as the others, the last one has three times the amounts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,7 +152,7 @@ async fn amounts_that_shift_fire_an_alert_and_a_usual_week_does_not() {
     let (usual, shifted) = payments.split_at(payments.partition_point(|payment| payment.at_s < shift_s));
     let broker = Broker::shared().bootstrap_servers();
     let config = format!(
-        "[bus]\nbootstrap_servers = '{broker}'\n[learning.rows]\nfraud_label_delay_s = 604_800\n[learning.drift]\nrows_min = 200\n\
+        "[bus]\nbootstrap_servers = '{broker}'\n[learning.rows]\nfraud_label_delay_s = 604_800\ntrain_max_s = 5_184_000\n[learning.drift]\nrows_min = 200\n\
          [learning.fraud]\nfolds = 1\ndraws = 50\n[learning.fraud.boost]\nbudget = 0.3\nmax_bin = 255\nboosters = 1\n"
     );
     std::fs::write(at.join("affluent.toml"), config).unwrap();
