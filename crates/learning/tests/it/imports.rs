@@ -1,9 +1,11 @@
 //! Models of XGBoost and LightGBM predict here what they predict there.
 
+use crate::oracle::LOADED;
 use crate::payments::{dataset, manifest, options, protocol};
 use crate::python::run;
 use affluent_learning::dataset::Matrix;
 use affluent_learning::fit::{Imported, Model};
+use affluent_learning::registry::write_imported;
 use affluent_learning::train::train;
 use serde_json::{Value, json};
 
@@ -104,4 +106,26 @@ fn an_imported_model_is_judged_stored_and_read_as_any_other() {
     let rows: Vec<usize> = (0..1_000).collect();
     let scores = read.score(&dataset, &rows).unwrap();
     assert!(scores.iter().zip(&theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-6));
+}
+
+#[test]
+fn python_loads_it_by_its_own_library() {
+    let dataset = dataset(100);
+    let rows: Vec<usize> = (0..1_000).collect();
+    let columns: serde_json::Map<String, Value> = (dataset.features.iter().zip(&dataset.columns))
+        .map(|(feature, column)| (feature.name.clone(), json!(column[..rows.len()])))
+        .collect();
+    for (library, objective) in [("xgboost", "binary:logistic"), ("lightgbm", "binary")] {
+        let (text, ..) = trained(library, objective, &json!({}));
+        let imported = Imported::read(&text).unwrap();
+        let model = imported.into_model("fraud", dataset.features.clone(), Some(0.1)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write_imported(&model, Vec::new(), folder.path()).unwrap();
+        let theirs = run(LOADED, &json!({"folder": folder.path(), "columns": columns}));
+        for (row, score) in model.score(&dataset, &rows).unwrap().into_iter().enumerate() {
+            let line = &theirs["data"][row];
+            let found = line[0].as_f64().unwrap();
+            assert!((score - found).abs() < 1e-6, "{library}, row {row}: {score}, theirs is {found}");
+        }
+    }
 }

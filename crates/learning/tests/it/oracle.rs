@@ -165,7 +165,8 @@ fn drift_is_that_of_scipy_evidently_and_river() {
     assert_eq!(json!(at), theirs["adwin"]);
 }
 
-const LOADED: &str = r"
+/// Loads a version's folder as MLflow does, and predicts.
+pub(crate) const LOADED: &str = r"
 import json, sys
 import pandas as pd
 it = json.load(sys.stdin)
