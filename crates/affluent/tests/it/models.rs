@@ -80,6 +80,10 @@ fn a_model_from_elsewhere_is_kept_promoted_by_force_and_rolled_back() {
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&report["version"], &report["imported"]["origin"]), (&json!(1), &json!("XGBoost")));
     assert_eq!(report["features"][0]["name"], "card_payment_amount");
+    // A lake that is not there is said before anything is looked at.
+    let (code, _, err) = call(at, &["models", "drift", "fraud"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("open the lake"), "{err}");
 }
 
 #[test]

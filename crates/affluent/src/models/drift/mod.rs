@@ -99,6 +99,9 @@ async fn look(
     let Some(served) = served::champion(&registry, model).await? else {
         return Ok(Looked::Nothing(format!("model {model} has no champion: promote a version")));
     };
+    if let Err(why) = rows::reference(&served) {
+        return Ok(Looked::Nothing(format!("model {model} version {}: {why}", served.version)));
+    }
     let offline = features::offline(config, lake)?;
     let Some(known) = offline.known_until().await? else {
         return Ok(Looked::Nothing("the warehouse has not taken anything in yet: run raw-to-dwh".to_owned()));

@@ -8,10 +8,10 @@ use affluent_feature_store::training::{
     training_columns,
 };
 use affluent_learning::DAY;
-use affluent_learning::dataset::{Dataset, FeatureVersion, Rows};
+use affluent_learning::dataset::{Dataset, FeatureVersion, LakeSource, Rows};
 use affluent_learning::drift::Seen;
 use affluent_learning::fit::ModelError;
-use affluent_learning::split::Period;
+use affluent_learning::split::{Period, Protocol};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 
@@ -28,6 +28,18 @@ pub(super) struct Periods {
     pub(super) current: Seen,
 }
 
+/// Where the rows are that a model learned from, or why it cannot be watched.
+pub(super) fn reference(served: &Served) -> Result<(&LakeSource, &Protocol), String> {
+    let Some(Learned { manifest, protocol }) = &served.learned else {
+        return Err("it was imported and not judged here: what it learned from is not known".to_owned());
+    };
+    let from_file = || {
+        let source = &manifest.source;
+        format!("it was learned from {source}, not from the lake: train it from the lake to have it watched")
+    };
+    Ok((manifest.lake.as_ref().ok_or_else(from_file)?, protocol))
+}
+
 /// Reads and scores the rows of learning, of `current`, and of `previous` before it. Of a model of customers both are looked at at one instant, the last whole
 /// day of the period.
 ///
@@ -40,14 +52,9 @@ pub(super) async fn read(
     (previous, current): (Period, Period),
     writer: &dyn Writer,
 ) -> anyhow::Result<Periods> {
-    let Some(Learned { manifest, protocol }) = &served.learned else {
-        bail!("it was imported and not judged here: what it learned from is not known");
-    };
-    let Some(source) = &manifest.lake else {
-        bail!(
-            "it was learned from {}, not from the lake: train it from the lake to have it watched",
-            manifest.source
-        );
+    let (source, protocol) = match reference(served) {
+        Ok(found) => found,
+        Err(why) => bail!(why),
     };
     // Rows of payments have a table beside them, rows of customers have values.
     let of_customers = source.beside.is_none();
