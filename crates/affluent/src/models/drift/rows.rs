@@ -2,10 +2,11 @@
 
 use crate::models::served::{Learned, Served};
 use crate::train::RowOptions;
+use affluent_feature_store::history::HistoryError;
 use affluent_feature_store::offline::{Offline, Writer};
 use affluent_feature_store::training::{
-    CustomerSet, Loaded, TrainingLabel, TrainingSet, Wanted, customer_rows, drop_table, load,
-    training_columns,
+    CustomerSet, Loaded, TrainingColumns, TrainingLabel, TrainingSet, Wanted, customer_rows, drop_table,
+    load, training_columns,
 };
 use affluent_learning::DAY;
 use affluent_learning::dataset::{Dataset, FeatureVersion, LakeSource, Rows};
@@ -127,8 +128,16 @@ async fn payments(
         as_of: to,
         label: Some(TrainingLabel { source: LABELS.to_owned(), delay }),
     };
-    let rows =
-        training_columns(offline, &set, ROWS_MAX, writer).await.context("read the payments of late")?;
+    let rows = match training_columns(offline, &set, ROWS_MAX, writer).await {
+        Ok(rows) => rows,
+        // Nobody has paid: too few rows to tell anything, and no fault.
+        Err(HistoryError::NoRows { refused: 0, .. }) => TrainingColumns {
+            features: names.to_vec(),
+            values: vec![Vec::new(); names.len()],
+            ..TrainingColumns::default()
+        },
+        Err(error) => return Err(anyhow::Error::from(error).context("read the payments of late")),
+    };
     Ok(Dataset {
         features: versions(offline, &rows.features),
         columns: rows.values,
