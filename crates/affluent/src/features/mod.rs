@@ -10,8 +10,8 @@ mod parity;
 mod show;
 mod store;
 
-pub(crate) use options::FeatureOptions;
 pub(crate) use backfill::UntilStopped;
+pub(crate) use options::FeatureOptions;
 pub(crate) use store::{offline, pipelines, shared_documents};
 
 use crate::cli::Format;

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::features;
 use affluent_feature_store::history::HistoryError;
 use affluent_feature_store::offline::Offline;
-use affluent_feature_store::training::payments_span;
+use affluent_feature_store::training::{events_between, payments_span};
 use affluent_lake::Lake;
 use affluent_learning::dataset::{Dataset, check};
 use affluent_learning::registry::{RegistryError, promote};
@@ -106,18 +106,22 @@ impl TrainJob {
         if payments_span(&self.offline).await?.is_none() {
             return Ok(skipped("there are no payments in the warehouse yet"));
         }
-        let asked = Asked { as_of: Some(known.min(interval.to_us())), ..Asked::default() };
+        let as_of = known.min(interval.to_us());
+        let since = self.runs.before(interval)?.map_or(i64::MIN, |before| before.protocol.test.to);
+        let least = self.options.rows.new_labels_min;
+        let most = self.new_at_most(since, as_of).await?;
+        if most < least as u64 {
+            return Ok(too_few(most, least));
+        }
+        let asked = Asked { as_of: Some(as_of), ..Asked::default() };
         let prepared = lake::prepare(&self.offline, self.kind, &self.options, asked, context).await;
         let (plan, dataset) = match prepared {
             Err(error) if lake::is_too_short(&error) => return Ok(skipped(format!("{error:#}"))),
             prepared => prepared?,
         };
-        let since = self.runs.before(interval)?.map_or(i64::MIN, |before| before.protocol.test.to);
-        let (new, least) = (new_labels(self.kind, &dataset, since), self.options.rows.new_labels_min);
+        let new = new_labels(self.kind, &dataset, since);
         if new < least {
-            return Ok(skipped(format!(
-                "{new} labels are new, {least} are waited for (learning.rows.new_labels_min)"
-            )));
+            return Ok(too_few(new as u64, least));
         }
         if let Err(why) = self.can_be_learned(&dataset, &plan) {
             return Ok(skipped(why));
@@ -125,6 +129,19 @@ impl TrainJob {
         context.check().await.map_err(stopped)?;
         run.put_plan(&plan)?;
         Ok(rows(&dataset, format!("{}, {new} labels are new", plan.manifest.source)))
+    }
+
+    /// How many labels can be new, before rows are computed for it: those of payments that have had time to be known; of customers any number
+    /// once there was a look that can be judged.
+    async fn new_at_most(&self, since: i64, as_of: i64) -> anyhow::Result<u64> {
+        let known = as_of.saturating_sub(lake::delay(self.kind, &self.options));
+        if known < since {
+            return Ok(0);
+        }
+        Ok(match self.kind {
+            Kind::Fraud => events_between(&self.offline, lake::LABELS, (since.max(0), known)).await?,
+            Kind::Churn | Kind::Score => u64::MAX,
+        })
     }
 
     /// Whether there are rows and labels enough to learn and to judge; why not, in words.
@@ -369,6 +386,10 @@ fn made(rows_in: u64, notes: &[String]) -> Done {
 
 fn skipped(why: impl Into<String>) -> Done {
     Done { skipped: true, notes: Some(why.into()), ..Done::default() }
+}
+
+fn too_few(new: u64, least: usize) -> Done {
+    skipped(format!("{new} labels are new, {least} are waited for (learning.rows.new_labels_min)"))
 }
 
 fn nothing() -> Done {

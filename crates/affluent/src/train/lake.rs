@@ -22,7 +22,7 @@ use std::fmt::Write as _;
 
 /// The source whose events are the rows of the fraud model, and the one that marks them.
 const PAYMENTS: &str = "transactions";
-const LABELS: &str = "fraud_labels";
+pub(super) const LABELS: &str = "fraud_labels";
 
 /// What was asked for; what was not is chosen by the data.
 #[derive(Debug, Clone, Copy, Default)]

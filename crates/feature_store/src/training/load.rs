@@ -1,7 +1,7 @@
 //! Rows to learn from, read from their tables as they were at a snapshot: the same rows in the same order, each time.
 
 use super::NAMESPACE;
-use crate::history::HistoryError;
+use crate::history::{HistoryError, instant};
 use crate::offline::Offline;
 use affluent_features::event::fingerprint;
 use affluent_lake::sql::Pins;
@@ -121,6 +121,32 @@ fn take(loaded: &mut Loaded, wanted: &Wanted, batch: &RecordBatch) {
 
 fn number(card: &str) -> i64 {
     card.parse().unwrap_or_else(|_| fingerprint(card))
+}
+
+/// How many events of a source happened from one moment to before another; none where its tables are not there.
+///
+/// # Errors
+/// [`HistoryError`]: no such source, disk and catalog.
+pub async fn events_between(
+    offline: &Offline,
+    source: &str,
+    (from, to): (i64, i64),
+) -> Result<u64, HistoryError> {
+    let history = offline.history();
+    let (source, session) = (history.source(source)?, history.session().await?);
+    if history.unreadable(&session, source).await?.is_some() {
+        return Ok(0);
+    }
+    let text = format!(
+        "select count(*) as events from ({}) as e where e.\"{time}\" >= {} and e.\"{time}\" < {}",
+        source.query.as_deref().unwrap_or_default(),
+        instant(from),
+        instant(to),
+        time = source.event_time
+    );
+    let batches = session.collect(&text).await.map_err(HistoryError::sql(&source.file))?;
+    let counts = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values());
+    Ok(counts.map(|&count| u64::try_from(count).unwrap_or(0)).sum())
 }
 
 /// The table of a set of payments.

@@ -17,7 +17,7 @@ pub use beside::{CATEGORIES, write_beside};
 pub use customers::{
     CUSTOMER_CATEGORIES, CustomerRows, CustomerSet, INSTANTS_MAX, customer_rows, payments_span,
 };
-pub use load::{Loaded, Wanted, drop_table, load, table_of};
+pub use load::{Loaded, Wanted, drop_table, events_between, load, table_of};
 
 use crate::history::{Counted, Feed, HistoryError, Kept, Range};
 use crate::offline::{Offline, Writer};

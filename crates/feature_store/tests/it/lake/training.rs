@@ -2,8 +2,8 @@
 
 use super::world::{BEGIN, Dying, END, LABEL_DAYS, World, of_customer, payments};
 use affluent_feature_store::training::{
-    CATEGORIES, CUSTOMER_CATEGORIES, CustomerSet, TrainingLabel, TrainingSet, Wanted, customer_rows, load,
-    payments_span, table_of, training_rows, write_beside,
+    CATEGORIES, CUSTOMER_CATEGORIES, CustomerSet, TrainingLabel, TrainingSet, Wanted, customer_rows,
+    events_between, load, payments_span, table_of, training_rows, write_beside,
 };
 use affluent_features::event::{DAY, HOUR};
 use affluent_model::Value;
@@ -158,6 +158,9 @@ async fn a_set_is_read_again_as_it_was() {
     assert!(loaded.time.windows(2).all(|pair| pair[0] <= pair[1]));
     assert_eq!(loaded.label.iter().filter(|&&label| label).count() as u64, done.marked);
     assert_eq!((loaded.snapshots.len(), loaded.words.len(), loaded.columns.len()), (2, 2, 4));
+    let days = (BEGIN + 10 * DAY, BEGIN + 20 * DAY);
+    let fraud = payments().iter().filter(|one| one.fraud && (days.0..days.1).contains(&one.time)).count();
+    assert_eq!(events_between(&world.offline, "fraud_labels", days).await.unwrap(), fraud as u64);
     // Amount and card are those of the payments; the amount is a feature, too.
     let amounts: Vec<f64> = loaded.amount.iter().map(|&amount| amount as f64).collect();
     assert_eq!(loaded.columns[3], amounts);
