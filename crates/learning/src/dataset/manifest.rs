@@ -82,13 +82,6 @@ impl Manifest {
             lake: None,
         }
     }
-
-    /// Whether a dataset has the same rows with the same values, wherever both came from.
-    #[must_use]
-    pub fn is_of(&self, dataset: &Dataset) -> bool {
-        let other = Manifest::of(dataset, String::new(), 0);
-        (&self.columns, &self.rows_sha256) == (&other.columns, &other.rows_sha256)
-    }
 }
 
 fn digest(words: impl Iterator<Item = u64>) -> String {
@@ -131,7 +124,6 @@ mod tests {
         assert_eq!(manifest.rows_sha256, of(&other).rows_sha256);
         other.rows.label[1] = true;
         assert_ne!(manifest.rows_sha256, of(&other).rows_sha256);
-        assert!(manifest.is_of(&dataset()) && !manifest.is_of(&other));
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
     }
