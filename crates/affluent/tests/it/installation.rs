@@ -7,6 +7,7 @@
 use affluent_lake::{Lake, LakeOptions, Scan};
 use affluent_model::Value;
 use affluent_testkit::Database;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ pub(crate) struct Installation {
     broker: u16,
     registry: u16,
     shell: Shell,
+    /// Keys of the configuration that what is started from now on has otherwise.
+    settings: BTreeMap<String, String>,
     child: Option<Child>,
     started: Instant,
     runs: u32,
@@ -107,6 +110,7 @@ impl Installation {
             broker,
             registry,
             shell: Shell::None,
+            settings: BTreeMap::new(),
             child: None,
             started: Instant::now(),
             runs: 0,
@@ -118,6 +122,7 @@ impl Installation {
         Installation {
             directory: self.directory.clone(),
             owns_directory: false,
+            settings: self.settings.clone(),
             child: None,
             started: Instant::now(),
             runs: 0,
@@ -179,6 +184,33 @@ impl Installation {
         String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
+    /// Sets a key for what is started from now on, `section.key`; without a value, as the file has it.
+    pub(crate) fn set(&mut self, key: &str, value: Option<&str>) {
+        let name = format!("AFFLUENT__{}", key.replace('.', "__").to_uppercase());
+        match value {
+            Some(value) => self.settings.insert(name, value.to_owned()),
+            None => self.settings.remove(&name),
+        };
+    }
+
+    /// Starts `affluent run` with a role of its own process, which logs to a file of its own.
+    pub(crate) fn start_beside(
+        &self,
+        role: &str,
+        settings: &[(&str, String)],
+        log: &str,
+    ) -> (Child, PathBuf) {
+        let mut beside = self.beside();
+        for (key, value) in settings {
+            beside.set(key, Some(value));
+        }
+        let path = self.directory.join(log);
+        let log = std::fs::File::create(&path).unwrap();
+        let mut command = beside.command();
+        command.args(["run", role]).stdout(Stdio::null()).stderr(log);
+        (command.spawn().unwrap(), path)
+    }
+
     fn command(&self) -> Command {
         // The child dies with the thread that starts it: the test's.
         let mut command = Command::new("setpriv");
@@ -187,7 +219,7 @@ impl Installation {
             command.args(["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
         }
         command.arg(affluent()).env_remove("FAILPOINTS").env_remove("RUST_LOG");
-        command.arg("--config").arg(self.config());
+        command.envs(&self.settings).arg("--config").arg(self.config());
         command.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
@@ -407,7 +439,7 @@ impl Drop for Installation {
 }
 
 /// Ports that no outgoing connection takes while the installation is down: below the ephemeral range.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let mut found = Vec::with_capacity(N);
     while found.len() < N {
         let port = rand::random_range(15_000..32_000);

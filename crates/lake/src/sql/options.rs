@@ -1,6 +1,7 @@
 //! What an engine may use, and what a query may take.
 
 use super::SqlError;
+use super::cluster::ClusterAddress;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub struct EngineOptions {
     pub spill_bytes_max: u64,
     /// Parts of a query that run at once; 0: as many as the machine has cores.
     pub partitions: usize,
+    /// The cluster that queries run on; absent: this process.
+    pub cluster: Option<ClusterAddress>,
     /// Rows of a batch.
     pub batch_rows: usize,
     /// Manifests that are kept between queries: entries (data files) of them, about 5 KiB each.
@@ -34,6 +37,7 @@ impl Default for EngineOptions {
             spill_directory: None,
             spill_bytes_max: 100 << 30,
             partitions: 0,
+            cluster: None,
             batch_rows: 8 * 1024,
             manifest_entries_max: 20_000,
             footer_bytes_max: 32 << 20,
