@@ -6,7 +6,7 @@
 use super::super::SqlError;
 use super::super::error::is_overflow;
 
-/// The scheduler's only word for a query that it was told to end; we tell it where there is no executor.
+/// The scheduler's only word for a query that it was told to end; we tell it where an executor has gone or there is none.
 const CANCELLED: &str = "Cancelled";
 const MEMORY: &str = "ResourcesExhausted(";
 /// What stands in errors of nodes that cannot be reached.
@@ -16,7 +16,8 @@ const UNREACHABLE: &[&str] = &["FetchFailed", "GrpcConnectionError", "Connection
 pub(super) fn of_job(text: &str) -> SqlError {
     if text.trim_end().ends_with(CANCELLED) {
         return SqlError::Cluster(
-            "the query was ended on the cluster: there is no executor; start some with `affluent run batch-executor`"
+            "the query was ended on the cluster: an executor has gone, or there is none; see that some run (`affluent run \
+             batch-executor`), and run it again"
                 .to_owned(),
         );
     }

@@ -14,6 +14,7 @@ use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service
 use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -98,24 +99,29 @@ impl SchedulerNode {
     }
 }
 
-/// Ends queries that nobody works on; they would wait for ever.
+/// Ends queries that would wait for ever: all of them when an executor has gone, since Ballista takes its parts back and
+/// gives them to nobody; and those for which there is no executor. Whoever asked asks again.
 async fn give_up_without<T>(executors: Arc<dyn ClusterState>, server: Server) -> T {
-    let mut waited = Duration::ZERO;
+    let (mut known, mut waited) = (HashSet::new(), Duration::ZERO);
     loop {
         tokio::time::sleep(LOOK_PAUSE).await;
-        if !executors.executor_heartbeats().is_empty() {
-            waited = Duration::ZERO;
-            continue;
+        let alive: HashSet<String> = executors.executor_heartbeats().into_keys().collect();
+        if !known.is_subset(&alive) {
+            end_all(&server, "an executor has gone").await;
         }
-        waited = (waited + LOOK_PAUSE).min(PATIENCE);
-        if waited < PATIENCE {
-            continue;
+        waited = if alive.is_empty() { (waited + LOOK_PAUSE).min(PATIENCE) } else { Duration::ZERO };
+        if waited == PATIENCE {
+            end_all(&server, "there is no executor").await;
         }
-        for (job, _) in server.state.task_manager.get_running_job_cache().iter() {
-            tracing::warn!(%job, patience_s = PATIENCE.as_secs(), "query ended: there is no executor");
-            if let Err(error) = server.cancel_job(job.clone()).await {
-                tracing::warn!(%job, %error, "query could not be ended");
-            }
+        known = alive;
+    }
+}
+
+async fn end_all(server: &Server, reason: &str) {
+    for (job, _) in server.state.task_manager.get_running_job_cache().iter() {
+        tracing::warn!(%job, reason, "query ended");
+        if let Err(error) = server.cancel_job(job.clone()).await {
+            tracing::warn!(%job, %error, "query could not be ended");
         }
     }
 }
