@@ -1,7 +1,9 @@
-//! The pipelines on a cluster of processes, one scheduler and two executors, while payments go on: the tables are those
-//! that one process computes, also where a node is killed in the middle.
+//! The pipelines on a cluster of processes, one scheduler and two executors: tables and checks are those of one process,
+//! also where a node dies in the middle of a query.
+//!
+//! The payments stand still while the warehouse is computed: two processors are enough for its processes.
 
-use crate::batch_trial::{RUN, Trial};
+use crate::batch_trial::{RUN, Trial, assert_equal};
 use crate::installation::{START, free_ports};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,10 +12,19 @@ use tokio::process::Child;
 /// What an executor logs when it begins with a part of a query.
 const WORKS: &str = "Execute task";
 const POLL: Duration = Duration::from_millis(20);
+/// Payments, of which there are 2,000, go to the cluster; customers and merchants, of which there are hundreds, do not.
+const CLUSTER_ROWS_MIN: &str = "1000";
+/// The executor dies in the first part of a query that it begins with.
+const DIES: &str = "cluster::before_scan=return";
+/// The results of the newest checks, but for volumes, which are of increments alone.
+const CHECKS: &str = "
+    select \"table\", \"check\", severity, failures, measured from ops.checks
+    where run = (select max(run) from ops.checks) and \"check\" <> 'volume' order by 1, 2";
 
 /// A process of the cluster.
 struct Node {
     process: Child,
+    address: String,
     log: PathBuf,
 }
 
@@ -34,10 +45,6 @@ impl Node {
             tokio::time::sleep(POLL).await;
         }
     }
-
-    async fn kill(&mut self) {
-        self.process.kill().await.unwrap();
-    }
 }
 
 /// The cluster; it computes for a trial.
@@ -48,42 +55,46 @@ struct Cluster {
 }
 
 fn scheduler(trial: &Trial, port: u16) -> Node {
-    let settings = [("batch_scheduler.listen", format!("127.0.0.1:{port}"))];
-    let (process, log) = trial.installation.start_beside("batch-scheduler", &settings, "scheduler.log");
-    Node { process, log }
+    let address = format!("127.0.0.1:{port}");
+    let settings = [("batch_scheduler.listen", address.clone())];
+    let (process, log) = trial.installation.start_beside("batch-scheduler", &settings, "scheduler.log", None);
+    Node { process, address, log }
 }
 
-fn executor(trial: &Trial, scheduler: u16, number: u16) -> Node {
+fn executor(trial: &Trial, scheduler: u16, tasks: u8, failpoints: Option<&str>) -> Node {
     let [listen, control] = free_ports();
+    let address = format!("127.0.0.1:{listen}");
     let settings = [
         ("batch_executor.scheduler", format!("ballista://127.0.0.1:{scheduler}")),
-        ("batch_executor.listen", format!("127.0.0.1:{listen}")),
+        ("batch_executor.listen", address.clone()),
         ("batch_executor.control_port", control.to_string()),
-        ("batch_executor.concurrent_tasks", "2".to_owned()),
+        ("batch_executor.concurrent_tasks", tasks.to_string()),
         ("log.filter", "info".to_owned()),
     ];
-    let log = format!("executor-{number}.log");
-    let (process, log) = trial.installation.start_beside("batch-executor", &settings, &log);
-    Node { process, log }
+    let log = format!("executor-{listen}.log");
+    let (process, log) = trial.installation.start_beside("batch-executor", &settings, &log, failpoints);
+    Node { process, address, log }
 }
 
 impl Cluster {
-    /// Started in any order; what is run from now on runs on it.
-    async fn start(trial: &mut Trial) -> Self {
+    /// Started in any order; the first executor with failpoints armed where given. It takes one part at a time, so none is
+    /// given to it once it is dead: that it is dead shows by its silence alone.
+    async fn start(trial: &Trial, failpoints: Option<&str>) -> Self {
         let [port] = free_ports();
-        let executors = [1, 2].map(|number| executor(trial, port, number));
+        let executors = [executor(trial, port, 1, failpoints), executor(trial, port, 2, None)];
         let scheduler = scheduler(trial, port);
         for executor in &executors {
             executor.wait("an executor", |node| node.said().contains("the executor waits for work")).await;
         }
-        let cluster = Cluster { port, scheduler, executors };
-        cluster.computes(trial);
-        cluster
+        Cluster { port, scheduler, executors }
     }
 
+    /// What is run from now on runs on it.
     fn computes(&self, trial: &mut Trial) {
-        trial.installation.set("batch.engine", Some(&format!("ballista://127.0.0.1:{}", self.port)));
-        trial.installation.set("batch.partitions", Some("4"));
+        let engine = format!("ballista://127.0.0.1:{}", self.port);
+        trial.installation.set("batch.engine", Some(&engine));
+        trial.installation.set("batch.cluster_rows_min", Some(CLUSTER_ROWS_MIN));
+        trial.installation.set("batch.partitions", Some("2"));
     }
 
     fn parts(&self) -> [usize; 2] {
@@ -93,59 +104,57 @@ impl Cluster {
 
 /// From now on the process that runs a pipeline computes it.
 fn embedded(trial: &mut Trial) {
-    trial.installation.set("batch.engine", None);
-    trial.installation.set("batch.partitions", None);
+    for key in ["batch.engine", "batch.cluster_rows_min", "batch.partitions"] {
+        trial.installation.set(key, None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_computes_what_one_process_does() {
     let mut trial = Trial::begin().await;
-    let cluster = Cluster::start(&mut trial).await;
     trial.refusable().await;
+    trial.calm().await;
+    let cluster = Cluster::start(&trial, None).await;
+    cluster.computes(&mut trial);
     let begun = Instant::now();
     trial.complete("raw-to-dwh", true).await;
     assert!(trial.read().await > 0, "nothing is published");
-    eprintln!("filled on a cluster in {:?}: {:?} parts", begun.elapsed(), cluster.parts());
-    trial.news().await;
-    trial.complete("raw-to-dwh", true).await;
-    trial.read().await;
     let worked = cluster.parts();
+    eprintln!("filled on a cluster in {:?}: {worked:?} parts", begun.elapsed());
     assert!(worked.iter().all(|&parts| parts > 0), "an executor had nothing to do: {worked:?}");
-    // One process computes all of it anew: every day of every table has the same rows.
+    let checked = trial.rows(CHECKS).await;
+    assert!(!checked.is_empty());
+    // One process computes all of it anew: every day of every table has the same rows, every check finds the same.
     embedded(&mut trial);
     trial.rebuild_is_equal().await;
+    assert_eq!(trial.rows(CHECKS).await, checked);
     assert_eq!(cluster.parts(), worked, "the cluster was asked");
-    // And an increment of one process is what the cluster computes anew.
-    trial.news().await;
-    trial.complete("raw-to-dwh", true).await;
-    cluster.computes(&mut trial);
-    trial.rebuild_is_equal().await;
-    trial.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_of_a_cluster_are_killed_and_the_warehouse_is_whole() {
+async fn nodes_of_a_cluster_die_and_the_warehouse_is_whole() {
     let mut trial = Trial::begin().await;
-    let mut cluster = Cluster::start(&mut trial).await;
+    trial.calm().await;
     trial.complete("raw-to-dwh", true).await;
-    trial.read().await;
+    let version = trial.read().await;
+    let mut cluster = Cluster::start(&trial, Some(DIES)).await;
+    cluster.computes(&mut trial);
 
-    // An executor in the middle of a run: the run goes on with the other one.
-    trial.news().await;
-    let before = cluster.executors[0].parts();
+    // An executor in the middle of a query: it is named, and the run goes on with the other one.
     let begun = Instant::now();
-    let run = trial.begin_next("rebuild", None);
-    cluster.executors[0].wait("a part of the run", |node| node.parts() > before + 5).await;
-    cluster.executors[0].kill().await;
-    let said = run.end(RUN).await;
+    let said = trial.begin_next("rebuild", None).end(RUN).await;
     assert!(said.status.success(), "{}\n{}", said.out, said.err);
     eprintln!("rebuilt in {:?} although an executor died", begun.elapsed());
-    trial.read().await;
+    let died = &mut cluster.executors[0];
+    assert!(died.process.try_wait().unwrap().is_some(), "the executor lives:\n{}", died.said());
+    let gone = format!("the executor at {} has gone", died.address);
+    assert!(said.err.contains(&gone), "{}\n{}", said.err, cluster.scheduler.said());
+    assert_equal(&serde_json::from_str(&said.out).unwrap());
+    assert!(trial.read().await >= version);
 
     // The scheduler: the run fails, and says what to do.
-    cluster.scheduler.kill().await;
-    trial.news().await;
-    let said = trial.begin_next("raw-to-dwh", None).end(RUN).await;
+    cluster.scheduler.process.kill().await.unwrap();
+    let said = trial.begin_next("rebuild", None).end(RUN).await;
     assert_eq!(said.status.code(), Some(1), "{}\n{}", said.out, said.err);
     let told = format!("{}{}", said.out, said.err);
     assert!(told.contains("affluent run batch-scheduler"), "{told}");
@@ -153,8 +162,8 @@ async fn nodes_of_a_cluster_are_killed_and_the_warehouse_is_whole() {
 
     // It comes back, and the executor that is left finds it by itself.
     cluster.scheduler = scheduler(&trial, cluster.port);
-    trial.complete("raw-to-dwh", false).await;
+    let before = cluster.executors[1].parts();
+    assert_equal(&trial.complete("rebuild", true).await);
+    assert!(cluster.executors[1].parts() > before, "the executor had nothing to do");
     trial.read().await;
-    embedded(&mut trial);
-    trial.finish().await;
 }

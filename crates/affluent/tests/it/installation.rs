@@ -193,12 +193,14 @@ impl Installation {
         };
     }
 
-    /// Starts `affluent run` with a role of its own process, which logs to a file of its own.
+    /// Starts `affluent run` with a role of its own process, which logs to a file of its own, with failpoints armed where
+    /// given.
     pub(crate) fn start_beside(
         &self,
         role: &str,
         settings: &[(&str, String)],
         log: &str,
+        failpoints: Option<&str>,
     ) -> (Child, PathBuf) {
         let mut beside = self.beside();
         for (key, value) in settings {
@@ -208,6 +210,9 @@ impl Installation {
         let log = std::fs::File::create(&path).unwrap();
         let mut command = beside.command();
         command.args(["run", role]).stdout(Stdio::null()).stderr(log);
+        if let Some(failpoints) = failpoints {
+            command.env("FAILPOINTS", failpoints);
+        }
         (command.spawn().unwrap(), path)
     }
 

@@ -68,7 +68,8 @@ impl Engine {
             .with_metadata_cache_limit(usize::try_from(options.footer_bytes_max).unwrap_or(usize::MAX))
             .build_arc()?;
         let manifests = Arc::new(ManifestCache::new(options.manifest_entries_max));
-        let cluster = options.cluster.clone().map(|address| Arc::new(Cluster::new(address)));
+        let cluster = options.cluster.clone();
+        let cluster = cluster.map(|address| Arc::new(Cluster::new(address, options.cluster_rows_min)));
         Ok(Engine { lake, options, runtime, cluster, manifests, known: Mutex::default() })
     }
 

@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub partitions: usize,
     /// The cluster that queries run on; absent: this process.
     pub cluster: Option<ClusterAddress>,
+    /// Queries that read fewer rows run in this process all the same.
+    pub cluster_rows_min: u64,
     /// Rows of a batch.
     pub batch_rows: usize,
     /// Manifests that are kept between queries: entries (data files) of them, about 5 KiB each.
@@ -38,6 +40,7 @@ impl Default for EngineOptions {
             spill_bytes_max: 100 << 30,
             partitions: 0,
             cluster: None,
+            cluster_rows_min: 500_000,
             batch_rows: 8 * 1024,
             manifest_entries_max: 20_000,
             footer_bytes_max: 32 << 20,

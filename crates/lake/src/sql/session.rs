@@ -92,7 +92,7 @@ impl Session {
         let Some(cluster) = &self.cluster else { return Ok(frame.execute_stream().await?) };
         let context = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await?;
-        match Placement::of(&plan)? {
+        match Placement::of(&plan, cluster.rows_min())? {
             Placement::Cluster(plan) => cluster.run(plan, context.session_config()).await,
             Placement::Here(reason) => {
                 tracing::debug!(reason, "query not given to the cluster");

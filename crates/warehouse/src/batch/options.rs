@@ -23,6 +23,8 @@ pub struct BatchOptions {
     pub fx_rates: PathBuf,
     /// Where queries run: `embedded`, in this process, or `ballista://host:port`, the scheduler of a cluster.
     pub engine: String,
+    /// Queries that read fewer rows run in this process, though there is a cluster.
+    pub cluster_rows_min: u64,
     /// Parts of a query that run at once; 0: as many as the machine has cores.
     pub partitions: usize,
     /// Most raw rows that one commit takes in.
@@ -48,6 +50,7 @@ impl Default for BatchOptions {
             seeds: PathBuf::new(),
             fx_rates: PathBuf::new(),
             engine: EMBEDDED.to_owned(),
+            cluster_rows_min: 500_000,
             partitions: 0,
             rows_max: 200_000,
             memory_bytes: 1 << 30,
@@ -67,6 +70,7 @@ impl BatchOptions {
     /// [`BatchError::Options`].
     pub fn check(&self) -> Result<(), BatchError> {
         for (key, value, min, max) in [
+            ("cluster_rows_min", self.cluster_rows_min, 0, 1 << 40),
             ("partitions", self.partitions as u64, 0, 1_024),
             ("rows_max", self.rows_max, 1, 10_000_000),
             ("memory_bytes", self.memory_bytes, 16 << 20, 1 << 46),
@@ -95,6 +99,7 @@ impl BatchOptions {
             footer_bytes_max: FOOTER_BYTES_MAX,
             partitions: self.partitions,
             cluster: self.cluster()?,
+            cluster_rows_min: self.cluster_rows_min,
             ..EngineOptions::default()
         })
     }

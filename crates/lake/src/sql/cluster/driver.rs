@@ -24,7 +24,7 @@ use ballista_core::serde::protobuf::{
 };
 use ballista_core::utils::create_grpc_client_endpoint;
 use datafusion::common::exec_err;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -53,15 +53,21 @@ type Scheduler = SchedulerGrpcClient<Channel>;
 #[derive(Debug)]
 pub(crate) struct Cluster {
     address: ClusterAddress,
+    rows_min: u64,
     /// Executors keep the footers of files that they have read by this name.
     session: String,
     codec: PlanCodec,
 }
 
 impl Cluster {
-    /// Connects to nothing yet.
-    pub(crate) fn new(address: ClusterAddress) -> Self {
-        Cluster { address, session: Uuid::new_v4().to_string(), codec: PlanCodec::default() }
+    /// For queries that read at least `rows_min` rows. Connects to nothing yet.
+    pub(crate) fn new(address: ClusterAddress, rows_min: u64) -> Self {
+        Cluster { address, rows_min, session: Uuid::new_v4().to_string(), codec: PlanCodec::default() }
+    }
+
+    /// Queries that read fewer rows run in the process that asks.
+    pub(crate) fn rows_min(&self) -> u64 {
+        self.rows_min
     }
 
     /// The settings of plans that several processes run: nothing in them is shared in memory.
@@ -201,7 +207,7 @@ fn rows(job: Job, places: Vec<PartitionLocation>, schema: SchemaRef) -> Sendable
     let batches = stream::iter(places).then(part).try_flatten().map(move |batch| {
         // It is over when the last row has been read, or nobody wants more.
         let _kept = &job;
-        batch.map_err(|error| failure::of_rows(&error).external()).and_then(|batch| conform(&batch, &columns))
+        conform(&batch?, &columns)
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
@@ -212,14 +218,18 @@ async fn part(place: PartitionLocation) -> Result<SendableRecordBatchStream> {
         return exec_err!("the scheduler does not tell where the rows are");
     };
     let port = u16::try_from(executor.port).unwrap_or_default();
-    let failed = |error| DataFusionError::External(Box::new(error));
+    let address = format!("{}:{port}", executor.host);
+    let failed = |error: &dyn std::error::Error| failure::of_rows(&address, error).external();
     let endpoints = Arc::new(BallistaConfigGrpcEndpoint::new(wire::endpoints()));
     let (host, most) = (&executor.host, message_bytes_max());
     let client = BallistaClient::try_new(host, port, most, false, Some(endpoints), FETCH_ATTEMPTS, 0, 0, 0);
-    let mut client = client.await.map_err(failed)?;
+    let mut client = client.await.map_err(|error| failed(&error))?;
     let part = part.into();
     let rows = client.fetch_partition(&executor.id, &part, place.file_id, place.is_sort_shuffle, true);
-    rows.await.map_err(failed)
+    let rows = rows.await.map_err(|error| failed(&error))?;
+    let schema = rows.schema();
+    let rows = rows.map_err(move |error| failure::of_rows(&address, &error).external());
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
 
 /// The batch with the very columns that were announced; what travelled may differ in what is known to be there.

@@ -12,17 +12,19 @@ use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use ballista_executor::executor_server::TERMINATING;
 use datafusion::prelude::SessionConfig;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The name of the role in the health of the process.
 const ROLE: &str = "batch-executor";
 /// Pause between two signs of life.
-const HEARTBEAT_S: u64 = 3;
+const HEARTBEAT_S: u64 = 2;
 /// Rows of queries that nobody has asked to be removed go at this age.
 const LEFT_OVER_S: u64 = 24 * 60 * 60;
 const LEFT_OVER_LOOKED_AT_S: u64 = 600;
@@ -52,7 +54,8 @@ impl ExecutorNode {
     /// Works until `shutdown`.
     ///
     /// # Errors
-    /// [`NodeError::Listen`], [`NodeError::WorkDir`]; [`NodeError::Failed`] where the scheduler is not there.
+    /// [`NodeError::Listen`], [`NodeError::WorkDir`]; [`NodeError::Failed`] where the scheduler is not there, or takes this
+    /// node for dead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let ExecutorOptions { listen, scheduler, .. } = &self.options;
         nodes::check_free(*listen)?;
@@ -63,6 +66,8 @@ impl ExecutorNode {
             Ok(()) | Err(_) => std::fs::create_dir_all(&path),
         };
         emptied.map_err(|source| NodeError::WorkDir { path: path.clone(), source })?;
+        // Ballista keeps for the whole process that an executor of it is leaving; this one comes.
+        TERMINATING.store(false, Ordering::Release);
         let mut process = Box::pin(start_executor_process(Arc::new(self.config(&path)?)));
         let ready = async {
             // Rows are handed out once the scheduler has taken it on.
@@ -76,7 +81,13 @@ impl ExecutorNode {
              its address?"
         );
         tokio::select! {
-            ended = &mut process => ended.map_err(NodeError::failed(what)),
+            ended = &mut process => match ended {
+                Ok(()) if !shutdown.is_cancelled() => Err(NodeError::Failed {
+                    what: format!("work for {scheduler}"),
+                    error: "it was told to stop: the scheduler had not heard of it for too long".to_owned(),
+                }),
+                ended => ended.map_err(NodeError::failed(what)),
+            },
             () = ready => Ok(()),
             () = shutdown.cancelled() => {
                 // The signal that stops the process reaches it too. Whatever stops it otherwise, others see it go.

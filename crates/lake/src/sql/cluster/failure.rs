@@ -6,20 +6,28 @@
 use super::super::SqlError;
 use super::super::error::is_overflow;
 
-/// The scheduler's only word for a query that it was told to end; we tell it where an executor has gone or there is none.
+/// What our scheduler's reasons for ending a query begin with.
+const ENDED: &str = "the query was ended on the cluster: ";
+/// Ballista's only word for a query that was stopped.
 const CANCELLED: &str = "Cancelled";
 const MEMORY: &str = "ResourcesExhausted(";
 /// What stands in errors of nodes that cannot be reached.
 const UNREACHABLE: &[&str] = &["FetchFailed", "GrpcConnectionError", "ConnectionRefused", "fetch partition"];
 
+/// What a query fails with that the scheduler ends for this reason.
+pub(super) fn ended(reason: &str) -> String {
+    format!("{ENDED}{reason}")
+}
+
 /// Of the text with which a query failed.
 pub(super) fn of_job(text: &str) -> SqlError {
-    if text.trim_end().ends_with(CANCELLED) {
-        return SqlError::Cluster(
-            "the query was ended on the cluster: an executor has gone, or there is none; see that some run (`affluent run \
-             batch-executor`), and run it again"
-                .to_owned(),
-        );
+    let told = match text.trim() {
+        told if told.starts_with(ENDED) => Some(told.to_owned()),
+        told => told.ends_with(CANCELLED).then(|| ended("an executor has gone, or there is none")),
+    };
+    if let Some(told) = told {
+        let remedy = "see that executors run (`affluent run batch-executor`), and run it again";
+        return SqlError::Cluster(format!("{told}; {remedy}"));
     }
     let message = innermost(text);
     if text.contains(MEMORY) {
@@ -34,12 +42,10 @@ pub(super) fn of_job(text: &str) -> SqlError {
     SqlError::Execution(message)
 }
 
-/// Of rows that could not be fetched: the query was done, so it is the way that failed.
-pub(super) fn of_rows(error: &dyn std::error::Error) -> SqlError {
-    SqlError::Cluster(format!(
-        "an executor went before its rows were read: {}",
-        innermost(&error.to_string())
-    ))
+/// Of rows that could not be fetched from the executor at `address`: the query was done, so it is the way that failed.
+pub(super) fn of_rows(address: &str, error: &dyn std::error::Error) -> SqlError {
+    let message = innermost(&error.to_string());
+    SqlError::Cluster(format!("the executor at {address} went before its rows were read: {message}"))
 }
 
 /// An error and what it comes from.
@@ -86,6 +92,10 @@ mod tests {
         );
         assert!(matches!(job("FetchFailed(\"e1\", 1, 0, \"gone\")"), SqlError::Cluster(_)));
         assert!(matches!(of_job("Cancelled"), SqlError::Cluster(text) if text.contains("batch-executor")));
+        let gone = of_job(&ended("the executor at node-1:50051 has gone"));
+        assert!(matches!(gone, SqlError::Cluster(text) if text.contains("node-1:50051 has gone; see that")));
+        let rows = of_rows("node-1:50051", &std::io::Error::other("refused"));
+        assert!(rows.is_passing() && rows.to_string().contains("node-1:50051"), "{rows}");
         assert!(matches!(of_job("odd"), SqlError::Execution(text) if text == "odd"));
     }
 }

@@ -1,7 +1,7 @@
 //! Queries on a cluster: the nodes of one, and the way of a query to it and of its rows back.
 //!
 //! The scheduler and the executors are Ballista's, started here with what our plans need (`scheduler`, `executor`,
-//! `nodes`). A session plans as it does for this process, so files, snapshots and columns are chosen here and nowhere
+//! `nodes`), and queries that would wait for a dead one are ended (`watch`). A session plans as it does for this process, so files, snapshots and columns are chosen here and nowhere
 //! else; the finished plan is what travels (`placement`, `scan`, `codec`), the rows come back in batches (`driver`).
 //! What does not live here: the planning of queries, and every write: commits stay with who asked.
 //!
@@ -19,6 +19,7 @@ mod options;
 mod placement;
 mod scan;
 mod scheduler;
+mod watch;
 mod wire;
 
 pub use address::ClusterAddress;

@@ -5,6 +5,7 @@
 //! and forbids the second. Bounds of files stay behind: they have done their work when the plan is made.
 
 use super::super::columns::ByFieldId;
+use affluent_telemetry::failpoint;
 use datafusion::common::Statistics;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
@@ -104,6 +105,7 @@ impl ExecutionPlan for TravellingScan {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        failpoint("cluster::before_scan");
         let rows = self.scan.execute(partition, context)?;
         let schema = rows.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows.map_err(explained))))

@@ -5,30 +5,32 @@
 use super::codec::PlanCodec;
 use super::nodes::{self, NodeError};
 use super::options::SchedulerOptions;
-use super::wire;
+use super::watch::{Seen, Watch};
+use super::{failure, wire};
 use affluent_telemetry::health::{Health, State};
+use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::serde::protobuf::job_status;
 use ballista_scheduler::cluster::{BallistaCluster, ClusterState};
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service};
 use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The name of the role in the health of the process.
 const ROLE: &str = "batch-scheduler";
-/// An executor that has been silent for so long is taken for dead, and its parts are given to others.
-const EXECUTOR_TIMEOUT_S: u64 = 20;
-const EXECUTORS_LOOKED_AT_S: u64 = 3;
+/// An executor that has been silent for so long is taken for dead: it misses five signs of life. With the pauses between
+/// looks, it is noticed within 15 s.
+const EXECUTOR_TIMEOUT_S: u64 = 12;
+const EXECUTORS_LOOKED_AT_S: u64 = 1;
 /// Rows of a finished query are kept so long if the process that asked has died; else until it has read them.
 const RESULTS_KEPT_S: u64 = 24 * 60 * 60;
 const STATES_KEPT_S: u64 = 300;
-/// A query waits so long for a first executor.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Pause between two looks at executors and queries. Whoever asked reads within it why a query was ended.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
@@ -64,7 +66,7 @@ impl SchedulerNode {
             nodes::listening(listen).await;
             self.health.set(ROLE, State::Ready);
             tracing::info!(%listen, "the scheduler waits for executors and queries");
-            give_up_without(executors, server.clone()).await
+            watched(executors, server.clone()).await
         };
         tokio::select! {
             ended = start_grpc_service(listen, server.clone()) => ended.map_err(NodeError::failed("serve the cluster")),
@@ -99,29 +101,47 @@ impl SchedulerNode {
     }
 }
 
-/// Ends queries that would wait for ever: all of them when an executor has gone, since Ballista takes its parts back and
-/// gives them to nobody; and those for which there is no executor. Whoever asked asks again.
-async fn give_up_without<T>(executors: Arc<dyn ClusterState>, server: Server) -> T {
-    let (mut known, mut waited) = (HashSet::new(), Duration::ZERO);
+/// Ends queries that would wait for ever. Whoever asked asks again.
+async fn watched<T>(executors: Arc<dyn ClusterState>, server: Server) -> T {
+    let mut watch = Watch::default();
     loop {
         tokio::time::sleep(LOOK_PAUSE).await;
-        let alive: HashSet<String> = executors.executor_heartbeats().into_keys().collect();
-        if !known.is_subset(&alive) {
-            end_all(&server, "an executor has gone").await;
+        let (seen, told) = look(executors.as_ref(), &server).await;
+        for job in told {
+            if let Err(error) = server.cancel_job(job.clone()).await {
+                tracing::warn!(%job, %error, "query could not be ended");
+            }
         }
-        waited = if alive.is_empty() { (waited + LOOK_PAUSE).min(PATIENCE) } else { Duration::ZERO };
-        if waited == PATIENCE {
-            end_all(&server, "there is no executor").await;
+        if let Some(reason) = watch.look(seen, LOOK_PAUSE) {
+            end_all(&server, &reason).await;
         }
-        known = alive;
     }
 }
 
-async fn end_all(server: &Server, reason: &str) {
-    for (job, _) in server.state.task_manager.get_running_job_cache().iter() {
-        tracing::warn!(%job, reason, "query ended");
-        if let Err(error) = server.cancel_job(job.clone()).await {
-            tracing::warn!(%job, %error, "query could not be ended");
+/// What there is; and the queries that were ended at the look before, and are still there: their owner has died, or is
+/// about to say so itself.
+async fn look(executors: &dyn ClusterState, server: &Server) -> (Seen, Vec<JobId>) {
+    let (mut seen, mut told) = (Seen::default(), Vec::new());
+    for executor in executors.registered_executor_metadata().await {
+        seen.executors.insert(executor.id, format!("{}:{}", executor.host, executor.port));
+    }
+    for (job, query) in server.state.task_manager.get_running_job_cache().iter() {
+        let graph = query.execution_graph.read().await;
+        if matches!(graph.status().status, Some(job_status::Status::Failed(_))) {
+            told.push(job.clone());
+        } else {
+            seen.queries.insert(job.to_string());
+            seen.parts += graph.running_tasks().len();
         }
+    }
+    (seen, told)
+}
+
+/// Tells the owners of all queries that they have failed. What they have at work is stopped by these, or at the next look:
+/// Ballista has no word for a reason when it is told to stop a query.
+async fn end_all(server: &Server, reason: &str) {
+    for (job, query) in server.state.task_manager.get_running_job_cache().iter() {
+        tracing::warn!(%job, reason, "query ended");
+        query.execution_graph.write().await.fail_job(failure::ended(reason));
     }
 }

@@ -13,7 +13,7 @@ pub(super) const MESSAGE_BYTES_MAX: u32 = 256 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause between two signs of life, and how long one is waited for.
-const ALIVE: Duration = Duration::from_secs(10);
+const ALIVE: Duration = Duration::from_secs(5);
 const SILENT: Duration = Duration::from_secs(10);
 
 pub(super) fn message_bytes_max() -> usize {

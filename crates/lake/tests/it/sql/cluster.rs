@@ -82,9 +82,14 @@ fn address(scheduler: u16) -> ClusterAddress {
     format!("ballista://127.0.0.1:{scheduler}").parse().unwrap()
 }
 
+/// Whatever the queries read, they go to the cluster, if that can be.
 async fn session_on(lake: &Lake, scheduler: Option<u16>) -> Session {
-    let options =
-        EngineOptions { partitions: 3, cluster: scheduler.map(address), ..EngineOptions::default() };
+    session_of(lake, scheduler, 0).await
+}
+
+async fn session_of(lake: &Lake, scheduler: Option<u16>, cluster_rows_min: u64) -> Session {
+    let cluster = scheduler.map(address);
+    let options = EngineOptions { partitions: 3, cluster, cluster_rows_min, ..EngineOptions::default() };
     Engine::new(lake.clone(), options).unwrap().session(Pins::default()).await.unwrap()
 }
 
@@ -233,6 +238,10 @@ async fn a_cluster_that_is_not_there_is_an_error_that_says_what_to_do() {
         other => panic!("{other:?}"),
     };
     told("affluent run batch-scheduler").await;
+    // What reads fewer rows, or only hands them on, does not need one.
+    let few = session_of(&lake, Some(port), 101).await;
+    assert_eq!(rows(&few, query).await, rows(&session_of(&lake, None, 0).await, query).await);
+    assert_eq!(rows(&session, "select id from raw.payments").await.len(), 100);
     let _scheduler = scheduler(port).await;
     told("affluent run batch-executor").await;
     // What opens no file does not need it.
