@@ -38,7 +38,7 @@ pub use error::SqlError;
 pub use options::{EngineOptions, Limits};
 pub use pins::{At, Pins, TableState};
 pub use records::RecordSet;
-pub use references::referenced_tables;
+pub use references::{filter_of, referenced_tables};
 pub use render::{Renderer, TextFormat};
 pub use rows::Rows;
 pub use session::Session;
