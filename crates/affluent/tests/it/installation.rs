@@ -12,10 +12,12 @@ use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// The binary under test.
@@ -365,7 +367,10 @@ impl Installation {
         if let Some(failpoints) = failpoints {
             command.env("FAILPOINTS", failpoints);
         }
-        Begun { child: command.spawn().unwrap(), what: arguments.join(" ") }
+        let mut child = command.spawn().unwrap();
+        let logged = Logged::default();
+        let logging = tokio::spawn(keep(child.stderr.take().unwrap(), Arc::clone(&logged)));
+        Begun { child, what: arguments.join(" "), logged, logging }
     }
 
     /// Asserts that every store holds exactly what the database holds; the time it took.
@@ -389,6 +394,19 @@ impl Installation {
 pub(crate) struct Begun {
     child: Child,
     what: String,
+    logged: Logged,
+    logging: JoinHandle<()>,
+}
+
+/// What a command has logged until now.
+type Logged = Arc<std::sync::Mutex<String>>;
+
+/// Keeps what is logged until its end.
+async fn keep(log: ChildStderr, logged: Logged) {
+    let mut lines = BufReader::new(log).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        *logged.lock().unwrap() += &format!("{line}\n");
+    }
 }
 
 /// How a command ended, and what it printed.
@@ -405,15 +423,33 @@ impl Begun {
         assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
     }
 
+    /// Waits until it passes a failpoint that was armed.
+    pub(crate) async fn reaches(&self, failpoint: &str, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let is_there = |line: &str| line.contains("failpoint reached") && line.contains(failpoint);
+        loop {
+            let has_ended = self.logging.is_finished();
+            let logged = self.logged.lock().unwrap().clone();
+            if logged.lines().any(is_there) {
+                return;
+            }
+            assert!(!has_ended && Instant::now() < deadline, "{failpoint} is not reached\n{logged}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits for its end.
     pub(crate) async fn end(mut self, limit: Duration) -> Said {
-        let (mut out, mut err) = (String::new(), String::new());
-        let (mut stdout, mut stderr) = (self.child.stdout.take().unwrap(), self.child.stderr.take().unwrap());
+        let mut out = String::new();
+        let mut stdout = self.child.stdout.take().unwrap();
         let all = async {
-            let _ = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
+            let (_, kept) = tokio::join!(stdout.read_to_string(&mut out), &mut self.logging);
+            kept.unwrap();
             self.child.wait().await.unwrap()
         };
-        match tokio::time::timeout(limit, all).await {
+        let ended = tokio::time::timeout(limit, all).await;
+        let err = self.logged.lock().unwrap().clone();
+        match ended {
             Ok(status) => Said { status, out, err },
             Err(_) => panic!("`affluent {}` takes longer than {limit:?}: {out}\n{err}", self.what),
         }
