@@ -1,8 +1,7 @@
 //! Counts and sums of the newest changes, found in a way of its own: every change is looked at once, and of each unit the
 //! one with the greatest position is kept. What the models find by other means is held against it.
 //!
-//! Invariant: of a unit one row counts, also
-//! where a change came more than once.
+//! Invariant: of a unit one row counts, also where a change came more than once.
 
 use crate::batch::digest::row_hashes;
 use crate::batch::row_set::RowMap;
