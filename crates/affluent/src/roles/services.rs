@@ -9,6 +9,7 @@ use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::stream::FeaturesSink;
 use affluent_lake::MaintenanceService;
+use affluent_lake::sql::cluster::{ExecutorNode, NodeError, SchedulerNode};
 use affluent_model::{EventKind, time::now_micros};
 use affluent_schedule::ScheduleService;
 use affluent_stream::cdc::CdcService;
@@ -190,6 +191,30 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
         emitter.flush().await;
     }
     Ok(())
+}
+
+/// The scheduler of a cluster. It reports its own health.
+pub(super) async fn batch_scheduler(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_scheduler.clone(), platform.health().clone());
+    SchedulerNode::new(options, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+/// A node of a cluster that computes. It reports its own health.
+pub(super) async fn batch_executor(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_executor.clone(), platform.health().clone());
+    let warehouse = platform.config().lake.warehouse.clone();
+    ExecutorNode::new(options, warehouse, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+fn node_error(error: NodeError) -> RoleError {
+    let passing = error.is_passing();
+    RoleError::new(error, passing)
 }
 
 fn consume_error(error: ConsumeError) -> RoleError {

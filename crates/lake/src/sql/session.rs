@@ -1,6 +1,7 @@
 //! A session: statements over one state of the lake.
 
 use super::catalog::{DEFAULT_SCHEMA, Names};
+use super::cluster::{Cluster, Placement};
 use super::records::IsIn;
 use super::table::SnapshotTable;
 use super::{Limits, RecordSet, Rows, SqlError, TableState, references};
@@ -8,9 +9,11 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, ViewTable};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
-use datafusion::prelude::SessionContext;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{DataFrame, SessionContext};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +29,7 @@ const INFORMATION_SCHEMA: &str = "information_schema";
 #[derive(Clone)]
 pub struct Session {
     context: SessionContext,
+    cluster: Option<Arc<Cluster>>,
     names: Arc<Names>,
     states: Arc<[TableState]>,
 }
@@ -37,8 +41,13 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(context: SessionContext, names: Arc<Names>, states: Vec<TableState>) -> Self {
-        Session { context, names, states: states.into() }
+    pub(crate) fn new(
+        context: SessionContext,
+        cluster: Option<Arc<Cluster>>,
+        names: Arc<Names>,
+        states: Vec<TableState>,
+    ) -> Self {
+        Session { context, cluster, names, states: states.into() }
     }
 
     /// The lake's tables as the session sees them, by name. A later session given these snapshots by
@@ -72,10 +81,24 @@ impl Session {
                 let rows = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(1);
                 frame = frame.limit(0, Some(rows))?;
             }
-            let stream = frame.execute_stream().await?;
+            let stream = self.start(frame).await?;
             Ok(Rows::new(stream, deadline, limits.rows))
         };
         within(deadline, started).await
+    }
+
+    /// On the cluster where there is one and the plan is for it.
+    async fn start(&self, frame: DataFrame) -> Result<SendableRecordBatchStream, SqlError> {
+        let Some(cluster) = &self.cluster else { return Ok(frame.execute_stream().await?) };
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await?;
+        match Placement::of(&plan, cluster.rows_min())? {
+            Placement::Cluster(plan) => cluster.run(plan, context.session_config()).await,
+            Placement::Here(reason) => {
+                tracing::debug!(reason, "query not given to the cluster");
+                Ok(execute_stream(plan, context)?)
+            }
+        }
     }
 
     /// Every row of a query, in memory.
