@@ -40,6 +40,8 @@ pub struct PaymentsOptions {
     pub customers: u32,
     pub merchants: u32,
     pub history: u32,
+    /// Days over which those transactions are spread, some of them disputed by now; 0: all are of this moment.
+    pub history_days: u32,
     /// How long a connection may fail before the run gives up.
     pub patience: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for PaymentsOptions {
             customers: 2_000,
             merchants: 200,
             history: 5_000,
+            history_days: 0,
             patience: Duration::from_secs(60),
         }
     }
