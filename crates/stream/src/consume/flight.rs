@@ -10,7 +10,7 @@
 
 use super::attempts::Attempts;
 use super::{ConsumeError, LAG_INTERVAL, Loop, Stop, note_offsets};
-use crate::sinks::{Batch, Sink};
+use crate::sinks::Batch;
 use affluent_bus::{Committer, TopicPartition};
 use affluent_telemetry::failpoint;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub(super) async fn ended(flight: &mut Option<Flight>, role: &'static str) -> Re
     }
 }
 
-impl<S: Sink> Loop<S> {
+impl Loop {
     /// Starts to write a batch, which holds everything staged.
     pub(super) fn launch(&mut self, batch: Box<dyn Batch>) {
         let staged = std::mem::take(&mut self.staged);
