@@ -11,7 +11,7 @@ mod show;
 mod store;
 
 pub(crate) use options::FeatureOptions;
-pub(crate) use store::{offline, pipelines, shared_documents};
+pub(crate) use store::{offline, past, pipelines, shared_documents};
 
 use crate::cli::Format;
 use crate::config::Config;

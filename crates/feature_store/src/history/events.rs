@@ -23,6 +23,8 @@ pub(crate) struct Kept {
     pub(crate) keys: Keys,
     /// Where each event stands in Kafka.
     pub(crate) places: bool,
+    /// All keys of each event as text.
+    pub(crate) texts: bool,
 }
 
 /// Which keys.
@@ -53,6 +55,7 @@ pub(super) struct Wanted {
     pub(super) keys: Keys,
     pub(super) ids: bool,
     pub(super) places: bool,
+    pub(super) texts: bool,
 }
 
 /// Topic, partition, offset.
@@ -68,6 +71,8 @@ pub(crate) struct Events {
     removed: Vec<bool>,
     /// By entity.
     keys: Vec<Vec<Option<Key>>>,
+    /// By entity: the keys as text; empty where they are not asked for.
+    key_texts: Vec<Vec<Option<String>>>,
     /// By column.
     cells: Vec<Vec<i64>>,
     /// Key and text of the entity that is asked for; empty where none is.
@@ -84,6 +89,7 @@ impl Events {
         let shape = plan.source_shape(source);
         Events {
             keys: vec![Vec::new(); shape.entities.len()],
+            key_texts: vec![Vec::new(); shape.entities.len()],
             cells: vec![Vec::new(); shape.columns.len()],
             ..Events::default()
         }
@@ -131,6 +137,11 @@ impl Events {
                 self.texts.push((key, mapping.key_text(&row, entity).unwrap_or_default()));
             }
             self.push(&mapped);
+            if wanted.texts {
+                for (entity, texts) in self.key_texts.iter_mut().enumerate() {
+                    texts.push(mapping.key_text(&row, entity));
+                }
+            }
             if wanted.ids {
                 self.ids.push(mapping.id_text(&row).unwrap_or_default());
             }
@@ -160,6 +171,11 @@ impl Events {
         (self.arrived[place], self.time[place])
     }
 
+    /// A key of the event at `place` with its text; none where it has none or texts are not kept.
+    pub(crate) fn key(&self, entity: usize, place: usize) -> Option<(Key, String)> {
+        self.keys[entity][place].zip(self.key_texts[entity].get(place).cloned().flatten())
+    }
+
     /// Takes the first `count` events out.
     pub(crate) fn take(&mut self, count: usize) -> Self {
         fn front<T>(column: &mut Vec<T>, count: usize) -> Vec<T> {
@@ -173,6 +189,7 @@ impl Events {
             version: front(&mut self.version, count),
             removed: front(&mut self.removed, count),
             keys: self.keys.iter_mut().map(|column| front(column, count)).collect(),
+            key_texts: self.key_texts.iter_mut().map(|column| front(column, count)).collect(),
             cells: self.cells.iter_mut().map(|column| front(column, count)).collect(),
             texts: front(&mut self.texts, count),
             ids: front(&mut self.ids, count),
