@@ -1,7 +1,7 @@
 //! The batch that is being written while the loop reads on: one at the most.
 //!
 //! Decoding needs the processor, writing waits for the disk: a sink that hands over what is staged
-//! ([`Sink::hand_over`]) has both at the same time. The loop stages the next batch up to its bounds, then
+//! ([`crate::sinks::Sink::hand_over`]) has both at the same time. The loop stages the next batch up to its bounds, then
 //! waits for this one. Before anything that must find all records written (partitions that leave, the
 //! end), it waits for it too.
 //!
