@@ -41,7 +41,7 @@ impl Keys {
     fn has(&self, key: Key) -> bool {
         match self {
             Keys::All => true,
-            Keys::Slice(slice, slices) => is_in(key, (*slice, *slices)),
+            Keys::Slice(slice, slices) => slice_of(key, *slices) == *slice,
             Keys::These(keys) => keys.contains(&key),
         }
     }
@@ -171,9 +171,19 @@ impl Events {
         (self.arrived[place], self.time[place])
     }
 
-    /// A key of the event at `place` with its text; none where it has none or texts are not kept.
-    pub(crate) fn key(&self, entity: usize, place: usize) -> Option<(Key, String)> {
-        self.keys[entity][place].zip(self.key_texts[entity].get(place).cloned().flatten())
+    /// A key of the event at `place`, where it has one.
+    pub(crate) fn key(&self, entity: usize, place: usize) -> Option<Key> {
+        self.keys[entity][place]
+    }
+
+    /// The text of a key, where texts are kept.
+    pub(crate) fn key_text(&self, entity: usize, place: usize) -> Option<&str> {
+        self.key_texts[entity].get(place)?.as_deref()
+    }
+
+    /// The event has not happened after all.
+    pub(crate) fn is_removed(&self, place: usize) -> bool {
+        self.removed[place]
     }
 
     /// Takes the first `count` events out.
@@ -266,11 +276,11 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Whether a key is in a slice of so many; keys that are numbers or hashes spread alike.
-fn is_in(key: Key, (slice, slices): (u32, u32)) -> bool {
+/// In which slice of so many a key is; keys that are numbers or hashes spread alike.
+pub(crate) fn slice_of(key: Key, slices: u32) -> u32 {
     let folded = (key.0 as u64) ^ (key.0 >> 64) as u64;
     let mixed = folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    mixed % u64::from(slices.max(1)) == u64::from(slice)
+    mixed as u32 % slices.max(1)
 }
 
 #[cfg(test)]
@@ -281,9 +291,7 @@ mod tests {
     fn slices_part_the_keys() {
         let mut counts = [0; 4];
         for number in 0..4_000_i64 {
-            let inside: Vec<u32> = (0..4).filter(|&slice| is_in(Key::from(number), (slice, 4))).collect();
-            assert_eq!(inside.len(), 1, "{number}");
-            counts[inside[0] as usize] += 1;
+            counts[slice_of(Key::from(number), 4) as usize] += 1;
         }
         assert!(counts.iter().all(|&count| (700..1_300).contains(&count)), "{counts:?}");
     }

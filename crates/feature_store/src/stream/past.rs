@@ -137,8 +137,10 @@ impl Past {
                         continue;
                     }
                     for &(entity, key) in &entities {
-                        if let Some((key, text)) = events.key(key, place) {
-                            values.change(entity, key, text);
+                        if let Some((of_event, text)) =
+                            events.key(key, place).zip(events.key_text(key, place))
+                        {
+                            values.change(entity, of_event, text.to_owned());
                         }
                     }
                 }
