@@ -8,8 +8,8 @@ use crate::platform::Platform;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::stream::FeaturesSink;
-use affluent_lake::MaintenanceService;
 use affluent_lake::sql::cluster::{ExecutorNode, NodeError, SchedulerNode};
+use affluent_lake::{LakeFormat, MaintenanceService};
 use affluent_model::{EventKind, time::now_micros};
 use affluent_schedule::ScheduleService;
 use affluent_stream::cdc::CdcService;
@@ -150,7 +150,14 @@ pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToke
         options.topics = streamed.topics();
     }
     let (registry, stream) = (Some(platform.registry().clone()), config.features.stream.clone());
-    let sink = FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    let mut sink =
+        FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    // Of raw zones in JSON files there is no history.
+    if config.lake.format == LakeFormat::Iceberg {
+        let fatal = |error| RoleError::new(error, false);
+        let lake = platform.lake().await.map_err(fatal)?;
+        sink = sink.with_past(features::past(config, lake, &streamed).map_err(fatal)?);
+    }
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     let service = ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)?;
     service.run(shutdown).await.map_err(consume_error)

@@ -14,6 +14,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::future::BoxFuture;
 use iceberg::TableIdent;
 use iceberg::table::Table;
 use parking_lot::Mutex;
@@ -78,7 +79,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`LakeError::NotFound`] and [`LakeError::NoSnapshot`] for named tables; disk and catalog.
-    pub async fn session(&self, pins: Pins) -> Result<Session, SqlError> {
+    pub fn session(&self, pins: Pins) -> BoxFuture<'_, Result<Session, SqlError>> {
+        Box::pin(self.begin(pins))
+    }
+
+    async fn begin(&self, pins: Pins) -> Result<Session, SqlError> {
         let tables = self.tables().await?;
         for name in pins.snapshots.keys() {
             if !tables.iter().any(|table| table.identifier().to_string() == *name) {

@@ -14,6 +14,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{DataFrame, SessionContext};
+use futures::future::BoxFuture;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +71,11 @@ impl Session {
     /// # Errors
     /// [`SqlError::Syntax`], [`SqlError::UnknownTable`], [`SqlError::Plan`] for what the text lacks,
     /// [`SqlError::Timeout`]; disk and catalog. What goes wrong while rows are made comes with them.
-    pub async fn query(&self, text: &str, limits: Limits) -> Result<Rows, SqlError> {
+    pub fn query<'a>(&'a self, text: &'a str, limits: Limits) -> BoxFuture<'a, Result<Rows, SqlError>> {
+        Box::pin(self.start(text, limits))
+    }
+
+    async fn start(&self, text: &str, limits: Limits) -> Result<Rows, SqlError> {
         let deadline = limits.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let started = async {
             let plan = self.plan(text).await?;
@@ -135,7 +140,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::query`].
-    pub async fn schema(&self, text: &str) -> Result<SchemaRef, SqlError> {
+    pub fn schema<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<SchemaRef, SqlError>> {
+        Box::pin(self.describe(text))
+    }
+
+    async fn describe(&self, text: &str) -> Result<SchemaRef, SqlError> {
         let plan = self.plan(text).await?;
         let plan = self.context.state().optimize(&plan)?;
         Ok(Arc::clone(plan.schema().inner()))
