@@ -38,6 +38,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),
+    ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
 ];
 

@@ -1,5 +1,6 @@
 """The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night, the features of
-freshness 5m, 1h and nightly, the training of the models fraud, churn and score, and the look whether they drift.
+freshness 5m, 1h and nightly, their parity with what was served, the training of the models fraud, churn and score, and
+the look whether they drift.
 
 One Airflow task is one call of `affluent batch run PIPELINE --task T --from F --to T`, which is idempotent for its
 interval: clearing a task, a retry and a backfill are all the same call again. Exit code 99 means that there was nothing
@@ -24,6 +25,7 @@ from airflow.sdk import (
 
 TASKS = ["ingest", "clean", "deduplicate", "enrich", "load", "check", "publish"]
 FEATURE_TASKS = ["materialise", "serve"]
+PARITY_TASKS = ["compare"]
 DRIFT_TASKS = ["compare", "retrain"]
 TRAINING_TASKS = ["dataset", "split", "fit", "evaluate", "validate", "compare", "drift", "register", "promote"]
 
@@ -125,7 +127,7 @@ nightly_rebuild = pipeline(
     task_limit=seconds("rebuild_task_limit_s", 14_400),
 )
 
-# They write the same tables as one another: the lock of the run ledger lets one of them run at a time, and a task that meets it
+# The next three write the same tables as one another: the lock of the run ledger lets one of them run at a time, and a task that meets it
 # is tried again.
 features_5m = pipeline(
     "features_5m",
@@ -152,6 +154,15 @@ features_nightly = pipeline(
     deadline=seconds("features_nightly_deadline_s", 14_400),
     task_limit=seconds("features_nightly_task_limit_s", 14_400),
     tasks=FEATURE_TASKS,
+)
+
+features_parity = pipeline(
+    "features_parity",
+    "features-parity",
+    SETTINGS.get("features_parity_cron", "15 * * * *"),
+    deadline=seconds("features_parity_deadline_s", 0),
+    task_limit=seconds("features_parity_task_limit_s", 1800),
+    tasks=PARITY_TASKS,
 )
 
 # Alerts go to the topic ops.alerts; the metric drift_score is exported by the platform's own scheduler alone.

@@ -23,6 +23,7 @@ use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
 use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
+use affluent_lake::sql::cluster::{ExecutorOptions, SchedulerOptions};
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_schedule::ScheduleOptions;
 use affluent_stream::cdc::CdcOptions;
@@ -61,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) events: EventOptions,
     pub(crate) stage: StageOptions,
     pub(crate) batch: BatchOptions,
+    pub(crate) batch_scheduler: SchedulerOptions,
+    pub(crate) batch_executor: ExecutorOptions,
     pub(crate) features: FeatureOptions,
     pub(crate) learning: LearningOptions,
     pub(crate) schedule: ScheduleOptions,
@@ -80,7 +83,9 @@ pub(crate) struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        LogOptions { filter: "info,fjall=warn,lsm_tree=warn".to_owned(), format: LogFormat::Text }
+        let filter =
+            "info,fjall=warn,lsm_tree=warn,ballista_core=warn,ballista_scheduler=warn,ballista_executor=warn";
+        LogOptions { filter: filter.to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -122,6 +127,8 @@ impl Config {
             events: sections.take("events")?,
             stage: sections.take("stage")?,
             batch: sections.take("batch")?,
+            batch_scheduler: sections.take("batch_scheduler")?,
+            batch_executor: sections.take("batch_executor")?,
             features: sections.take("features")?,
             learning: sections.take("learning")?,
             schedule: sections.take("schedule")?,
@@ -187,6 +194,12 @@ impl Config {
         self.learning
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("learning.{problem}") })?;
+        for (section, checked) in [
+            ("batch_scheduler", self.batch_scheduler.check()),
+            ("batch_executor", self.batch_executor.check()),
+        ] {
+            checked.map_err(|problem| ConfigError::Invalid { message: format!("{section}.{problem}") })?;
+        }
         self.schedule
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// A step may take so long.
-const STEP: Duration = Duration::from_secs(180);
+/// All steps together may take so long.
+const ALL: Duration = Duration::from_secs(300);
 const DAY_S: i64 = 86_400;
 /// The last week of the history has other amounts.
 const DAYS: u32 = 287;
@@ -45,11 +45,13 @@ pub(super) struct Learned {
     pub(super) notes: Vec<String>,
 }
 
-/// Plays all of it in `directory`; a step that fails ends it, and is told in the notes.
+/// Plays all of it in `directory`; a step that fails, or the end of the time, ends it, and is told in the notes.
 pub(super) async fn play(directory: &Path, seed: u64, live: &Live) -> Learned {
     let (mut learned, begun) = (Learned::default(), Instant::now());
-    if let Err(error) = steps(directory, seed, live, &mut learned).await {
-        learned.notes.push(format!("models: {error:#}"));
+    match tokio::time::timeout(ALL, steps(directory, seed, live, &mut learned)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => learned.notes.push(format!("models: {error:#}")),
+        Err(_) => learned.notes.push(format!("models: not done in {ALL:?}")),
     }
     learned.seconds = begun.elapsed().as_secs_f64();
     learned
@@ -180,9 +182,7 @@ impl Beside {
         command.arg("--config").arg(&self.config).args(["--format", "json"]).args(arguments);
         command.current_dir(&self.directory).env_remove("FAILPOINTS").stdin(Stdio::null()).kill_on_drop(true);
         let shown = || format!("affluent {}", arguments.join(" "));
-        let output = tokio::time::timeout(STEP, command.output()).await;
-        let output = output.map_err(|_| anyhow::anyhow!("{}: not done in {STEP:?}", shown()))?;
-        let output = output.with_context(shown)?;
+        let output = command.output().await.with_context(shown)?;
         let (code, answer) = (output.status.code(), serde_json::from_slice(&output.stdout).ok());
         match (code, answer) {
             (Some(0 | 1 | 99), Some(answer)) => Ok(Said { code, answer }),

@@ -1,6 +1,7 @@
 //! The demo's verdict: every goal with what was measured, and the comparison of the stores.
 
 use super::events::EventsSent;
+use super::features::Computed;
 use super::learning::Learned;
 use super::warehouse::Warehouse;
 use crate::bench;
@@ -47,6 +48,9 @@ const fn promise(
 
 /// The warehouse is fresh: a change can be queried within so many seconds of its commit.
 const FRESH_S: f64 = 900.0;
+
+/// So many features have a value of some key.
+const FEATURES: f64 = 40.0;
 
 /// A question that was asked of the warehouse.
 #[derive(Debug, Serialize)]
@@ -152,6 +156,51 @@ impl DemoReport {
         self.answers = found.answers;
     }
 
+    /// Adds how many features have values, from how many sources, and whether the lake gives again what was served.
+    pub(super) fn features(&mut self, found: &Computed) {
+        let Computed { features, sources, rows, seconds, parity } = found;
+        let counted = sources.values().filter(|source| source.counted).count();
+        // Nothing compared is a goal missed.
+        let differ = if parity.vectors == 0 { f64::INFINITY } else { parity.mismatches as f64 };
+        self.figures.at_least("features.computed", FEATURES, *features as f64, "features");
+        self.figures.at_least("features.sources", sources.len() as f64, counted as f64, "sources");
+        self.figures.at_most("features.parity", 0.0, differ, "values that differ");
+        let verdict = |good: bool| if good { "met" } else { "MISSED" };
+        let of: Vec<String> =
+            sources.iter().map(|(name, source)| format!("{} of {name}", source.features)).collect();
+        self.rates += &format!(
+            "features.computed: {features} features have values (goal {FEATURES}; {}), {rows} rows by the pipelines in \
+             {seconds:.1} s, {}\n\
+             features.sources: events of {counted} of {} sources are in values, {}\n\
+             features.parity: {} of {} served values of {} vectors are otherwise in the lake, {}\n",
+            of.join(", "),
+            verdict(*features as f64 >= FEATURES),
+            sources.len(),
+            verdict(counted >= sources.len()),
+            parity.mismatches,
+            parity.values,
+            parity.vectors,
+            verdict(differ <= 0.0),
+        );
+        for (name, source) in sources.iter().filter(|(_, source)| !source.counted) {
+            self.note(format!(
+                "no event of {name} is in a value; {} of its features have one",
+                source.features
+            ));
+        }
+        if parity.waiting > 0 {
+            self.note(format!("{} served vectors have events that the lake has not yet", parity.waiting));
+        }
+        for (name, compared) in parity.features.iter().filter(|(_, compared)| compared.mismatches > 0) {
+            self.note(format!(
+                "{name}: {} of {} values differ, such as {:?}",
+                compared.mismatches,
+                compared.values,
+                compared.examples.first()
+            ));
+        }
+    }
+
     /// Adds how much better than the baseline the fraud model is, and whether other amounts were noticed.
     pub(super) fn learned(&mut self, found: Learned) {
         // Nothing measured is a goal missed.
@@ -248,6 +297,34 @@ mod tests {
         };
         assert!(good(Some(0.1), true));
         assert!(!good(None, true) && !good(Some(-0.1), true) && !good(Some(0.1), false));
+    }
+
+    #[test]
+    fn features_without_a_source_and_a_differing_value_are_missed() {
+        use crate::demo::features::OfSource;
+        use affluent_feature_store::parity::Parity;
+        let all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, 1.0)).collect();
+        let judge = |features, counted, (vectors, mismatches)| {
+            let sources = [("clickstream", true), ("refunds", counted)];
+            let mut report = report(&all);
+            report.features(&Computed {
+                features,
+                sources: sources
+                    .map(|(name, counted)| (name.to_owned(), OfSource { features: 3, counted }))
+                    .into(),
+                parity: Parity { vectors, values: 10 * vectors, mismatches, ..Parity::default() },
+                ..Computed::default()
+            });
+            (report.is_good(), report.text())
+        };
+        let (good, text) = judge(40, true, (7, 0));
+        assert!(good && text.contains("0 of 70 served values of 7 vectors"), "{text}");
+        for (features, counted, parity) in
+            [(39, true, (7, 0)), (40, false, (7, 0)), (40, true, (7, 1)), (40, true, (0, 0))]
+        {
+            let (good, text) = judge(features, counted, parity);
+            assert!(!good && text.contains("MISSED"), "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod backfill;
 mod check;
-mod form;
+pub(crate) mod form;
 mod get;
 mod list;
 mod options;
@@ -12,7 +12,7 @@ mod store;
 
 pub(crate) use backfill::UntilStopped;
 pub(crate) use options::FeatureOptions;
-pub(crate) use store::{offline, pipelines, shared_documents};
+pub(crate) use store::{offline, past, pipelines, shared_documents};
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -92,7 +92,10 @@ pub(crate) fn streamed(config: &Config) -> anyhow::Result<Streamed> {
 }
 
 /// The shipped definitions, and over them the user's.
-fn load(config: &Config) -> anyhow::Result<Definitions> {
+///
+/// # Errors
+/// What is wrong with the user's.
+pub(crate) fn load(config: &Config) -> anyhow::Result<Definitions> {
     Definitions::load(config.features.directory()).map_err(refused)
 }
 

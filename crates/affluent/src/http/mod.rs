@@ -1,13 +1,14 @@
-//! The HTTP interface: metrics, health, status, documents and features to read, a page for people, and the
+//! The HTTP interface: metrics, health, status, documents and features to read, pages for people, and the
 //! collector's endpoints where this process collects.
 //!
-//! What is answered lives in `health`, `documents`, `features` and `page`; who may ask, in `access`. Errors are
+//! What is answered lives in `health`, `documents`, `features`, `page` and `features_page`; who may ask, in `access`. Errors are
 //! RFC 9457 problem details. Invariant: beyond loopback nothing is served without tokens, except the
 //! two health probes.
 
 mod access;
 mod documents;
 mod features;
+mod features_page;
 mod health;
 mod options;
 mod page;
@@ -25,6 +26,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
+use features_page::Materialised;
 use problem::Problem;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -37,6 +39,7 @@ struct Shared {
     platform: Arc<Platform>,
     tokens: Arc<Tokens>,
     permits: Arc<Semaphore>,
+    materialised: Arc<Materialised>,
 }
 
 /// Takes the address, before anything runs.
@@ -76,10 +79,12 @@ fn router(platform: Arc<Platform>) -> Router {
     let shared = Shared {
         tokens: Arc::new(Tokens::new(&options.tokens)),
         permits: Arc::new(Semaphore::new(options.max_concurrent_requests)),
+        materialised: Arc::default(),
         platform,
     };
     let guarded = Router::new()
         .route("/", get(page::show))
+        .route("/features", get(features_page::show))
         .route("/metrics", get(health::metrics))
         .route("/v1/status", get(health::status))
         .route("/v1/documents/{collection}", get(documents::list))

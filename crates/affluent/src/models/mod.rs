@@ -5,6 +5,7 @@ mod import;
 mod served;
 
 pub(crate) use drift::pipeline as drift_pipeline;
+pub(crate) use served::learned;
 
 use crate::cli::Format;
 use crate::config::Config;

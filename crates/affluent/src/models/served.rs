@@ -6,6 +6,7 @@ use affluent_learning::fit::Model;
 use affluent_learning::split::Protocol;
 use anyhow::Context as _;
 use serde::Deserialize;
+use std::path::Path;
 
 /// The version, and what it learned from.
 pub(crate) struct Served {
@@ -32,9 +33,22 @@ pub(crate) async fn champion(registry: &Store, name: &str) -> anyhow::Result<Opt
     let folder = registry.folder(name, version, scratch.path()).await?;
     let model = Model::read(&folder.join("data"));
     let model = model.with_context(|| format!("read version {version} of {name}, the champion"))?;
+    let learned = read(&folder)?;
+    Ok(Some(Served { version, model, learned }))
+}
+
+/// What a version learned from; none of a model that was imported and not judged.
+///
+/// # Errors
+/// No such version, files that cannot be read, a registry that does not answer.
+pub(crate) async fn learned(registry: &Store, name: &str, version: u64) -> anyhow::Result<Option<Learned>> {
+    let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
+    read(&registry.folder(name, version, scratch.path()).await?)
+}
+
+fn read(folder: &Path) -> anyhow::Result<Option<Learned>> {
     let report = folder.join("report.json");
     let text = std::fs::read_to_string(&report).with_context(|| format!("read {}", report.display()))?;
     // A report without a dataset is of an imported model.
-    let learned = serde_json::from_str(&text).ok();
-    Ok(Some(Served { version, model, learned }))
+    Ok(serde_json::from_str(&text).ok())
 }

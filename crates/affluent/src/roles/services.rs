@@ -10,7 +10,8 @@ use crate::train;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::stream::FeaturesSink;
-use affluent_lake::MaintenanceService;
+use affluent_lake::sql::cluster::{ExecutorNode, NodeError, SchedulerNode};
+use affluent_lake::{LakeFormat, MaintenanceService};
 use affluent_model::{EventKind, time::now_micros};
 use affluent_schedule::{Runner, ScheduleService};
 use affluent_stream::cdc::CdcService;
@@ -151,7 +152,14 @@ pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToke
         options.topics = streamed.topics();
     }
     let (registry, stream) = (Some(platform.registry().clone()), config.features.stream.clone());
-    let sink = FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    let mut sink =
+        FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    // Of raw zones in JSON files there is no history.
+    if config.lake.format == LakeFormat::Iceberg {
+        let fatal = |error| RoleError::new(error, false);
+        let lake = platform.lake().await.map_err(fatal)?;
+        sink = sink.with_past(features::past(config, lake, &streamed).map_err(fatal)?);
+    }
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     let service = ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)?;
     service.run(shutdown).await.map_err(consume_error)
@@ -199,6 +207,30 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
         emitter.flush().await;
     }
     Ok(())
+}
+
+/// The scheduler of a cluster. It reports its own health.
+pub(super) async fn batch_scheduler(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_scheduler.clone(), platform.health().clone());
+    SchedulerNode::new(options, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+/// A node of a cluster that computes. It reports its own health.
+pub(super) async fn batch_executor(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_executor.clone(), platform.health().clone());
+    let warehouse = platform.config().lake.warehouse.clone();
+    ExecutorNode::new(options, warehouse, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+fn node_error(error: NodeError) -> RoleError {
+    let passing = error.is_passing();
+    RoleError::new(error, passing)
 }
 
 fn consume_error(error: ConsumeError) -> RoleError {

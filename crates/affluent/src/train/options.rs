@@ -67,6 +67,8 @@ pub(crate) struct RowOptions {
     pub(crate) new_labels_min: usize,
     /// Whether the pipelines let a model serve that passed every gate.
     pub(crate) promote: bool,
+    /// Rows are kept of so many runs of a pipeline, the newest.
+    pub(crate) runs_kept: usize,
 }
 
 const DAY_S: u64 = 86_400;
@@ -85,6 +87,7 @@ impl Default for RowOptions {
             test_max_s: 28 * DAY_S,
             new_labels_min: 50,
             promote: false,
+            runs_kept: 10,
         }
     }
 }
@@ -103,6 +106,9 @@ impl RowOptions {
             if !(1..=3_660 * DAY_S).contains(&value) {
                 return Err(format!("{key} is {value}: take 1 second to ten years"));
             }
+        }
+        if !(1..=1_000).contains(&self.runs_kept) {
+            return Err(format!("runs_kept is {}: take 1 to 1000", self.runs_kept));
         }
         if self.entities.is_empty() {
             return Err("entities is empty: take customer".to_owned());

@@ -48,26 +48,46 @@ impl Runs {
 
     /// The plan of the newest run before `interval` that came to a registered model.
     pub(super) fn before(&self, interval: Interval) -> anyhow::Result<Option<Planned>> {
+        for (_, run) in self.all()?.into_iter().filter(|(end, _)| *end < interval.to_us()) {
+            if run.registered()?.is_some()
+                && let Some(plan) = run.plan()?
+            {
+                return Ok(Some(plan));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The runs that are kept, and the others: `current`, the newest `most`, and the newest that came to a registered model, from which new labels
+    /// are counted.
+    pub(super) fn divided(&self, current: &Run, most: usize) -> anyhow::Result<(Vec<Run>, Vec<Run>)> {
+        let (mut kept, mut old, mut has_model) = (Vec::new(), Vec::new(), false);
+        for (nth, (_, run)) in self.all()?.into_iter().enumerate() {
+            let is_newest_model = !has_model && run.registered()?.is_some();
+            has_model |= is_newest_model;
+            let is_kept = nth < most || is_newest_model || run.folder == current.folder;
+            let list = if is_kept { &mut kept } else { &mut old };
+            list.push(run);
+        }
+        Ok((kept, old))
+    }
+
+    /// All runs with the ends of their intervals, the newest first.
+    fn all(&self) -> anyhow::Result<Vec<(i64, Run)>> {
         let list = match std::fs::read_dir(&self.folder) {
             Ok(list) => list,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(|| format!("read {}", self.folder.display())),
         };
-        let mut newest: Option<(i64, Planned)> = None;
+        let mut runs = Vec::new();
         for entry in list {
             let folder = entry.with_context(|| format!("read {}", self.folder.display()))?.path();
             let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let end = name.split_once('_').and_then(|(_, to)| to.parse::<i64>().ok());
-            let Some(end) = end.filter(|end| *end < interval.to_us()) else { continue };
-            let run = Run { folder };
-            if run.registered()?.is_none() || newest.as_ref().is_some_and(|(other, _)| *other >= end) {
-                continue;
-            }
-            if let Some(plan) = run.plan()? {
-                newest = Some((end, plan));
-            }
+            runs.extend(end.map(|end| (end, Run { folder })));
         }
-        Ok(newest.map(|(_, plan)| plan))
+        runs.sort_by_key(|(end, _)| std::cmp::Reverse(*end));
+        Ok(runs)
     }
 }
 
@@ -128,6 +148,16 @@ impl Run {
         } else {
             Outcome::Class(Box::new(Trained { model, report: self.report()? }))
         })
+    }
+
+    /// Takes all away that the run has left.
+    pub(super) fn remove(&self) -> anyhow::Result<()> {
+        match std::fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("delete {}", self.folder.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn put_model(&self, model: &Model) -> anyhow::Result<()> {
@@ -205,5 +235,29 @@ mod tests {
         assert_eq!(runs.of(interval(12)).registered().unwrap().unwrap().version, 12);
         let error = runs.of(interval(14)).fitted().unwrap_err().to_string();
         assert!(error.contains("run the task fit first"), "{error}");
+    }
+    #[test]
+    fn old_runs_go_but_not_the_newest_that_came_to_a_model() {
+        let home = tempfile::tempdir().unwrap();
+        let runs = Runs::new(home.path(), Kind::Fraud);
+        assert_eq!(runs.divided(&runs.of(interval(1)), 2).unwrap().0.len(), 0);
+        for (day, is_registered) in [(10, true), (11, true), (12, false), (13, false), (14, false)] {
+            let run = runs.of(interval(day));
+            run.put_plan(&plan(day)).unwrap();
+            if is_registered {
+                run.put_registered(1).unwrap();
+            }
+        }
+        let days = |of: &[Run]| -> Vec<i64> {
+            of.iter().map(|run| run.plan().unwrap().unwrap().protocol.test.from / DAY).collect()
+        };
+        let (kept, old) = runs.divided(&runs.of(interval(14)), 2).unwrap();
+        assert_eq!((days(&kept), days(&old)), (vec![14, 13, 11], vec![12, 10]));
+        // A run of long ago that is done again stays as long as it is at work.
+        let (kept, old) = runs.divided(&runs.of(interval(10)), 2).unwrap();
+        assert_eq!((days(&kept), days(&old)), (vec![14, 13, 11, 10], vec![12]));
+        old[0].remove().unwrap();
+        old[0].remove().unwrap();
+        assert!(runs.of(interval(12)).plan().unwrap().is_none() && runs.all().unwrap().len() == 4);
     }
 }

@@ -46,6 +46,9 @@ async fn the_demo_loses_and_duplicates_nothing() {
         "batch.freshness",
         "batch.balance",
         "batch.rebuild_equal",
+        "features.computed",
+        "features.sources",
+        "features.parity",
         "train.fraud.ap_lift_over_baseline",
         "drift.detected_injected",
     ];
@@ -56,12 +59,16 @@ async fn the_demo_loses_and_duplicates_nothing() {
             "clickstream.rate" => ("events/s", measured > 0.0),
             "batch.balance" => ("currencies that differ", measured == 0.0),
             "batch.rebuild_equal" => ("tables that differ", measured == 0.0),
+            "features.computed" => ("features", measured >= 40.0),
+            "features.sources" => ("sources", measured >= 5.0 && slo["goal"] == measured),
+            "features.parity" => ("values that differ", measured == 0.0),
             "train.fraud.ap_lift_over_baseline" => ("average precision", measured > 0.0),
             "drift.detected_injected" => ("shifted weeks found", measured == 1.0),
             _ => ("s", measured > 0.0),
         };
         assert!(as_expected && slo["unit"] == unit, "{slo}");
     }
+    assert!(shown.contains("features.parity: 0 of"), "{shown}");
     let answers = report["answers"].as_array().unwrap();
     assert!(
         answers.len() == 3 && answers.iter().all(|a| a["table"].as_str().unwrap().contains("---")),

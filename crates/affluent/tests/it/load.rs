@@ -26,6 +26,7 @@ impl Load {
             merchants: 30,
             history: 2_000,
             patience: Duration::from_secs(120),
+            ..PaymentsOptions::default()
         };
         let payments = Payments::new(database.clone(), options);
         payments.prepare().await.unwrap();

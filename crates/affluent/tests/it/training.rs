@@ -4,6 +4,7 @@ use crate::installation::turn;
 use crate::platform::affluent;
 use affluent_testkit::card_history::{CardHistory, csv};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const DAY_S: i64 = 86_400;
@@ -108,6 +109,7 @@ async fn models_of_the_lake_are_trained_rebuilt_and_kept_up_by_pipelines() {
     }
     refusals(at, today_s);
     pipelines(at, today_s);
+    retention(at, today_s);
 }
 
 /// What cannot be done says what and what to do.
@@ -174,4 +176,59 @@ fn pipelines(at: &Path, today_s: i64) {
     assert_eq!((versions("fraud"), versions("churn"), versions("score")), (1, 2, 2), "{list}");
     let again = json(at, &["train", "score", "--again", "2", "--format", "json"]);
     assert_eq!(again["different"], 0, "{again}");
+}
+
+/// Rows and folders of old runs go, and the rows of a run that learned nothing; those that a model was learned from stay.
+fn retention(at: &Path, today_s: i64) {
+    for (file, settings) in
+        [("few.toml", "runs_kept = 1\nnew_labels_min = 0"), ("never.toml", "new_labels_min = 1_000_000")]
+    {
+        let config = CONFIG.replace("[learning.rows]", &format!("[learning.rows]\n{settings}"));
+        std::fs::write(at.join(file), config).unwrap();
+    }
+    let dataset = |config: &str, pipeline: &str, days: i64| {
+        let (from, to) = (moment(today_s - (days + 1) * DAY_S), moment(today_s - days * DAY_S));
+        let arguments = ["batch", "run", pipeline, "--task", "dataset", "--from", &from, "--to", &to];
+        call(at, &[&arguments[..], &["--config", config][..]].concat())
+    };
+    let of_fraud = || folders(at, "training_fraud_");
+    let before = of_fraud();
+    let (code, out, err) = dataset("few.toml", "train-fraud", 4);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let first: BTreeSet<String> = of_fraud().difference(&before).cloned().collect();
+    assert_eq!(first.len(), 2, "rows, and what is known beside them: {first:?}");
+    let (code, out, err) = dataset("few.toml", "train-fraud", 3);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let second: BTreeSet<String> = of_fraud().difference(&before).cloned().collect();
+    assert!(second.len() == 2 && second.is_disjoint(&first), "{first:?} {second:?}");
+    for table in &first {
+        let (code, _, err) = call(at, &["sql", &format!("select count(*) from features.{table}")]);
+        assert!(code != Some(0) && err.contains(table), "{err}");
+    }
+    // The folder of the first run is gone with it, and what the command has learned from is there.
+    assert_eq!(folders(at, &format!("{}_", (today_s - 5 * DAY_S) * 1_000_000)).len(), 0);
+    assert_eq!(folders(at, &format!("{}_", (today_s - 4 * DAY_S) * 1_000_000)).len(), 1);
+    assert_eq!(json(at, &["train", "fraud", "--again", "1", "--format", "json"])["different"], 0);
+
+    let before = folders(at, "training_churn_");
+    let (code, out, err) = dataset("never.toml", "train-churn", 20);
+    assert_eq!(code, Some(99), "{out}{err}");
+    assert!(out.contains("1000000 are waited for"), "{out}");
+    assert_eq!(folders(at, "training_churn_"), before);
+}
+
+/// The names of all folders below that begin so.
+fn folders(at: &Path, begin: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(at).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name.starts_with(begin) {
+                found.insert(name.to_owned());
+            }
+            found.extend(folders(&path, begin));
+        }
+    }
+    found
 }

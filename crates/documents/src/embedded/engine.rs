@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 /// Journals kept on disk before write buffers are forced out, bytes.
 const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
+/// Threads that flush and merge. With more than one, the library's first keeps itself free for flushes by handing merges on, to
+/// itself too while the others are busy: it spins on a processor for as long as a merge takes.
+const WORKERS: usize = 1;
 /// Flushed files of a collection that are merged together.
 const FILES_MERGED: u8 = 8;
 
@@ -63,6 +66,7 @@ impl Engine {
         let database = Database::builder(path)
             .cache_size(options.cache_bytes)
             .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(WORKERS)
             .open()
             .map_err(|error| DocumentError::Unavailable(format!("open {}: {error}", path.display())))?;
         let small = || KeyspaceCreateOptions::default().max_memtable_size(4 * 1024 * 1024);

@@ -4,17 +4,20 @@
 //! payment. So one member of a consumer group reads all of them; where it has only a part, it keeps reading but holds values back. A
 //! second process is a replica with a group of its own: it has the same state, writes the same values and is there when the first is not.
 //!
-//! What is read by which member when is the consume loop's ([`affluent_stream::consume`]); the sink keeps its offsets beside the state.
+//! What is read by which member when is the consume loop's ([`affluent_stream::consume`]); the sink keeps its offsets beside the state. What
+//! the topics do not hold ([`Past`]) is read from the lake when the role starts.
 //!
 //! Invariant: after the same records, whatever was killed, repeated or moved meanwhile, the values in the store are the same.
 
 mod options;
+mod past;
 mod sink;
 mod sources;
 mod state;
 mod values;
 
 pub use options::StreamOptions;
+pub use past::Past;
 pub use sink::FeaturesSink;
 
 use crate::event::References;

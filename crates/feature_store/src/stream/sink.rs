@@ -1,5 +1,6 @@
 //! The sink of the consume loop: records become events, events change the state, changed keys are written.
 
+use super::past::Past;
 use super::sources::{Occurred, Read, Sources};
 use super::state::{Progress, State};
 use super::values::{Values, end_of};
@@ -34,6 +35,8 @@ pub struct FeaturesSink {
     plan: Arc<Plan>,
     options: StreamOptions,
     values: Values,
+    /// Where to find what the topics do not hold.
+    past: Option<Past>,
     /// None until partitions are assigned.
     state: Option<State>,
     staged: BTreeMap<TopicPartition, Staged>,
@@ -78,6 +81,7 @@ impl FeaturesSink {
             plan: Arc::clone(plan),
             options,
             values,
+            past: None,
             state: None,
             staged: BTreeMap::new(),
             assigned: BTreeSet::new(),
@@ -87,6 +91,12 @@ impl FeaturesSink {
             past_read: Instant::now(),
             begun_us: Vec::new(),
         }
+    }
+
+    /// The same, which begins with what the topics do not hold.
+    #[must_use]
+    pub fn with_past(self, past: Past) -> Self {
+        FeaturesSink { past: Some(past), ..self }
     }
 
     /// The offset of the record that is read next.
@@ -100,8 +110,15 @@ impl FeaturesSink {
         let (directory, plan) = (self.options.directory.clone(), Arc::clone(&self.plan));
         let options = Options { keys_max: self.options.keys_max, any_order: true, ..Options::default() };
         let restored = tokio::task::spawn_blocking(move || State::restore(&directory, &plan, options)).await;
-        self.state = Some(restored.map_err(|error| SinkError::Fatal(error.to_string()))?);
-        self.values.begin(&self.admin).await
+        let mut state = restored.map_err(|error| SinkError::Fatal(error.to_string()))?;
+        self.values.begin(&self.admin).await?;
+        if let Some(past) = &self.past {
+            let caught = past.read(&self.admin, &mut state, &mut self.values).await?;
+            count(caught.counters, caught.late);
+            self.is_changed |= caught.any;
+        }
+        self.state = Some(state);
+        Ok(())
     }
 
     /// Whether this member has all partitions of all topics that there are.
@@ -152,16 +169,7 @@ impl FeaturesSink {
             progress.arrived = progress.arrived.max(staged.progress.arrived);
             self.is_changed = true;
         }
-        for (outcome, count) in [
-            ("ok", counters.new),
-            ("corrected", counters.corrected),
-            ("duplicate", counters.duplicates),
-            ("late", late + counters.late),
-            ("refused", counters.refused),
-            ("shortened", counters.shortened),
-        ] {
-            metrics_list::records(NAME, "state", outcome, count);
-        }
+        count(counters, late);
         Ok(())
     }
 
@@ -208,6 +216,20 @@ impl FeaturesSink {
         }
         failpoint("features::after_store");
         Ok(())
+    }
+}
+
+/// Tells what became of events.
+fn count(counters: Counters, late: u64) {
+    for (outcome, count) in [
+        ("ok", counters.new),
+        ("corrected", counters.corrected),
+        ("duplicate", counters.duplicates),
+        ("late", late + counters.late),
+        ("refused", counters.refused),
+        ("shortened", counters.shortened),
+    ] {
+        metrics_list::records(NAME, "state", outcome, count);
     }
 }
 

@@ -198,7 +198,8 @@ async fn table(offline: &Offline, name: &str, done: &CustomerRows) -> Result<Lak
     made.map_err(HistoryError::lake(format!("make {NAMESPACE}.{name}")))
 }
 
-/// The rows of one instant. A payment that was declined or voided is activity, but no money.
+/// The rows of one instant. A payment that was declined or voided is activity, but no money. A refund counts that was paid by the end of
+/// the horizon: what becomes of it later was not known then.
 fn query(set: &CustomerSet, at: i64, views: &[ViewPlan], tables: &Tables) -> String {
     let (now, before, after) =
         (instant(at), instant(at.saturating_sub(set.active)), instant(at.saturating_add(set.horizon)));
@@ -219,7 +220,7 @@ fn query(set: &CustomerSet, at: i64, views: &[ViewPlan], tables: &Tables) -> Str
             ", refunds as (\
              select cast(p.customer_id as varchar) as customer, sum(cast(r.amount_reporting as double)) as refunded \
              from {REFUNDS} r join {PAYMENTS} p on p.transaction_id = r.transaction_id \
-             where r.status = 'paid' and p.customer_id is not null and r.created_at > {now} and r.created_at <= {after} \
+             where r.status = 'paid' and p.customer_id is not null and r.created_at > {now} and r.updated_at <= {after} \
              group by p.customer_id)"
         );
     }

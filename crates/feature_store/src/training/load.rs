@@ -4,6 +4,7 @@ use super::NAMESPACE;
 use crate::history::{HistoryError, instant};
 use crate::offline::Offline;
 use affluent_features::event::fingerprint;
+use affluent_lake::LakeError;
 use affluent_lake::sql::Pins;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
@@ -155,12 +156,14 @@ pub fn table_of(name: &str) -> String {
     format!("{NAMESPACE}.training_{name}")
 }
 
-/// Takes the table of a set away that is not wanted any more.
+/// Takes the table of a set away that is not wanted any more, and its files; one that is gone already is fine.
 ///
 /// # Errors
-/// [`HistoryError`]: there is no such table.
+/// [`HistoryError`]: disk and catalog.
 pub async fn drop_table(offline: &Offline, table: &str) -> Result<(), HistoryError> {
     let name = table.strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix('.')).unwrap_or(table);
-    let dropped = offline.lake().drop_table(NAMESPACE, name).await;
-    dropped.map_err(HistoryError::lake(format!("drop {table}")))
+    match offline.lake().purge_table(NAMESPACE, name).await {
+        Ok(()) | Err(LakeError::NotFound(_)) => Ok(()),
+        Err(error) => Err(HistoryError::lake(format!("drop {table}"))(error)),
+    }
 }

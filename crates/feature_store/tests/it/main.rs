@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod lake;
+mod past;
 mod rig;
 mod stream;

@@ -17,6 +17,7 @@ mod keys;
 mod log;
 mod read;
 mod running;
+mod slab;
 mod snapshot;
 
 pub(crate) use batch::{BATCH_MAX, Queue};

@@ -70,8 +70,8 @@ impl Engine {
         flush(&mut frame, into)?;
         for (number, (group, keys)) in self.plan.groups.iter().zip(&self.keys).enumerate() {
             let rows_max = (FRAME / 8 / group.stride).max(1);
-            for slot in &keys.slots {
-                let words = slot.log.words(group.stride);
+            for (place, slot) in keys.slots.iter().enumerate() {
+                let words = keys.rows(place).words();
                 // A key without rows has one record too: it knows what is late.
                 let mut parts = words.chunks(rows_max * group.stride);
                 let mut part = parts.next().unwrap_or(&[]);
@@ -177,10 +177,9 @@ impl Engine {
             bytes.take(rows.checked_mul(group.stride * 8).ok_or(SnapshotError::Damaged("too long"))?)?;
         let words: Vec<i64> = words.as_chunks::<8>().0.iter().map(|word| i64::from_le_bytes(*word)).collect();
         let slot = keys.slot(key, self.options.keys_max).ok_or(SnapshotError::Damaged("too many keys"))?;
-        let slot = &mut keys.slots[slot];
-        (slot.newest, slot.lost) = (newest, lost);
-        let known = slot.log.len();
-        let mut last = known.checked_sub(1).map(|place| instant(slot.log.row(group.stride, place)));
+        (keys.slots[slot].newest, keys.slots[slot].lost) = (newest, lost);
+        let known = keys.rows(slot).len();
+        let mut last = keys.rows(slot).last().map(instant);
         for row in words.chunks_exact(group.stride) {
             let at = instant(row);
             let is_time = (-super::TIME_MAX..=super::TIME_MAX).contains(&at.0);
@@ -192,7 +191,7 @@ impl Engine {
         if known + rows > crate::event::EVENTS_MAX {
             return Err(SnapshotError::Damaged("a key has too many rows"));
         }
-        slot.log.extend(group.stride, &words);
+        keys.extend(slot, &words);
         Ok(())
     }
 }

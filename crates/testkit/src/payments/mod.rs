@@ -12,6 +12,7 @@ mod rows;
 mod statements;
 mod worker;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub struct PaymentsOptions {
     pub customers: u32,
     pub merchants: u32,
     pub history: u32,
+    /// Days over which those transactions are spread, some of them disputed by now; 0: all are of this moment.
+    pub history_days: u32,
     /// How long a connection may fail before the run gives up.
     pub patience: Duration,
 }
@@ -53,6 +56,7 @@ impl Default for PaymentsOptions {
             customers: 2_000,
             merchants: 200,
             history: 5_000,
+            history_days: 0,
             patience: Duration::from_secs(60),
         }
     }
@@ -125,7 +129,11 @@ impl Payments {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn prepare(&self) -> Result<(), PaymentsError> {
+    pub fn prepare(&self) -> Pin<Box<dyn Future<Output = Result<(), PaymentsError>> + Send + '_>> {
+        Box::pin(self.fill())
+    }
+
+    async fn fill(&self) -> Result<(), PaymentsError> {
         let client = self.database.connect().await?;
         client.batch_execute(SCHEMA).await?;
         history::insert(&client, &self.options).await?;
@@ -142,7 +150,14 @@ impl Payments {
     ///
     /// # Errors
     /// [`PaymentsError::OutOfPatience`] when a connection fails for longer than the options allow.
-    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), PaymentsError> {
+    pub fn run(
+        &self,
+        shutdown: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<(), PaymentsError>> + Send + '_>> {
+        Box::pin(self.play(shutdown))
+    }
+
+    async fn play(&self, shutdown: CancellationToken) -> Result<(), PaymentsError> {
         let connections = self.options.connections.max(1);
         let mut workers = JoinSet::new();
         for index in 0..connections {
