@@ -48,7 +48,8 @@ pub(super) struct Learned {
 /// Plays all of it in `directory`; a step that fails, or the end of the time, ends it, and is told in the notes.
 pub(super) async fn play(directory: &Path, seed: u64, live: &Live) -> Learned {
     let (mut learned, begun) = (Learned::default(), Instant::now());
-    match tokio::time::timeout(ALL, steps(directory, seed, live, &mut learned)).await {
+    let ended = tokio::time::timeout(ALL, steps(directory, seed, live, &mut learned)).await;
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => learned.notes.push(format!("models: {error:#}")),
         Err(_) => learned.notes.push(format!("models: not done in {ALL:?}")),

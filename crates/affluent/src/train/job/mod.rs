@@ -2,7 +2,7 @@
 //!
 //! | task | |
 //! |---|---|
-//! | `dataset` | rows as they were known by the end of the interval, into tables of the lake; skipped where too few labels are new |
+//! | `dataset` | rows as they were known by the end of the interval, into tables of the lake; skipped where too few labels are new. Rows of old runs go |
 //! | `split` | who is learned from and who is judged |
 //! | `fit` | model, earlier folds, calibration, threshold |
 //! | `evaluate` | every metric, on the judged rows |
@@ -12,7 +12,7 @@
 //! | `register` | a version of the registry, the challenger |
 //! | `promote` | it serves, where `learning.rows.promote` is set and no gate failed |
 //!
-//! Invariant: a task that is called again leaves the same, and one version comes of an interval.
+//! Invariant: a task that is called again leaves the same, and one version comes of an interval whose run is kept.
 
 mod dataset;
 mod done;
