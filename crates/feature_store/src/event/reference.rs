@@ -68,7 +68,7 @@ impl References {
             networks: networks.map(|[prefix, country]| (prefix, country)).collect(),
             bins: bins.map(|[prefix, network, country]| (prefix, network, country)).collect(),
             countries: rows("countries", &seed, ["code"])?.into_iter().map(|[code]| code).collect(),
-            places: places(&rows("country_places", &seed, ["country", "latitude", "longitude"])?)?,
+            places: places_of(&rows("country_places", &seed, ["country", "latitude", "longitude"])?)?,
         })
     }
 
@@ -207,7 +207,7 @@ fn rates(
 }
 
 /// Countries with their middles.
-fn places(rows: &[[String; 3]]) -> Result<HashMap<String, (i64, i64)>, ReferenceError> {
+fn places_of(rows: &[[String; 3]]) -> Result<HashMap<String, (i64, i64)>, ReferenceError> {
     let degrees = |text: &str, most: i64| {
         let cell = ColumnType::Degrees.cell(text).ok().filter(|degrees| degrees.abs() <= most * 1_000_000);
         cell.ok_or_else(|| wrong("country_places", &format!("{text:?} is none of {most} degrees")))

@@ -86,14 +86,14 @@ impl Session {
                 let rows = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(1);
                 frame = frame.limit(0, Some(rows))?;
             }
-            let stream = self.start(frame).await?;
+            let stream = self.execute(frame).await?;
             Ok(Rows::new(stream, deadline, limits.rows))
         };
         within(deadline, started).await
     }
 
     /// On the cluster where there is one and the plan is for it.
-    async fn start(&self, frame: DataFrame) -> Result<SendableRecordBatchStream, SqlError> {
+    async fn execute(&self, frame: DataFrame) -> Result<SendableRecordBatchStream, SqlError> {
         let Some(cluster) = &self.cluster else { return Ok(frame.execute_stream().await?) };
         let context = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await?;
