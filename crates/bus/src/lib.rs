@@ -18,8 +18,8 @@ pub mod producer;
 mod record;
 pub mod registry;
 
-pub use alerts::Alerts;
 pub use admin::{Admin, TopicSpec};
+pub use alerts::Alerts;
 pub use bus::{Bus, BusOptions};
 pub use consumer::{Committer, Consumer, ConsumerOptions};
 pub use error::BusError;

@@ -10,9 +10,7 @@ use crate::{Action, ApplyOutcome, CollectionSpec, DocumentError, EmbeddedOptions
 use affluent_model::{Position, time::now_micros};
 use fjall::compaction::Leveled;
 use fjall::config::FilterPolicy;
-use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice,
-};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
