@@ -30,7 +30,7 @@ pub(crate) struct Slot {
     /// The event time of the newest row that was let go: windows that reach back to it cannot be told.
     pub(crate) lost: i64,
     pub(crate) log: Log,
-    running: Option<Box<Running>>,
+    pub(super) running: Option<Box<Running>>,
 }
 
 /// The keys of a group. An index over a list of slots, so that an entry of the index is four bytes.
@@ -44,7 +44,7 @@ pub(crate) struct Keys {
     /// The slot that was last asked for: an event is applied and its key is read right after.
     recent: Option<u32>,
     /// For windows that are computed each time.
-    scratch: Running,
+    pub(super) scratch: Running,
 }
 
 impl Keys {
@@ -221,8 +221,7 @@ impl Slot {
             Ok(place) => return (self.correct(group, place, row), false),
             Err(place) => place,
         };
-        let is_late = !limits.any_order && at.0 < self.newest.saturating_sub(group.lateness);
-        if is_late || at.0 <= self.lost {
+        if self.is_too_late(group, at.0, limits) {
             return (Outcome::Late, false);
         }
         self.log.insert(stride, place, row);
@@ -248,8 +247,14 @@ impl Slot {
         (Outcome::New, too_many)
     }
 
+    /// Whether a row of this time comes later than its source allows, or falls into what was let go.
+    pub(super) fn is_too_late(&self, group: &Group, time: i64, limits: Limits) -> bool {
+        let is_late = !limits.any_order && time < self.newest.saturating_sub(group.lateness);
+        is_late || time <= self.lost
+    }
+
     /// Replaces a row by a later version of it.
-    fn correct(&mut self, group: &Group, place: usize, row: &[i64]) -> Outcome {
+    pub(super) fn correct(&mut self, group: &Group, place: usize, row: &[i64]) -> Outcome {
         let stride = group.stride;
         let old = self.log.row(stride, place);
         let version = |row: &[i64]| row[stride - 1].cast_unsigned();

@@ -79,6 +79,17 @@ impl Log {
         self.words[start..start + stride].copy_from_slice(row);
     }
 
+    /// Takes a row from its place.
+    pub(crate) fn remove(&mut self, stride: usize, index: usize) {
+        let start = (index + self.gone as usize) * stride;
+        self.words.drain(start..start + stride);
+        self.rows -= 1;
+        if self.len() == 0 {
+            self.words = Vec::new();
+            self.gone = 0;
+        }
+    }
+
     /// Takes rows off the front.
     pub(crate) fn drop_front(&mut self, rows: usize) {
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);

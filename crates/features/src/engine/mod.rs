@@ -15,12 +15,13 @@
 mod batch;
 mod keys;
 mod log;
+mod preview;
 mod read;
 mod running;
 mod snapshot;
 
 pub(crate) use batch::{BATCH_MAX, Queue};
-pub use snapshot::{CALLER_MAX, SnapshotError};
+pub use snapshot::{CALLER_MAX, Slices, SnapshotError};
 
 use crate::aggregate::{HEADER, finish};
 use crate::definition::ColumnType;
