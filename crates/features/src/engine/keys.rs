@@ -158,13 +158,16 @@ impl Keys {
         slot.lost <= at.time.saturating_sub(group.retention)
     }
 
-    /// Lets go of keys of which no window at `now` or later holds anything, and no late event can come any more.
-    pub(crate) fn evict(&mut self, group: &Group, now: i64) -> usize {
-        let before = self.slots.len();
+    /// Lets go of keys of which no window at `now` or later holds anything, and no late event can come any more; of at most so many keys from a
+    /// place on. Returns the place to go on at; none at the end.
+    pub(crate) fn evict(&mut self, group: &Group, now: i64, from: usize, keys: usize) -> Option<usize> {
         self.recent = None;
         let kept = group.retention + group.lateness;
-        let mut place = 0;
-        while place < self.slots.len() {
+        let mut place = from;
+        for _ in 0..keys {
+            if place >= self.slots.len() {
+                return None;
+            }
             if self.slots[place].newest.saturating_add(kept) >= now {
                 place += 1;
                 continue;
@@ -182,7 +185,7 @@ impl Keys {
                 self.slots.pop();
             }
         }
-        before - self.slots.len()
+        Some(place)
     }
 
     fn unlink(&mut self, place: usize) {
