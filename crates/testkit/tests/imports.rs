@@ -17,6 +17,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ballista-executor", &["lake"]),
     ("ballista-scheduler", &["lake"]),
     ("crc32c", &["broker", "features"]),
+    ("cel", &["scoring"]),
     ("chrono-tz", &["schedule"]),
     ("clap", &["affluent"]),
     ("csv", &["warehouse"]),

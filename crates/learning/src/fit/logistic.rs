@@ -79,6 +79,26 @@ impl Logistic {
         rows.chunks_exact(matrix.columns + 1).map(|row| logistic_function(score(row))).collect()
     }
 
+    /// The probability of one row, with the bits of [`Logistic::predict`].
+    #[must_use]
+    pub fn predict_row(&self, row: &[f64]) -> f64 {
+        logistic_function(self.terms(row).sum::<f64>() + self.intercept)
+    }
+
+    /// Adds to each feature what it contributes to the log odds, times `share`; the intercept, times `share`, is returned.
+    pub(super) fn explain(&self, row: &[f64], share: f64, contributions: &mut [f64]) -> f64 {
+        contributions.iter_mut().zip(self.terms(row)).for_each(|(sum, term)| *sum += share * term);
+        share * self.intercept
+    }
+
+    /// What each feature of a row adds to the log odds.
+    fn terms<'a>(&'a self, row: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+        let scales = self.centres.iter().zip(&self.scales);
+        row.iter().zip(scales).zip(&self.weights).map(|((&value, (&centre, &scale)), weight)| {
+            Numeric::Linear { centre, scale }.apply(value) * weight
+        })
+    }
+
     /// Weights of the standardised features.
     #[must_use]
     pub fn weights(&self) -> &[f64] {

@@ -1,16 +1,20 @@
 //! Learning: gradient boosting ([`boost`], the only door to `perpetual`), a logistic regression beside it as the baseline ([`logistic`]),
-//! and [`calibrate`], which turns scores into probabilities. [`model`] is what they make together, stored and applied.
+//! and [`calibrate`], which turns scores into probabilities. [`model`] is what they make together, stored and applied;
+//! `row` applies it to one row at a time, as payments come.
 
 pub mod boost;
 pub mod calibrate;
 mod linear;
 pub mod logistic;
 pub mod model;
+mod row;
+mod trees;
 
 pub use boost::{BoostOptions, Ensemble};
 pub use calibrate::{Calibration, CalibrationKind};
 pub use logistic::Logistic;
 pub use model::{Model, ModelError};
+pub use row::Contributions;
 
 /// Why nothing was learned.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,8 @@
 //! Invariant: what is read back predicts the same numbers, to the bit.
 
 use super::boost::{Ensemble, Target};
-use super::calibrate::log_odds;
-use super::{Calibration, FitError, Logistic, logistic_function};
+use super::row::blended;
+use super::{Calibration, FitError, Logistic};
 use crate::dataset::{Dataset, FeatureVersion, Problem};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -35,10 +35,7 @@ pub struct Model {
 /// Boosters rank what stands out; among the many rows that do not, a regression has the smoother order.
 #[must_use]
 pub(crate) fn blend(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f64> {
-    let both = |(b, l): (&f64, &f64)| {
-        logistic_function(boost_share * log_odds(*b) + (1.0 - boost_share) * log_odds(*l))
-    };
-    boosted.iter().zip(linear).map(both).collect()
+    boosted.iter().zip(linear).map(|(b, l)| blended(*b, *l, boost_share)).collect()
 }
 
 /// `model.json`

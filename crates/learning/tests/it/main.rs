@@ -6,3 +6,4 @@ mod payments;
 mod pipeline;
 mod python;
 mod registry;
+mod rows;

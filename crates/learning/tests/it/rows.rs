@@ -1,0 +1,44 @@
+//! One row at a time, as payments come.
+
+use crate::payments::{RATIO, dataset, manifest, options, protocol};
+use affluent_learning::dataset::Dataset;
+use affluent_learning::fit::Model;
+use affluent_learning::train::train;
+
+/// The model's row of a row of the dataset.
+fn row(model: &Model, dataset: &Dataset, row: usize) -> Vec<f64> {
+    let place = |name: &str| dataset.features.iter().position(|feature| feature.name == name).unwrap();
+    model.features.iter().map(|feature| dataset.columns[place(&feature.name)][row]).collect()
+}
+
+#[test]
+fn a_row_alone_scores_as_among_others_to_the_bit() {
+    let dataset = dataset(50);
+    let model = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None).unwrap().model;
+    let rows: Vec<usize> = (0..5_000).collect();
+    let scores = model.score(&dataset, &rows).unwrap();
+    for &n in &rows {
+        assert_eq!(model.score_row(&row(&model, &dataset, n)).to_bits(), scores[n].to_bits(), "row {n}");
+    }
+}
+
+#[test]
+fn contributions_add_up_to_about_the_score_and_name_what_is_odd() {
+    let dataset = dataset(50);
+    let model = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None).unwrap().model;
+    let ratio = model.features.iter().position(|feature| feature.name == RATIO).unwrap();
+    let log_odds = |p: f64| (p / (1.0 - p)).ln();
+    // Rows of the kind of fraud that has a high ratio.
+    let odd = (0..5_000).filter(|&n| dataset.rows.pattern[n] == 1);
+    let (mut first, mut all) = (0, 0);
+    for row in odd.map(|n| row(&model, &dataset, n)) {
+        let contributions = model.contributions(&row);
+        let sum = contributions.baseline + contributions.values.iter().sum::<f64>();
+        let score = log_odds(model.score_row(&row));
+        assert!((sum - score).abs() < 0.5, "{sum}, the score is {score}");
+        let largest = contributions.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        first += usize::from(contributions.values[ratio] >= largest);
+        all += 1;
+    }
+    assert!(all > 20 && first * 10 >= all * 8, "{first} of {all}");
+}

@@ -1,0 +1,22 @@
+//! Scores of payments as they happen.
+//!
+//! [`facts`] is what is known of a payment, [`rules`] and a model judge it ([`judge`]), [`decide`] makes one decision of both, [`reasons`]
+//! says why, [`record`] is what is kept and sent. [`serving`] brings models and rules up to date while it goes on.
+//! Judging is pure: it reads no clock, waits for nothing and asks nobody; where payments come from and where records go is the caller's.
+//!
+//! Invariant: of the same facts, features, model and rules the judgement is the same, in the stream, over HTTP and in training.
+
+pub mod decide;
+pub mod facts;
+pub mod judge;
+pub mod reasons;
+pub mod rules;
+pub mod serving;
+pub mod vocabulary;
+
+pub use decide::{DecideOptions, Decision, Thresholds};
+pub use facts::{FactKind, FactValue, Facts};
+pub use judge::{Degraded, Features, Judge, JudgeOptions, Judged, ModelRef, Row, Shadow};
+pub use reasons::Reason;
+pub use rules::{RuleHit, Rules};
+pub use vocabulary::Vocabulary;
