@@ -147,7 +147,7 @@ impl Platform {
 
     /// Where the HTTP interface can be asked from this machine.
     pub(crate) fn http_url(&self) -> String {
-        format!("http://{}", reachable(self.config.http.listen))
+        self.config.http.url()
     }
 
     /// Every metric in the Prometheus text format.

@@ -23,7 +23,7 @@ use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
 use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
-use affluent_model::names::TOPIC_DEAD_LETTERS;
+use affluent_model::names::{TOPIC_DEAD_LETTERS, TOPIC_LABELS};
 use affluent_schedule::ScheduleOptions;
 use affluent_stream::cdc::CdcOptions;
 use affluent_stream::collect::CollectOptions;
@@ -157,7 +157,8 @@ impl Config {
             self.sink_documents.topics = vec![changes.clone()];
         }
         if self.sink_lake.topics.is_empty() {
-            self.sink_lake.topics = vec![changes, format!("^{TOPIC_DEAD_LETTERS}$")];
+            let labels = format!("^{}$", TOPIC_LABELS.replace('.', "\\."));
+            self.sink_lake.topics = vec![changes, labels, format!("^{TOPIC_DEAD_LETTERS}$")];
             self.sink_lake.topics.extend(self.events.topics());
         }
         if self.sink_events.topics.is_empty() {
