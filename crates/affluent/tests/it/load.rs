@@ -25,6 +25,7 @@ impl Load {
             customers: 300,
             merchants: 30,
             history: 2_000,
+            fraud_share: 0.0,
             patience: Duration::from_secs(120),
         };
         let payments = Payments::new(database.clone(), options);

@@ -7,11 +7,15 @@
 //! across a restart of the server.
 
 mod catalogue;
+mod fraud;
 mod history;
 mod rows;
 mod statements;
 mod worker;
 
+pub use fraud::{FraudPattern, Planted, Simulated, simulated};
+
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -40,6 +44,8 @@ pub struct PaymentsOptions {
     pub customers: u32,
     pub merchants: u32,
     pub history: u32,
+    /// Which part of the payments of the load is fraud, 0 to 1.
+    pub fraud_share: f64,
     /// How long a connection may fail before the run gives up.
     pub patience: Duration,
 }
@@ -53,6 +59,7 @@ impl Default for PaymentsOptions {
             customers: 2_000,
             merchants: 200,
             history: 5_000,
+            fraud_share: 0.0,
             patience: Duration::from_secs(60),
         }
     }
@@ -64,9 +71,20 @@ pub struct Progress {
     changes: AtomicU64,
     commits: AtomicU64,
     failures: AtomicU64,
+    planted: Mutex<Vec<Planted>>,
 }
 
 impl Progress {
+    /// The payments of confirmed commits that are fraud.
+    #[must_use]
+    pub fn planted(&self) -> Vec<Planted> {
+        self.planted.lock().clone()
+    }
+
+    fn plant(&self, planted: Vec<Planted>) {
+        self.planted.lock().extend(planted);
+    }
+
     /// Rows inserted, updated and deleted by confirmed commits.
     #[must_use]
     pub fn changes(&self) -> u64 {

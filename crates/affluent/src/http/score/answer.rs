@@ -1,13 +1,11 @@
 //! What is told of a payment.
 
 use super::payment::Payment;
-use affluent_scoring::{Decision, Judged, ModelRef, Reason, RuleHit};
+use affluent_scoring::{Decision, Degraded, Judged, ModelRef, Reason, RuleHit};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// The deadline came before the features.
-const DEADLINE: &str = "deadline";
 
 /// The answer, as `openapi.json` has it.
 #[derive(Debug, Serialize)]
@@ -17,12 +15,14 @@ pub(super) struct Answer {
     score: Option<f64>,
     decision: Decision,
     model: Option<ModelRef>,
-    rules_version: String,
+    rules_version: Arc<str>,
     rules: Vec<RuleHit>,
+    /// Rules that need what is not known of the payment.
+    rules_skipped: Vec<Arc<str>>,
     reasons: Vec<Reason>,
     features: Known,
     /// What the score had to do without.
-    degraded: Option<String>,
+    degraded: Option<Degraded>,
     /// From receipt to here, microseconds.
     latency_us: u64,
 }
@@ -59,21 +59,17 @@ impl Answer {
         is_late: bool,
         latency: Duration,
     ) -> Self {
-        let degraded = if is_late {
-            Some(DEADLINE.to_owned())
-        } else {
-            judged.degraded.map(|degraded| degraded.as_str().to_owned())
-        };
         Answer {
             transaction_id: payment.id.clone(),
             score: judged.score,
             decision: judged.decision,
             model: judged.model,
-            rules_version: judged.rules_version.to_string(),
+            rules_version: judged.rules_version,
             rules: judged.hits,
+            rules_skipped: judged.skipped,
             reasons: judged.reasons,
             features,
-            degraded,
+            degraded: if is_late { Some(Degraded::Deadline) } else { judged.degraded },
             latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
         }
     }

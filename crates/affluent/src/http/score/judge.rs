@@ -57,7 +57,7 @@ pub(super) async fn judge(asked: &Asked<'_>, payment: &Payment, now: i64) -> Res
 
 async fn past(asked: &Asked<'_>, cells: &[Cell<'_>], mapped: &Mapped) -> Past {
     let payments = &asked.scoring.payments;
-    let names = Arc::clone(payments.names());
+    let names = Arc::clone(&asked.scoring.judge.vocabulary().names);
     if let Some(row) = asked.scoring.live.row(payments.mapping().source(), mapped) {
         let as_of = mapped.time;
         return Past::Live(Row { names, values: row.values, is_exact: row.is_exact, as_of });
