@@ -8,27 +8,8 @@
 //! overrules the model and reviews, but no rule for decline.
 
 use affluent_learning::fit::Model;
+use affluent_model::score::Decision;
 use serde::{Deserialize, Serialize};
-
-/// What is done with a payment, from mild to strict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    Approve,
-    Review,
-    Decline,
-}
-
-impl Decision {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Decision::Approve => "approve",
-            Decision::Review => "review",
-            Decision::Decline => "decline",
-        }
-    }
-}
 
 /// What decisions cost, and what is decided where nobody judges.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

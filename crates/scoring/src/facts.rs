@@ -4,7 +4,6 @@
 
 use affluent_model::{Currency, Money};
 use bigdecimal::BigDecimal;
-use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 /// A payment as rules and records see it.
@@ -24,7 +23,6 @@ pub enum FactValue {
     Integer(i64),
     /// Exact; rules compare its minor units, which are an integer.
     Decimal(BigDecimal),
-    Bool(bool),
 }
 
 /// What kind of value a fact has.
@@ -91,20 +89,19 @@ impl Facts {
     pub fn amount_minor(&self) -> Option<i64> {
         match self.fields.get("amount_minor") {
             Some(FactValue::Integer(minor)) => Some(*minor),
-            Some(FactValue::Text(_) | FactValue::Decimal(_) | FactValue::Bool(_)) | None => None,
+            Some(FactValue::Text(_) | FactValue::Decimal(_)) | None => None,
         }
     }
 }
 
 impl FactValue {
-    /// As it stands in a record: decimals are texts.
+    /// As it stands in a record.
     #[must_use]
-    pub fn to_json(&self) -> Json {
+    pub fn to_text(&self) -> String {
         match self {
-            FactValue::Text(text) => Json::from(text.as_str()),
-            FactValue::Integer(number) => Json::from(*number),
-            FactValue::Decimal(decimal) => Json::from(decimal.to_plain_string()),
-            FactValue::Bool(truth) => Json::from(*truth),
+            FactValue::Text(text) => text.clone(),
+            FactValue::Integer(number) => number.to_string(),
+            FactValue::Decimal(decimal) => decimal.to_plain_string(),
         }
     }
 }
@@ -123,9 +120,9 @@ mod tests {
         let of = |amount: &str, currency: &str| {
             let mut facts = Facts::new("1".to_owned(), 0);
             facts.money(amount.parse().unwrap(), currency);
-            (facts.amount_minor(), facts.fields["amount"].to_json())
+            (facts.amount_minor(), facts.fields["amount"].to_text())
         };
-        assert_eq!(of("12.3400", "EUR"), (Some(1_234), Json::from("12.3400")));
+        assert_eq!(of("12.3400", "EUR"), (Some(1_234), "12.3400".to_owned()));
         assert_eq!(of("1200", "JPY").0, Some(1_200));
         assert_eq!(of("0.005", "EUR").0, None, "nothing is rounded");
         assert_eq!(of("1", "euro").0, None);

@@ -5,13 +5,14 @@
 //!
 //! Invariant: a judgement is a function of facts, features and one state of models and rules.
 
-use crate::decide::{DecideOptions, Decision, combined};
+use crate::decide::{DecideOptions, combined};
 use crate::facts::Facts;
-use crate::reasons::{Reason, reasons};
-use crate::rules::{Applied, RuleHit, Rules};
+use crate::reasons::reasons;
+use crate::rules::{Applied, Rules};
 use crate::serving::Served;
 use crate::vocabulary::Vocabulary;
 use affluent_learning::dataset::FeatureVersion;
+use affluent_model::score::{Decision, Degraded, ModelRef, Reason, RuleHit, Shadow};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -37,48 +38,6 @@ pub enum Features<'a> {
     /// Of its customer, card and so on as they were known last.
     LastKnown(&'a Row),
     Missing,
-}
-
-/// In which way a judgement is less than it could be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Degraded {
-    /// Rules alone, because no model serves.
-    NoModel,
-    /// By features as they were known last.
-    LastKnownFeatures,
-    /// Rules alone, because there are no features.
-    NoFeatures,
-    /// Rules alone, because the caller's deadline had passed.
-    Deadline,
-}
-
-impl Degraded {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Degraded::NoModel => "no_model",
-            Degraded::LastKnownFeatures => "last_known_features",
-            Degraded::NoFeatures => "no_features",
-            Degraded::Deadline => "deadline",
-        }
-    }
-}
-
-/// A version of a model.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ModelRef {
-    pub name: Arc<str>,
-    pub version: u64,
-}
-
-/// What the challenger would have said. Nothing is done by it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Shadow {
-    pub model: ModelRef,
-    pub score: f64,
-    pub raw: f64,
-    pub decision: Decision,
 }
 
 /// What is said of a payment, and why.

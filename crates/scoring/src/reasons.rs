@@ -3,20 +3,7 @@
 //! Contributions are those of `learning::fit::Contributions`: log odds that add up.
 
 use crate::vocabulary::Vocabulary;
-use serde::{Deserialize, Serialize};
-
-/// One of the reasons, the weightiest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reason {
-    pub feature: String,
-    pub version: u32,
-    /// None where the payment has none.
-    pub value: Option<f64>,
-    /// By how much it raises the log odds of fraud.
-    pub contribution: f64,
-    /// Such as `Payments of the customer, the current one included (1h): 14`.
-    pub words: String,
-}
+use affluent_model::score::Reason;
 
 /// Of the features of a row at these `places`, those `most` that raise the score most; those that lower it are no reasons.
 #[must_use]

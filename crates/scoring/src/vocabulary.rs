@@ -21,27 +21,29 @@ pub struct Vocabulary {
 pub struct UnknownFeature(pub String);
 
 impl Vocabulary {
-    /// Of the features of a row, such as [`affluent_features::plan::SourceShape::row`].
+    /// Of the features of a row, as they are defined. Rows that share `names` are known by that alone.
     ///
     /// # Errors
     /// [`UnknownFeature`]
-    pub fn new(definitions: &Definitions, row: &[String]) -> Result<Self, UnknownFeature> {
-        let mut features = Vec::new();
-        for name in row {
-            let feature = definitions.feature(name).ok_or_else(|| UnknownFeature(name.clone()))?;
-            let version = FeatureVersion { name: name.clone(), version: feature.version };
-            features.push((version, words(&feature.description, &feature.compute)));
-        }
-        Ok(Self::of(features))
+    pub fn new(definitions: &Definitions, names: Arc<Vec<FeatureVersion>>) -> Result<Self, UnknownFeature> {
+        let word = |feature: &FeatureVersion| match definitions.feature(&feature.name) {
+            Some(defined) => Ok(words(&defined.description, &defined.compute)),
+            None => Err(UnknownFeature(feature.name.clone())),
+        };
+        let words = names.iter().map(word).collect::<Result<Vec<String>, UnknownFeature>>()?;
+        Ok(Self::with(names, words))
     }
 
     /// Of names with their words.
     #[must_use]
     pub fn of(features: Vec<(FeatureVersion, String)>) -> Self {
-        let places = features.iter().enumerate();
-        let places = places.map(|(place, (feature, _))| (feature.name.clone(), place)).collect();
         let (names, words) = features.into_iter().unzip();
-        Vocabulary { names: Arc::new(names), places: Arc::new(places), words: Arc::new(words) }
+        Self::with(Arc::new(names), words)
+    }
+
+    fn with(names: Arc<Vec<FeatureVersion>>, words: Vec<String>) -> Self {
+        let places = names.iter().enumerate().map(|(place, feature)| (feature.name.clone(), place));
+        Vocabulary { places: Arc::new(places.collect()), names, words: Arc::new(words) }
     }
 
     /// Where a feature stands in a row.
@@ -71,22 +73,33 @@ fn words(description: &str, compute: &Compute) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use affluent_features::Plan;
 
-    #[test]
-    fn every_streamed_feature_of_a_payment_has_words() {
+    /// Of the streamed features of payments, as they are shipped.
+    pub(crate) fn shipped() -> Vocabulary {
         let definitions = Definitions::load(None).unwrap();
         let definitions = definitions.select(&definitions.streamed()).unwrap();
         let plan = Plan::new(&definitions).unwrap();
-        let source = plan.source("transactions").unwrap();
-        let vocabulary = Vocabulary::new(&definitions, &plan.source_shape(source).row).unwrap();
+        let row = &plan.source_shape(plan.source("transactions").unwrap()).row;
+        let name = |name: &String| {
+            let version = definitions.feature(name).unwrap().version;
+            FeatureVersion { name: name.clone(), version }
+        };
+        Vocabulary::new(&definitions, Arc::new(row.iter().map(name).collect())).unwrap()
+    }
+
+    #[test]
+    fn every_streamed_feature_of_a_payment_has_words() {
+        let vocabulary = shipped();
         let place = vocabulary.place("customer_payments_1h").unwrap();
         assert_eq!(vocabulary.names[place].name, "customer_payments_1h");
         assert_eq!(vocabulary.words(place), "Payments of the customer, the current one included (1h)");
         assert!((0..vocabulary.names.len()).all(|place| !vocabulary.words(place).is_empty()));
-        let unknown = Vocabulary::new(&definitions, &["no_such".to_owned()]).unwrap_err();
+        let names = vec![FeatureVersion { name: "no_such".to_owned(), version: 1 }];
+        let definitions = Definitions::load(None).unwrap();
+        let unknown = Vocabulary::new(&definitions, Arc::new(names)).unwrap_err();
         assert_eq!(unknown, UnknownFeature("no_such".to_owned()));
     }
 }

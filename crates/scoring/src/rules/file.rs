@@ -13,11 +13,11 @@
 //! ```
 
 use super::check::{Kind, check};
-use super::{Rule, RuleHit, Rules};
-use crate::decide::Decision;
+use super::{Rule, Rules};
 use crate::facts::{FactKind, NAMES};
 use crate::vocabulary::Vocabulary;
 use affluent_features::definition::nearest;
+use affluent_model::score::{Decision, RuleHit};
 use cel::common::value::Val;
 use cel::objects::{Key, Map};
 use cel::{Env, Value};

@@ -13,15 +13,14 @@ mod file;
 
 pub use file::RulesError;
 
-use crate::decide::Decision;
 use crate::facts::{FactValue, Facts};
 use crate::judge::Row;
 use crate::vocabulary::Vocabulary;
+use affluent_model::score::RuleHit;
 use cel::common::types::{CelDouble, CelInt, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, Env, Program, Value};
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,15 +36,6 @@ pub struct Rules {
 struct Rule {
     hit: RuleHit,
     program: Program,
-}
-
-/// A rule that a payment fulfils.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleHit {
-    pub rule: Arc<str>,
-    pub decision: Decision,
-    /// What it means, for people.
-    pub words: Arc<str>,
 }
 
 /// What rules say of a payment.
@@ -254,13 +244,8 @@ mod tests {
 
     #[test]
     fn the_shipped_rules_are_valid() {
-        let definitions = affluent_features::Definitions::load(None).unwrap();
-        let definitions = definitions.select(&definitions.streamed()).unwrap();
-        let plan = affluent_features::Plan::new(&definitions).unwrap();
-        let row = &plan.source_shape(plan.source("transactions").unwrap()).row;
-        let vocabulary = Vocabulary::new(&definitions, row).unwrap();
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
-        let rules = Rules::load(&folder.join("rules.toml"), &vocabulary).unwrap();
+        let rules = Rules::load(&folder.join("rules.toml"), &crate::vocabulary::tests::shipped()).unwrap();
         assert_eq!(rules.len(), 8);
         assert!(Rules::none().is_empty() && Rules::none().apply(&facts(), None) == Applied::default());
     }

@@ -1,9 +1,10 @@
 //! A model made ready for rows of one vocabulary, off the hot path.
 
-use crate::decide::{DecideOptions, Decision, Thresholds};
-use crate::judge::{ModelRef, Row};
+use crate::decide::{DecideOptions, Thresholds};
+use crate::judge::Row;
 use crate::vocabulary::Vocabulary;
 use affluent_learning::fit::Model;
+use affluent_model::score::{Decision, ModelRef};
 
 /// A model, and where its features stand in a row.
 #[derive(Debug)]
