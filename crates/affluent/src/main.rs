@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod card_payments;
+mod champion;
 mod cli;
 mod config;
 mod dead_letters;

@@ -11,6 +11,7 @@ mod judge;
 mod payment;
 
 pub(crate) use idempotency::Idempotency;
+pub(crate) use payment::Payment;
 
 use super::access::Bearer;
 use super::{Problem, Received, Shared, body, documents};
@@ -26,7 +27,6 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use idempotency::{Begun, HEADER, REPLAYED};
-use payment::Payment;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 

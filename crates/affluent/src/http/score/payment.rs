@@ -51,11 +51,11 @@ const STATUS: &str = "authorized";
 
 /// A payment, checked.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Payment {
+pub(crate) struct Payment {
     /// As the request has it.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// Microseconds UTC.
-    pub(super) occurred_at: i64,
+    pub(crate) occurred_at: i64,
     /// Columns of the row.
     columns: Vec<(&'static str, Cell<'static>)>,
 }
@@ -65,7 +65,7 @@ impl Payment {
     ///
     /// # Errors
     /// Which field, and what is wrong with it; without its value.
-    pub(super) fn new(request: &Map<String, Value>, now: i64) -> Result<Self, String> {
+    pub(crate) fn new(request: &Map<String, Value>, now: i64) -> Result<Self, String> {
         if let Some(unknown) = request.keys().find(|name| !FIELDS.iter().any(|(field, ..)| field == name)) {
             let known: Vec<&str> = FIELDS.iter().map(|(field, ..)| *field).collect();
             let shown: String = unknown.chars().take(40).collect();
@@ -86,9 +86,10 @@ impl Payment {
         payment.check_money()?;
         let id = payment.column("id").and_then(|cell| cell.text().ok().flatten()).map(Cow::into_owned);
         payment.id = id.unwrap_or_default();
-        match payment.column("created_at") {
-            Some(Cell::Time(occurred)) => payment.occurred_at = *occurred,
-            _ => payment.columns.push(("created_at", Cell::Time(now))),
+        if let Some(Cell::Time(occurred)) = payment.column("created_at") {
+            payment.occurred_at = *occurred;
+        } else {
+            payment.columns.push(("created_at", Cell::Time(now)));
         }
         if payment.column("status").is_none() {
             payment.columns.push(("status", Cell::Text(Cow::Borrowed(STATUS))));
@@ -97,7 +98,7 @@ impl Payment {
     }
 
     /// The cells of its row under these names, as a change that is committed at `now` would have them.
-    pub(super) fn cells(&self, fields: &[String], now: i64) -> Vec<Cell<'static>> {
+    pub(crate) fn cells(&self, fields: &[String], now: i64) -> Vec<Cell<'static>> {
         let cell = |name: &String| match name.as_str() {
             "_op" => Cell::Text(Cow::Borrowed("c")),
             "_lsn" | "_ordinal" => Cell::Int(0),
