@@ -60,16 +60,17 @@ pub struct Judged {
 }
 
 /// How judgements are made.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct JudgeOptions {
-    pub decide: DecideOptions,
     /// Reasons of a judgement, at most.
     pub reasons: usize,
+    pub decide: DecideOptions,
 }
 
 impl Default for JudgeOptions {
     fn default() -> Self {
-        JudgeOptions { decide: DecideOptions::default(), reasons: 5 }
+        JudgeOptions { reasons: 5, decide: DecideOptions::default() }
     }
 }
 

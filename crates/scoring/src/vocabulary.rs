@@ -1,7 +1,7 @@
 //! What the features of a payment are called: their names and versions in the order of a row, and words for people.
 
 use affluent_features::Definitions;
-use affluent_features::definition::{Compute, Span};
+use affluent_features::definition::{Compute, Feature, REQUEST, Span};
 use affluent_learning::dataset::FeatureVersion;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Vocabulary {
     /// [`UnknownFeature`]
     pub fn new(definitions: &Definitions, names: Arc<Vec<FeatureVersion>>) -> Result<Self, UnknownFeature> {
         let word = |feature: &FeatureVersion| match definitions.feature(&feature.name) {
-            Some(defined) => Ok(words(&defined.description, &defined.compute)),
+            Some(defined) => Ok(words(defined)),
             None => Err(UnknownFeature(feature.name.clone())),
         };
         let words = names.iter().map(word).collect::<Result<Vec<String>, UnknownFeature>>()?;
@@ -59,16 +59,22 @@ impl Vocabulary {
     }
 }
 
-/// The first sentence's words, and the window that they do not name.
-fn words(description: &str, compute: &Compute) -> String {
-    let text = description.split_whitespace().collect::<Vec<&str>>().join(" ");
+/// The description, with whose feature it is and over which window, where it does not say so itself.
+fn words(feature: &Feature) -> String {
+    let text = feature.description.split_whitespace().collect::<Vec<&str>>().join(" ");
     let text = text.trim_end_matches('.');
-    match compute {
+    let entity = feature.entity.replace('_', " ");
+    let whose = if feature.entity == REQUEST || text.contains(&entity) {
+        String::new()
+    } else {
+        format!("{entity}: ")
+    };
+    match &feature.compute {
         Compute::Window { window, .. } => match window.span {
-            Span::Sliding(_) | Span::Session(_) => format!("{text} ({})", window.span),
-            Span::CalendarDay => text.to_owned(),
+            Span::Sliding(_) | Span::Session(_) => format!("{whose}{text} ({})", window.span),
+            Span::CalendarDay => format!("{whose}{text}"),
         },
-        Compute::Ratio { .. } | Compute::Request { .. } => text.to_owned(),
+        Compute::Ratio { .. } | Compute::Request { .. } => format!("{whose}{text}"),
     }
 }
 
@@ -96,6 +102,9 @@ pub(crate) mod tests {
         let place = vocabulary.place("customer_payments_1h").unwrap();
         assert_eq!(vocabulary.names[place].name, "customer_payments_1h");
         assert_eq!(vocabulary.words(place), "Payments of the customer, the current one included (1h)");
+        let words = |name: &str| vocabulary.words(vocabulary.place(name).unwrap());
+        assert_eq!(words("device_cards"), "device: Different cards (1d)");
+        assert_eq!(words("customer_payments_today"), "customer: Payments since midnight, UTC");
         assert!((0..vocabulary.names.len()).all(|place| !vocabulary.words(place).is_empty()));
         let names = vec![FeatureVersion { name: "no_such".to_owned(), version: 1 }];
         let definitions = Definitions::load(None).unwrap();

@@ -23,6 +23,8 @@ const FEATURE_SKEW: &str = "feature_skew_ratio";
 const FEATURES_SNAPSHOT: &str = "affluent_features_snapshot_seconds";
 const FEATURES_STATE: &str = "affluent_features_state_bytes";
 const FEATURES_KEYS: &str = "affluent_features_keys";
+const SCORING_RELOADS: &str = "affluent_scoring_reloads_total";
+const SCORING_STALE: &str = "affluent_scoring_stale";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -75,6 +77,14 @@ fn describe() {
     describe_histogram!(FEATURES_SNAPSHOT, Unit::Seconds, "Time of storing the state of streamed features");
     describe_gauge!(FEATURES_STATE, Unit::Bytes, "State of streamed features as it was stored last");
     describe_gauge!(FEATURES_KEYS, "Keys that have state, over all entities and sources");
+    describe_counter!(
+        SCORING_RELOADS,
+        "Models and rules that were put in place or refused, by what and outcome"
+    );
+    describe_gauge!(
+        SCORING_STALE,
+        "1 while older models or rules judge because newer ones are refused, by what"
+    );
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -162,6 +172,16 @@ pub fn features_stored(seconds: f64, bytes: u64, keys: usize) {
     histogram!(FEATURES_SNAPSHOT).record(seconds.max(0.0));
     gauge!(FEATURES_STATE).set(bytes as f64);
     gauge!(FEATURES_KEYS).set(keys as f64);
+}
+
+/// A new `model` or new `rules` for judging payments were put in place (`ok`) or `refused`.
+pub fn scoring_reload(what: &'static str, outcome: &'static str) {
+    counter!(SCORING_RELOADS, "what" => what, "outcome" => outcome).increment(1);
+}
+
+/// Whether an older `model` or older `rules` judge payments, because what there is now is refused or cannot be read.
+pub fn scoring_stale(what: &'static str, is_stale: bool) {
+    gauge!(SCORING_STALE, "what" => what).set(f64::from(u8::from(is_stale)));
 }
 
 /// Resident memory of this process in bytes.

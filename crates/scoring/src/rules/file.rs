@@ -71,30 +71,40 @@ struct WrittenRule {
     words: String,
 }
 
-impl Rules {
-    /// Reads and checks a file with its lists.
+/// A file and its lists as they were read: not yet checked.
+pub struct RulesText {
+    rules: Vec<WrittenRule>,
+    lists: BTreeMap<String, Vec<String>>,
+    version: Arc<str>,
+}
+
+impl RulesText {
+    /// Reads a file with its lists.
     ///
     /// # Errors
-    /// [`RulesError`]
-    pub fn load(file: &Path, vocabulary: &Vocabulary) -> Result<Self, RulesError> {
-        let folder = file.parent().unwrap_or(Path::new("."));
-        Self::parse(&read(file)?, folder, vocabulary)
+    /// [`RulesError`]: it is not there, or not of the form.
+    pub fn read(file: &Path) -> Result<Self, RulesError> {
+        Self::parse(&read(file)?, file.parent().unwrap_or(Path::new(".")))
     }
 
-    /// Checks the text of a file; lists are looked for in `folder`.
+    /// The rules that are shipped.
+    ///
+    /// # Errors
+    /// None: a test reads them.
+    pub fn shipped() -> Result<Self, RulesError> {
+        Self::parse(include_str!("../../../../config/rules.toml"), Path::new("."))
+    }
+
+    /// Reads the text of a file; lists are looked for in `folder`.
     ///
     /// # Errors
     /// [`RulesError`]
-    pub fn parse(text: &str, folder: &Path, vocabulary: &Vocabulary) -> Result<Self, RulesError> {
-        let written: Written = toml::from_str(text)?;
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, RulesError> {
+        let Written { lists: written, rules } = toml::from_str(text)?;
         let mut digest = Sha256::new();
         digest.update(text);
-        let (mut lists, mut values) = (HashMap::new(), 0);
-        for (name, list) in written.lists {
-            if fact(&name).is_some() || vocabulary.place(&name).is_some() {
-                let problem = "a fact or a feature has that name".to_owned();
-                return Err(RulesError::List { list: name, problem });
-            }
+        let mut lists = BTreeMap::new();
+        for (name, list) in written {
             let list = match list {
                 WrittenList::Values(values) => values,
                 WrittenList::File(file) => {
@@ -104,23 +114,44 @@ impl Rules {
                     lines(&text)
                 }
             };
-            values += list.len();
-            lists.insert(name.clone(), set(&name, list)?);
+            lists.insert(name, list);
         }
-        if values > VALUES_MAX || written.rules.len() > RULES_MAX {
+        if lists.values().map(Vec::len).sum::<usize>() > VALUES_MAX || rules.len() > RULES_MAX {
             return Err(RulesError::TooMany);
+        }
+        Ok(RulesText { rules, lists, version: hex::encode(&digest.finalize()[..6]).into() })
+    }
+
+    /// What identifies text and lists.
+    #[must_use]
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// Checks every rule.
+    ///
+    /// # Errors
+    /// [`RulesError`]: what is wrong with which.
+    pub fn check(self, vocabulary: &Vocabulary) -> Result<Rules, RulesError> {
+        let mut lists = HashMap::new();
+        for (name, list) in self.lists {
+            if fact(&name).is_some() || vocabulary.place(&name).is_some() {
+                let problem = "a fact or a feature has that name".to_owned();
+                return Err(RulesError::List { list: name, problem });
+            }
+            let values = set(&name, list)?;
+            lists.insert(name, values);
         }
         let env = Arc::new(Env::default().with_stdlib());
         let (mut rules, mut names) = (Vec::new(), HashSet::new());
-        for rule in written.rules {
+        for rule in self.rules {
             if !names.insert(rule.name.clone()) {
                 let problem = "two rules have this name".to_owned();
                 return Err(RulesError::Rule { rule: rule.name, problem });
             }
             rules.push(compiled(rule, &env, &lists, vocabulary)?);
         }
-        let version = hex::encode(&digest.finalize()[..6]).into();
-        Ok(Rules { version, rules, lists, vocabulary: vocabulary.clone(), env })
+        Ok(Rules { version: self.version, rules, lists, vocabulary: vocabulary.clone(), env })
     }
 }
 

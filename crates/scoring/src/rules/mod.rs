@@ -11,7 +11,7 @@
 mod check;
 mod file;
 
-pub use file::RulesError;
+pub use file::{RulesError, RulesText};
 
 use crate::facts::{FactValue, Facts};
 use crate::judge::Row;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn rules(text: &str) -> Result<Rules, RulesError> {
-        Rules::parse(text, std::path::Path::new("."), &vocabulary())
+        RulesText::parse(text, std::path::Path::new("."))?.check(&vocabulary())
     }
 
     fn facts() -> Facts {
@@ -234,7 +234,7 @@ mod tests {
         let text = format!("[lists]\nblocked = \"blocked.txt\"\n{}", rule("card_token in blocked"));
         let read = |lines: &str| {
             std::fs::write(&list, lines).unwrap();
-            Rules::parse(&text, folder.path(), &vocabulary()).unwrap()
+            RulesText::parse(&text, folder.path()).unwrap().check(&vocabulary()).unwrap()
         };
         let (one, two) = (read("# cards\ntok_1\n\n"), read("tok_2\n"));
         assert_ne!(one.version(), two.version());
@@ -244,8 +244,7 @@ mod tests {
 
     #[test]
     fn the_shipped_rules_are_valid() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
-        let rules = Rules::load(&folder.join("rules.toml"), &crate::vocabulary::tests::shipped()).unwrap();
+        let rules = RulesText::shipped().unwrap().check(&crate::vocabulary::tests::shipped()).unwrap();
         assert_eq!(rules.len(), 8);
         assert!(Rules::none().is_empty() && Rules::none().apply(&facts(), None) == Applied::default());
     }
