@@ -2,6 +2,7 @@
 //!
 //! [`facts`] is what is known of a payment, [`rules`] and a model judge it ([`judge`]), [`decide`] makes one decision of both, [`reasons`]
 //! says why, [`record`] is what is kept and sent. [`serving`] brings models and rules up to date while it goes on.
+//! [`stream`] is the way from the topic of payments to records, scores and alerts, and back into the payments database.
 //! Judging is pure: it reads no clock, waits for nothing and asks nobody; where payments come from and where records go is the caller's.
 //!
 //! Invariant: of the same facts, features, model and rules the judgement is the same, in the stream, over HTTP and in training.
@@ -13,6 +14,7 @@ pub mod reasons;
 pub mod record;
 pub mod rules;
 pub mod serving;
+pub mod stream;
 pub mod vocabulary;
 
 pub use affluent_model::score::{Decision, Degraded, ModelRef, Reason, RuleHit, ScoreEvent, Shadow};

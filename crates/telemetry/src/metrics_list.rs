@@ -25,6 +25,8 @@ const FEATURES_STATE: &str = "affluent_features_state_bytes";
 const FEATURES_KEYS: &str = "affluent_features_keys";
 const SCORING_RELOADS: &str = "affluent_scoring_reloads_total";
 const SCORING_STALE: &str = "affluent_scoring_stale";
+const INFERENCE: &str = "affluent_inference_seconds";
+const SCORES: &str = "affluent_scores_total";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -85,10 +87,12 @@ fn describe() {
         SCORING_STALE,
         "1 while older models or rules judge because newer ones are refused, by what"
     );
+    describe_histogram!(INFERENCE, Unit::Seconds, "Time of a payment's features and of its judgement");
+    describe_counter!(SCORES, "Payments scored, by model and decision");
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
-/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `online`, `score`), of
+/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `online`, `score`, `end_to_end`, `oltp_updated`), of
 /// `count` records.
 pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64, count: u64) {
     let histogram = histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop);
@@ -182,6 +186,17 @@ pub fn scoring_reload(what: &'static str, outcome: &'static str) {
 /// Whether an older `model` or older `rules` judge payments, because what there is now is refused or cannot be read.
 pub fn scoring_stale(what: &'static str, is_stale: bool) {
     gauge!(SCORING_STALE, "what" => what).set(f64::from(u8::from(is_stale)));
+}
+
+/// Features and judgement of a payment took so many seconds.
+pub fn inference(seconds: f64) {
+    histogram!(INFERENCE).record(seconds.max(0.0));
+    crate::latency::record("score", "inference", seconds, 1);
+}
+
+/// A payment was scored by `model` (`none`: by rules alone), and this was decided.
+pub fn scored(model: &str, decision: &'static str) {
+    counter!(SCORES, "model" => model.to_owned(), "decision" => decision).increment(1);
 }
 
 /// Resident memory of this process in bytes.

@@ -9,6 +9,7 @@ use affluent_model::ChangeEvent;
 use affluent_stream::sinks::SinkError;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A row that was inserted into a source's table, as its topic has it: never an update, nor what a snapshot of the table has read.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Followed {
     pub row: Option<LiveRow>,
     /// False where the state has only a part of the partitions: then the row lacks events.
     pub is_whole: bool,
+    /// How long the row took.
+    pub took: Duration,
 }
 
 /// Takes what is inserted into the table of one source. Not called by two at a time.

@@ -212,9 +212,10 @@ impl FeaturesSink {
             let applied = applied.map_err(|error| SinkError::Fatal(error.to_string()))?;
             counters.add(applied);
             if let Some(change) = occurred.inserted.take() {
+                let begun = Instant::now();
                 let mut values = vec![f64::NAN; self.plan.source_shape(event.source).row.len()];
                 let is_exact = state.engine.row(&event, &mut values);
-                followed.push((offset, change, LiveRow { values, is_exact }));
+                followed.push((offset, change, LiveRow { values, is_exact }, begun.elapsed()));
             }
             let Some(values) = &mut self.values else { continue };
             // A repeat changes no value.
@@ -231,8 +232,8 @@ impl FeaturesSink {
             }
         }
         MutexGuard::unlock_fair(guard);
-        for (offset, change, row) in followed {
-            self.hand_on(partition, offset, change, Some(row));
+        for (offset, change, row, took) in followed {
+            self.hand_on(partition, offset, change, Some((row, took)));
         }
         Ok(())
     }
@@ -243,13 +244,15 @@ impl FeaturesSink {
         partition: &TopicPartition,
         offset: i64,
         change: Box<ChangeEvent>,
-        row: Option<LiveRow>,
+        row: Option<(LiveRow, Duration)>,
     ) {
         let is_whole = self.is_whole;
         if let Some(follower) = &mut self.follower
             && follower.next(partition).is_some_and(|next| offset >= next)
         {
-            follower.take(Followed { partition: partition.clone(), offset, change, row, is_whole });
+            let (row, took) = row.map_or((None, Duration::ZERO), |(row, took)| (Some(row), took));
+            let partition = partition.clone();
+            follower.take(Followed { partition, offset, change, row, is_whole, took });
         }
     }
 
