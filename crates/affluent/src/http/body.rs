@@ -5,7 +5,7 @@ use super::options::HttpOptions;
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt as _;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// The whole body.
 ///
@@ -46,18 +46,14 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
     if !media.eq_ignore_ascii_case("application/json") {
         return Err(Problem::media_type());
     }
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let (place, inner) = (error.path().to_string(), error.inner());
-        let at = format!("line {} column {}", inner.line(), inner.column());
-        if inner.is_data() {
-            Problem::unprocessable(format!("{place}: {inner}"))
-        } else {
-            Problem::bad_request(format!("the body is no JSON at {at}"))
-        }
+    // What is no JSON and what is the wrong JSON are told apart, whatever comes first.
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Problem::bad_request(format!("the body is no JSON at line {line} column {column}"))
     })?;
-    reader.end().map_err(|_| Problem::bad_request("something follows the JSON of the body"))?;
-    Ok(value)
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| Problem::unprocessable(format!("{}: {}", error.path(), error.inner())))
 }
 
 #[cfg(test)]
@@ -100,7 +96,9 @@ mod tests {
             assert_eq!(status(media, body), expected, "{media:?} {body}");
         }
         // Deeper than any parser of ours goes.
-        assert_eq!(status(good, &"[".repeat(100_000)), 422);
+        assert_eq!(status(good, &"[".repeat(100_000)), 400);
+        let deep = format!("{{\"number\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(status(good, &deep), 422);
     }
 
     #[tokio::test]

@@ -88,7 +88,7 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let address: SocketAddr = bound.listener.local_addr()?;
     let accepting = Accepting::new(tokio::net::TcpListener::from_std(bound.listener)?, bound.tls);
-    tracing::info!(%address, scheme = platform.config().http.scheme(), "http interface listens");
+    tracing::info!(scheme = platform.config().http.scheme(), %address, "http interface listens");
     let service = router(platform).into_make_service_with_connect_info::<Peer>();
     axum::serve(accepting, service).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     Ok(())

@@ -17,4 +17,5 @@ mod kill;
 mod load;
 mod outages;
 mod platform;
+mod score_http;
 mod up;
