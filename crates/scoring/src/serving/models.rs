@@ -63,8 +63,10 @@ impl Models {
         };
         self.told = None;
         let champion = match aliases.champion {
-            // A champion that cannot serve leaves its place to the one before.
-            Some(version) => self.ready(version).await.or_else(|| self.champion.clone()),
+            Some(version) => match self.ready(version).await {
+                Some(served) => Some(served),
+                None => self.before(aliases.previous).await,
+            },
             None => None,
         };
         let challenger = match aliases.challenger.filter(|version| Some(*version) != aliases.champion) {
@@ -86,6 +88,17 @@ impl Models {
         let named = [serving, aliases.champion, aliases.challenger, aliases.previous];
         self.ready.retain(|version, _| named.contains(&Some(*version)));
         self.refused.retain(|version, _| named.contains(&Some(*version)));
+    }
+
+    /// What serves in place of a champion that cannot: what served last, at the start the champion before it.
+    async fn before(&mut self, previous: Option<u64>) -> Option<Arc<Served>> {
+        if let Some(champion) = &self.champion {
+            return Some(Arc::clone(champion));
+        }
+        match previous {
+            Some(previous) => self.ready(previous).await,
+            None => None,
+        }
     }
 
     /// A version in memory, read if it is not there. None if it cannot serve.
