@@ -15,6 +15,7 @@ mod models;
 mod output;
 mod platform;
 mod roles;
+mod scoring;
 mod sql;
 mod status;
 mod train;

@@ -17,6 +17,7 @@ pub(crate) use show::{Args, run};
 
 use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
+use crate::scoring::ScoringOptions;
 use crate::train::LearningOptions;
 use affluent_broker::BrokerOptions;
 use affluent_bus::BusOptions;
@@ -63,6 +64,7 @@ pub(crate) struct Config {
     pub(crate) batch: BatchOptions,
     pub(crate) features: FeatureOptions,
     pub(crate) learning: LearningOptions,
+    pub(crate) score: ScoringOptions,
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
@@ -124,6 +126,7 @@ impl Config {
             batch: sections.take("batch")?,
             features: sections.take("features")?,
             learning: sections.take("learning")?,
+            score: sections.take("score")?,
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
@@ -188,6 +191,7 @@ impl Config {
         self.learning
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("learning.{problem}") })?;
+        self.score.check().map_err(|problem| ConfigError::Invalid { message: format!("score.{problem}") })?;
         self.schedule
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;

@@ -34,6 +34,7 @@ const PAST_OVER: Duration = Duration::from_secs(3_600);
 
 /// Keeps features up with the topics of their sources.
 pub struct FeaturesSink {
+    name: &'static str,
     admin: Admin,
     sources: Sources,
     plan: Arc<Plan>,
@@ -42,6 +43,8 @@ pub struct FeaturesSink {
     values: Option<Values>,
     follower: Option<Box<dyn Follower>>,
     live: LiveState,
+    /// Its state is that of this sink: there may be one of a sink before.
+    has_begun: bool,
     staged: BTreeMap<TopicPartition, Staged>,
     /// With the ends that they had then.
     assigned: BTreeMap<TopicPartition, i64>,
@@ -83,6 +86,7 @@ impl FeaturesSink {
         let sources = Sources::new(definitions, plan, references, events, registry);
         let values = Some(Values::new(store, group.to_owned(), options.clone()));
         FeaturesSink {
+            name: NAME,
             admin,
             sources,
             plan: Arc::clone(plan),
@@ -90,6 +94,7 @@ impl FeaturesSink {
             values,
             follower: None,
             live: LiveState::new(streamed),
+            has_begun: false,
             staged: BTreeMap::new(),
             assigned: BTreeMap::new(),
             is_whole: false,
@@ -98,6 +103,13 @@ impl FeaturesSink {
             past_read: Instant::now(),
             begun_us: Vec::new(),
         }
+    }
+
+    /// Goes by another name, in logs and health.
+    #[must_use]
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
     /// Has `live` for its state, which others ask.
@@ -133,6 +145,7 @@ impl FeaturesSink {
     }
 
     async fn restore(&mut self) -> Result<(), SinkError> {
+        self.live.set_current(false);
         let (directory, plan) = (self.options.directory.clone(), Arc::clone(&self.plan));
         let options = Options { keys_max: self.options.keys_max, any_order: true, ..Options::default() };
         let restored = tokio::task::spawn_blocking(move || State::restore(&directory, &plan, options)).await;
@@ -297,15 +310,16 @@ async fn write(
 #[async_trait]
 impl Sink for FeaturesSink {
     fn name(&self) -> &'static str {
-        NAME
+        self.name
     }
 
     async fn resume(
         &mut self,
         assigned: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, i64>, SinkError> {
-        if self.live.lock().is_none() {
+        if !self.has_begun {
             self.restore().await?;
+            self.has_begun = true;
         }
         let mut starts = BTreeMap::new();
         for partition in assigned {

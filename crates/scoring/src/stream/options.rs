@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct ScoreOptions {
     /// The group in which processes find out which of them sends.
     pub leader_group: String,
+    /// What tells this process from others in that group, so that it leads at once where it led before; empty: nothing does.
+    #[serde(skip)]
+    pub instance: String,
     /// At the first start of all, payments are scored that were committed up to so many seconds before; what is older is history.
     pub backlog_s: u64,
     /// Payments that may wait to be recorded; where there are more, no further ones are read.
@@ -15,7 +18,7 @@ pub struct ScoreOptions {
     /// Partitions and replicas of the topics of scores and alerts, where they are made; -1 replicas: the broker's default.
     pub partitions: i32,
     pub replication: i32,
-    /// Days that records stay.
+    /// Days that records stay; 0: for ever.
     pub ttl_days: u32,
     pub write_back: WriteBackOptions,
 }
@@ -24,6 +27,7 @@ impl Default for ScoreOptions {
     fn default() -> Self {
         ScoreOptions {
             leader_group: "affluent-score-leader".to_owned(),
+            instance: String::new(),
             backlog_s: 3_600,
             waiting_max: 200_000,
             partitions: 3,
@@ -85,8 +89,8 @@ impl ScoreOptions {
         let back = &self.write_back;
         let wrong = if self.leader_group.is_empty() {
             "leader_group is empty: name a consumer group"
-        } else if self.waiting_max == 0 || self.partitions < 1 || self.ttl_days == 0 {
-            "waiting_max, partitions and ttl_days must be at least 1"
+        } else if self.waiting_max == 0 || self.partitions < 1 {
+            "waiting_max and partitions must be at least 1"
         } else if back.batch_rows == 0 || back.waiting_max == 0 || back.timeout_ms == 0 {
             "write_back: batch_rows, waiting_max and timeout_ms must be at least 1"
         } else if back.retry_first_ms == 0 || back.retry_max_ms < back.retry_first_ms {

@@ -151,7 +151,7 @@ impl Scores {
         let ending = shutdown.child_token();
         let working = async {
             let leading = async {
-                let ended = leader::run(bus, &options.leader_group, self, &ending).await;
+                let ended = leader::run(bus, &options.leader_group, &options.instance, self, &ending).await;
                 ending.cancel();
                 ended
             };
