@@ -1,6 +1,7 @@
 //! The demo's verdict: every goal with what was measured, and the comparison of the stores.
 
 use super::events::EventsSent;
+use super::scoring::{self, Alert, Found};
 use super::warehouse::Warehouse;
 use crate::bench;
 use crate::output;
@@ -32,6 +33,9 @@ const PROMISES: &[Promise] = &[
     promise("logs.documents.p99", "logs", "documents", 2.0, "a log line, readable"),
     promise("logs.lake_visible.p99", "logs", "lake_visible", 3.0, "a log line, in the lake"),
     promise("features.freshness.p99", "features", "online", 3.0, "features of its keys, readable"),
+    promise("score.inference.p99", "score", "inference", 0.1, "one payment, judged"),
+    promise("score.end_to_end.p99", "score", "end_to_end", 1.0, "its score, recorded and sent"),
+    promise("score.oltp_updated.p99", "score", "oltp_updated", 1.0, "its score, in the database"),
 ];
 
 const fn promise(
@@ -46,6 +50,9 @@ const fn promise(
 
 /// The warehouse is fresh: a change can be queried within so many seconds of its commit.
 const FRESH_S: f64 = 900.0;
+
+/// Which part of the planted fraud is reviewed or declined. The first payments at a compromised terminal look like any other.
+const CAUGHT: f64 = 0.5;
 
 /// A question that was asked of the warehouse.
 #[derive(Debug, Serialize)]
@@ -72,6 +79,8 @@ pub(super) struct DemoReport {
     #[serde(skip)]
     rates: String,
     answers: Vec<Answer>,
+    /// The last alerts, the newest last.
+    alerts: Vec<Alert>,
 }
 
 impl DemoReport {
@@ -103,6 +112,7 @@ impl DemoReport {
             compared: compared.text(),
             rates: String::new(),
             answers: Vec::new(),
+            alerts: Vec::new(),
             lost: compared.lost,
             duplicated: compared.duplicated,
             reconciliation: compared.reconciliation,
@@ -121,6 +131,26 @@ impl DemoReport {
         }
         let verdict = if accepted >= offered * (1.0 - RATE_TOLERANCE) { "met" } else { "MISSED" };
         self.rates = format!("clickstream.rate: {accepted:.1} of {offered} clicks/s accepted, {verdict}\n");
+    }
+
+    /// Adds how much of the planted fraud was caught, and the last alerts.
+    pub(super) fn fraud(&mut self, found: Found) {
+        let share = found.caught_share();
+        self.figures.at_least("fraud.caught_share", CAUGHT, share, "of what was planted");
+        let verdict = if share >= CAUGHT { "met" } else { "MISSED" };
+        let patterns: Vec<String> = found
+            .caught
+            .iter()
+            .map(|(pattern, (caught, planted))| format!("{} {caught} of {planted}", pattern.as_str()))
+            .collect();
+        self.rates += &format!(
+            "fraud.caught_share: {share:.2} of the planted fraud was reviewed or declined ({}), goal {CAUGHT}, {verdict}; \
+             {} alerts on {} payments\n",
+            patterns.join(", "),
+            found.alerts,
+            found.scored
+        );
+        self.alerts = found.last;
     }
 
     /// Adds how fresh the warehouse was, whether its money is that of the database and its tables those of a rebuild,
@@ -188,6 +218,9 @@ impl DemoReport {
         }
         text.push('\n');
         text.push_str(&self.compared);
+        if !self.alerts.is_empty() {
+            text.push_str(&format!("\nThe last alerts:\n\n{}", scoring::table(&self.alerts)));
+        }
         for Answer { question, table } in &self.answers {
             text.push_str(&format!("\n{question}\n\n{table}"));
         }
@@ -209,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_goal_without_a_measurement_is_missed() {
-        let mut all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, 1.0)).collect();
+        let mut all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, p.goal)).collect();
         assert!(report(&all).is_good());
         assert!(!report(&all[..all.len() - 1]).is_good());
         all[4].p99 = 2.5;
