@@ -18,4 +18,5 @@ mod load;
 mod outages;
 mod platform;
 mod score_http;
+mod score_rest;
 mod up;
