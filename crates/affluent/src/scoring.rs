@@ -89,6 +89,8 @@ impl Scoring {
             let config = platform.config();
             let options =
                 ScoreOptions { instance: instance(&config.score.directory)?, ..config.score.stream.clone() };
+            // The first payments are judged by the model, too.
+            self.serving(config)?.refresh().await;
             let (store, health) = (platform.documents().await?, platform.health().clone());
             let (bus, registry) = (platform.bus().clone(), platform.registry().clone());
             let (payments, judge) = (self.payments.clone(), self.judge.clone());

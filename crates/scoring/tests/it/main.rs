@@ -4,4 +4,6 @@
 
 mod judge;
 mod learned;
+mod rig;
 mod serving;
+mod stream;
