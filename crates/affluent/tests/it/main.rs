@@ -18,5 +18,6 @@ mod load;
 mod outages;
 mod platform;
 mod score_http;
+mod score_kill;
 mod score_rest;
 mod up;
