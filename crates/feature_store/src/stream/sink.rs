@@ -48,6 +48,8 @@ pub struct FeaturesSink {
     staged: BTreeMap<TopicPartition, Staged>,
     /// With the ends that they had then.
     assigned: BTreeMap<TopicPartition, i64>,
+    /// Up to where each of them was read and applied: behind the state, where what it has is read again for who follows.
+    read: BTreeMap<TopicPartition, i64>,
     /// Every partition of every topic is assigned: only then are the values of keys whole.
     is_whole: bool,
     storing: Storing,
@@ -97,6 +99,7 @@ impl FeaturesSink {
             has_begun: false,
             staged: BTreeMap::new(),
             assigned: BTreeMap::new(),
+            read: BTreeMap::new(),
             is_whole: false,
             storing: Storing::default(),
             is_changed: false,
@@ -137,11 +140,14 @@ impl FeaturesSink {
     /// The offset of the record that is read next.
     fn next(&self, partition: &TopicPartition) -> i64 {
         let staged = self.staged.get(partition).map(|staged| staged.progress.next);
-        staged.unwrap_or_else(|| {
-            let applied = self.live.with(|state| state.next(partition));
-            let followed = self.follower.as_ref().and_then(|follower| follower.next(partition));
-            followed.map_or(applied, |followed| followed.min(applied))
-        })
+        staged.or_else(|| self.read.get(partition).copied()).unwrap_or(0)
+    }
+
+    /// Where reading of a partition starts: at what the state or who follows does not have.
+    fn start(&self, partition: &TopicPartition) -> i64 {
+        let applied = self.live.with(|state| state.next(partition));
+        let followed = self.follower.as_ref().and_then(|follower| follower.next(partition));
+        followed.map_or(applied, |followed| followed.min(applied))
     }
 
     async fn restore(&mut self) -> Result<(), SinkError> {
@@ -187,6 +193,7 @@ impl FeaturesSink {
                 self.hand_on(&partition, offset, change, None);
             }
             late += staged.late;
+            self.read.insert(partition.clone(), staged.progress.next);
             self.live.with(|state| state.advance(partition, staged.progress));
             self.is_changed = true;
         }
@@ -331,7 +338,9 @@ impl Sink for FeaturesSink {
                 tracing::warn!(%partition, next, end, "the topic was made anew: it is read from its beginning");
                 self.live.with(|state| state.offsets.remove(partition));
             }
-            starts.insert(partition.clone(), self.next(partition));
+            let start = self.start(partition);
+            starts.insert(partition.clone(), start);
+            self.read.insert(partition.clone(), start);
             // Where nothing is left to be read, the end is never reached.
             self.assigned.insert(partition.clone(), if first < end { end } else { 0 });
         }
@@ -383,11 +392,10 @@ impl Sink for FeaturesSink {
     async fn commit(&mut self) -> Result<(), SinkError> {
         self.apply()?;
         failpoint("features::before_values");
-        let read = self.live.with(|state| state.applied());
-        let FeaturesSink { values, follower, live, is_whole, begun_us, .. } = self;
+        let FeaturesSink { values, follower, live, is_whole, begun_us, read, .. } = self;
         let followed = async {
             match follower {
-                Some(follower) => follower.settle(&read).await,
+                Some(follower) => follower.settle(read).await,
                 None => Ok(()),
             }
         };
@@ -403,6 +411,7 @@ impl Sink for FeaturesSink {
         for partition in revoked {
             self.staged.remove(partition);
             self.assigned.remove(partition);
+            self.read.remove(partition);
         }
         self.is_whole = false;
         self.set_current();
