@@ -39,6 +39,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),
+    ("tokio-rustls", &["affluent"]),
     ("ua-parser", &["warehouse"]),
 ];
 
