@@ -167,7 +167,8 @@ fn bodies_keys_deadlines_and_dangerous_strings() {
     other["amount"] = json!("12.35");
     score(&platform, &key, &other).is_problem(422);
     score(&platform, &[("idempotency-key", "")], &payment()).is_problem(400);
-    score(&platform, &[("idempotency-key", &"k".repeat(256))], &payment()).is_problem(400);
+    let long = "k".repeat(256);
+    score(&platform, &[("idempotency-key", long.as_str())], &payment()).is_problem(400);
 
     let late = score(&platform, &[("x-deadline-ms", "0")], &payment()).json();
     assert_eq!(
