@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the DAGs of this folder in a real Airflow against a real installation: one interval of a quarter of an hour
-# with news, one without, the nightly rebuild, and an interval without length.
+# with news, one without, the nightly rebuild, an interval without length, and the features.
 #
 #   check.sh AFFLUENT     AFFLUENT is the binary
 #
@@ -53,6 +53,14 @@ data_dir = "$work/demo/data"
 cron = ""
 [schedule.rebuild]
 cron = ""
+[schedule.features_5m]
+cron = ""
+[schedule.features_1h]
+cron = ""
+[schedule.features_nightly]
+cron = ""
+[schedule.features_parity]
+cron = ""
 [http]
 listen = "127.0.0.1:$1"
 [broker]
@@ -92,24 +100,24 @@ echo "$script: Airflow $version"
 export AIRFLOW_HOME="$work/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False
 export AIRFLOW__CORE__DAGS_FOLDER="$here/dags" AIRFLOW__CORE__PLUGINS_FOLDER="$here/plugins"
 # `dags test` fails at the end of a DAG with a deadline, see README.md.
-export AIRFLOW_VAR_AFFLUENT_BATCH='{"raw_to_dwh_deadline_s": 0, "rebuild_deadline_s": 0}'
+export AIRFLOW_VAR_AFFLUENT_BATCH='{"raw_to_dwh_deadline_s": 0, "rebuild_deadline_s": 0, "features_5m_deadline_s": 0,
+ "features_1h_deadline_s": 0, "features_nightly_deadline_s": 0}'
 airflow() { "$venv/bin/airflow" "$@"; }
 airflow db migrate > "$work/migrate.log" 2>&1 || fail 'airflow db migrate failed'
 airflow connections add affluent --conn-type generic \
     --conn-extra "{\"binary\": \"$affluent\", \"config\": \"$work/affluent.toml\"}" > "$work/connection.log" 2>&1 ||
     fail 'the connection could not be added'
 
-# dag_test DAG TIME: runs it, and leaves the states of its tasks in $states, in their order.
+# dag_test DAG TIME TASKS: runs it, and leaves the states of these tasks in $states, in their order.
 dag_test() {
     ended=0
     airflow dags test "$1" "$2" > "$work/$1.log" 2>&1 || ended=$?
-    states=$("$venv/bin/python" - "$AIRFLOW_HOME/airflow.db" "$1" <<'PYTHON'
+    states=$("$venv/bin/python" - "$AIRFLOW_HOME/airflow.db" "$1" "$3" <<'PYTHON'
 import sqlite3, sys
-TASKS = ["ingest", "clean", "deduplicate", "enrich", "load", "check", "publish"]
 database = sqlite3.connect(sys.argv[1])
-run, = database.execute("select run_id from dag_run where dag_id = ? order by id desc limit 1", sys.argv[2:]).fetchone()
+run, = database.execute("select run_id from dag_run where dag_id = ? order by id desc limit 1", sys.argv[2:3]).fetchone()
 states = dict(database.execute("select task_id, state from task_instance where dag_id = ? and run_id = ?", [sys.argv[2], run]))
-print(*(states[task] for task in TASKS))
+print(*(states[task] for task in sys.argv[3].split()))
 PYTHON
     ) || fail "Airflow knows no run of $1"
 }
@@ -118,29 +126,44 @@ expect() { # WHAT FOUND EXPECTED
     [ "$2" = "$3" ] || fail "$1: expected $3"
 }
 
+steps='ingest clean deduplicate enrich load check publish'
+
 before=$(version)
-dag_test raw_to_dwh 2026-11-22T10:15:00+00:00
+dag_test raw_to_dwh 2026-11-22T10:15:00+00:00 "$steps"
 # Clicks are not enriched.
 expect 'an interval with news' "$states" 'success success success skipped success success success'
 expect 'published version' "$(version)" $((before + 1))
 sessions=$(count dwh.fact_clickstream)
 [ "$sessions" -gt 0 ] || fail 'the warehouse has no sessions'
 
-dag_test raw_to_dwh 2026-11-22T10:30:00+00:00
+dag_test raw_to_dwh 2026-11-22T10:30:00+00:00 "$steps"
 expect 'one without' "$states" 'skipped skipped skipped skipped skipped skipped skipped'
 expect 'published version' "$(version)" $((before + 1))
 
-dag_test nightly_rebuild 2026-11-22T02:30:00+00:00
+dag_test nightly_rebuild 2026-11-22T02:30:00+00:00 "$steps"
 expect 'the nightly rebuild' "$states" 'skipped success success success success success skipped'
 expect 'differences that it found' \
     "$(count "ops.checks where \"check\" = 'rebuild_equal' and failures > 0")" 0
 expect 'sessions after it' "$(count dwh.fact_clickstream)" "$sessions"
 
+# Features are as of what the warehouse knows: an interval that ends later takes in all that there is. The embedded document
+# store is the platform's, so nothing is served from here, and nothing compared.
+later=$(python3 -c 'import datetime as d; print((d.datetime.now(d.timezone.utc) + d.timedelta(days=2)).isoformat(timespec="minutes"))')
+for pair in features_5m:merchants features_1h:users features_nightly:merchant_history; do
+    dag=${pair%%:*}
+    table=features.${pair#*:}
+    dag_test "$dag" "$later" 'materialise serve'
+    expect "$dag" "$states" 'success skipped'
+    [ "$(count "$table")" -gt 0 ] || fail "$table has no rows"
+done
+dag_test features_parity "$later" compare
+expect 'parity without the online store' "$states" skipped
+
 # What a plain cron line would do: both ends of the interval alike.
 mkdir "$work/plain"
 sed -e 's/schedule=CronDataIntervalTimetable(cron, timezone=TIME_ZONE)/schedule=cron/' -e 's/"retries": 3/"retries": 0/' \
     "$here/dags/affluent_batch.py" > "$work/plain/affluent_batch.py"
-AIRFLOW__CORE__DAGS_FOLDER="$work/plain" dag_test raw_to_dwh 2026-11-22T10:45:00+00:00
+AIRFLOW__CORE__DAGS_FOLDER="$work/plain" dag_test raw_to_dwh 2026-11-22T10:45:00+00:00 "$steps"
 expect 'an interval without length' "${states%% *}" failed
 grep -q 'interval' "$work/raw_to_dwh.log" || fail 'the refusal does not say why'
 echo "$script: passed"

@@ -100,4 +100,43 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    /// The words of a line of a shell, up to a comment, a pipe or a redirection.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(c);
+                    word = Some(word.unwrap_or_default());
+                }
+                (None, '#' | '|' | '>') if word.is_none() => break,
+                (None, ' ') => words.extend(word.take()),
+                (Some(_) | None, c) => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn the_commands_of_the_documentation_are_understood() {
+        for (file, text) in [
+            ("README.md", include_str!("../../../README.md")),
+            ("docs/features.md", include_str!("../../../docs/features.md")),
+            ("docs/import.md", include_str!("../../../docs/import.md")),
+        ] {
+            let text = text.replace("\\\n", " ");
+            let shell = text.split("```").filter_map(|part| part.strip_prefix("sh\n"));
+            let commands: Vec<&str> =
+                shell.flat_map(str::lines).filter(|line| line.starts_with("affluent ")).collect();
+            assert!(commands.len() > 4, "{file}: {commands:?}");
+            for command in commands {
+                if let Err(error) = Cli::try_parse_from(words(command)) {
+                    panic!("{file}: {command}: {error}");
+                }
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use affluent_model::time::format_micros;
 use affluent_warehouse::batch;
 use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,6 +94,23 @@ async fn published(lake: &Lake, as_of: Option<i64>) -> anyhow::Result<Option<bat
     let then =
         |version: &batch::Version| as_of.is_none_or(|ms| version.published_at <= ms.saturating_mul(1_000));
     Ok(batch::versions(lake).await?.into_iter().find(then))
+}
+
+/// The rows of a query over text columns; null is empty.
+///
+/// # Errors
+/// A query that cannot be run, one that fails.
+pub(crate) async fn rows(session: &Session, text: &str) -> anyhow::Result<Vec<Vec<String>>> {
+    let mut rows = session.query(text, Limits::default()).await?;
+    let mut renderer = Renderer::new(TextFormat::Json, rows.schema());
+    let mut found = Vec::new();
+    while let Some(batch) = rows.next_batch().await {
+        for line in renderer.batch(&batch?)?.lines() {
+            let row: Map<String, Value> = serde_json::from_str(line)?;
+            found.push(row.values().map(|value| value.as_str().unwrap_or_default().to_owned()).collect());
+        }
+    }
+    Ok(found)
 }
 
 async fn print_rows(session: &Session, text: &str, limits: Limits, format: Output) -> anyhow::Result<Exit> {

@@ -9,6 +9,7 @@ use crate::topics::Catalog;
 use crate::wire;
 use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
@@ -79,7 +80,11 @@ impl Broker {
     ///
     /// # Errors
     /// When the listener cannot be used.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    pub fn run(self, shutdown: CancellationToken) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+        Box::pin(self.serve(shutdown))
+    }
+
+    async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
         let address = self.local_addr;
         let listener =
             TcpListener::from_std(self.listener).map_err(|source| Error::Listen { address, source })?;

@@ -1,6 +1,7 @@
 //! Which store, and how it is reached.
 
 use crate::{DocumentError, DocumentStore, EmbeddedStore, MongoStore};
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +110,14 @@ impl Default for MongoOptions {
 /// # Errors
 /// [`DocumentError::Config`] for options that cannot work, [`DocumentError::Unavailable`] where the
 /// files or the server cannot be reached now.
-pub async fn open(
+pub fn open<'a>(
+    options: &'a DocumentsOptions,
+    data_dir: &'a Path,
+) -> BoxFuture<'a, Result<Arc<dyn DocumentStore>, DocumentError>> {
+    Box::pin(open_backend(options, data_dir))
+}
+
+async fn open_backend(
     options: &DocumentsOptions,
     data_dir: &Path,
 ) -> Result<Arc<dyn DocumentStore>, DocumentError> {

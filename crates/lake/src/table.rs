@@ -9,6 +9,7 @@ use crate::write::commits::Alteration;
 use crate::write::partition::{self, Partition};
 use crate::{LakeError, LakeOptions, OFFSETS_PROPERTY, Offsets};
 use affluent_model::Column;
+use futures::future::BoxFuture;
 use iceberg::spec::NestedFieldRef;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
@@ -64,7 +65,11 @@ impl Lake {
     ///
     /// # Errors
     /// Options that cannot work; the disk; a catalog that is not one.
-    pub async fn open(options: LakeOptions) -> Result<Self, LakeError> {
+    pub fn open(options: LakeOptions) -> BoxFuture<'static, Result<Self, LakeError>> {
+        Box::pin(Self::open_catalog(options))
+    }
+
+    async fn open_catalog(options: LakeOptions) -> Result<Self, LakeError> {
         options.check()?;
         let catalog = catalog::open(&options).await?;
         Ok(Lake { catalog, options: Arc::new(options), tables: Arc::default() })
@@ -106,7 +111,15 @@ impl Lake {
     ///
     /// # Errors
     /// [`LakeError::NotFound`].
-    pub async fn table(&self, namespace: &str, name: &str) -> Result<LakeTable, LakeError> {
+    pub fn table<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<LakeTable, LakeError>> {
+        Box::pin(self.load(namespace, name))
+    }
+
+    async fn load(&self, namespace: &str, name: &str) -> Result<LakeTable, LakeError> {
         let ident = ident(namespace, name)?;
         if let Some(table) = self.tables.lock().get(&ident) {
             return Ok(table.clone());
@@ -136,7 +149,18 @@ impl Lake {
     /// # Errors
     /// As [`Lake::ensure_table`]; [`LakeError::NoColumn`] and [`LakeError::Options`] for columns that
     /// are not there or have no order (only booleans, whole numbers, texts, dates and times have).
-    pub async fn ensure_sorted_table(
+    pub fn ensure_sorted_table<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        columns: &'a [Column],
+        partition: &'a Partition,
+        sort_by: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<LakeTable, LakeError>> {
+        Box::pin(self.ensure(namespace, name, columns, partition, sort_by))
+    }
+
+    async fn ensure(
         &self,
         namespace: &str,
         name: &str,

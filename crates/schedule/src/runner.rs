@@ -11,6 +11,7 @@ use crate::progress::{self, TaskReport};
 use crate::retry::{Next, Retry};
 use crate::work::{Outcome, Pipeline, RunContext, commit_key};
 use affluent_telemetry::{failpoint, metrics_list};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -104,7 +105,16 @@ impl Runner {
     /// # Errors
     /// Faults of the ledger, and a task that the pipeline does not have. The failure of a task is no
     /// error: see [`RunEnd`].
-    pub async fn run(
+    pub fn run<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        request: &'a Request,
+        shutdown: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<RunEnd, RunError>> {
+        Box::pin(self.run_request(pipeline, request, shutdown))
+    }
+
+    async fn run_request(
         &self,
         pipeline: &Pipeline,
         request: &Request,

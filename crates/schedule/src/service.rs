@@ -9,6 +9,7 @@ use crate::plan::{Facts, Plan, left_out, plan};
 use crate::runner::{Request, RunEnd, RunError, Runner};
 use crate::work::Pipeline;
 use affluent_telemetry::health::{Health, State};
+use futures::future::BoxFuture;
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -50,7 +51,11 @@ impl ScheduleService {
 
     /// Schedules until `shutdown`; runs under way are then told to stop and waited for. Faults of the
     /// ledger are waited out.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(self.schedule(shutdown))
+    }
+
+    async fn schedule(self, shutdown: CancellationToken) {
         self.health.set(ROLE, State::Ready);
         let mut loops = JoinSet::new();
         for pipeline in self.pipelines {

@@ -17,9 +17,15 @@ pub fn arm_failpoints() {
     }
 }
 
-/// Passes the failpoint `name`; aborts the process when the action `return` is armed for it.
+/// Passes the failpoint `name`; says so where an action is armed for it, and aborts the process when that is `return`.
 pub fn failpoint(name: &str) {
-    if ARMED.load(Ordering::Relaxed) && fail::eval(name, |_| ()).is_some() {
+    if !ARMED.load(Ordering::Relaxed) {
+        return;
+    }
+    if fail::list().iter().any(|(armed, _)| armed == name) {
+        tracing::info!(name, "failpoint reached");
+    }
+    if fail::eval(name, |_| ()).is_some() {
         tracing::warn!(name, "failpoint aborts the process");
         std::process::abort();
     }

@@ -19,7 +19,8 @@ const COLLECT_INFLIGHT: &str = "affluent_collect_inflight_bytes";
 const BATCH_RUN: &str = "affluent_batch_run_seconds";
 const BATCH_RUNS: &str = "affluent_batch_runs_total";
 const BATCH_ALERTS: &str = "affluent_batch_alerts_total";
-const FEATURE_SKEW: &str = "feature_skew_ratio";
+/// Gauge by feature; see [`feature_skew`].
+pub const FEATURE_SKEW: &str = "feature_skew_ratio";
 const FEATURES_SNAPSHOT: &str = "affluent_features_snapshot_seconds";
 const FEATURES_STATE: &str = "affluent_features_state_bytes";
 const FEATURES_KEYS: &str = "affluent_features_keys";

@@ -40,6 +40,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),
     ("tokio-rustls", &["affluent"]),
+    ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
 ];
 

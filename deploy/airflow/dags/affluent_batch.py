@@ -1,5 +1,5 @@
-"""The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night, and the features of
-freshness 5m, 1h and nightly.
+"""The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night, the features of
+freshness 5m, 1h and nightly, and their parity with what was served.
 
 One Airflow task is one call of `affluent batch run PIPELINE --task T --from F --to T`, which is idempotent for its
 interval: clearing a task, a retry and a backfill are all the same call again. Exit code 99 means that there was nothing
@@ -24,6 +24,7 @@ from airflow.sdk import (
 
 TASKS = ["ingest", "clean", "deduplicate", "enrich", "load", "check", "publish"]
 FEATURE_TASKS = ["materialise", "serve"]
+PARITY_TASKS = ["compare"]
 
 # One JSON object; every key has a default.
 SETTINGS = Variable.get("affluent_batch", default={}, deserialize_json=True)
@@ -123,7 +124,7 @@ nightly_rebuild = pipeline(
     task_limit=seconds("rebuild_task_limit_s", 14_400),
 )
 
-# They write the same tables as one another: the lock of the run ledger lets one of them run at a time, and a task that meets it
+# The next three write the same tables as one another: the lock of the run ledger lets one of them run at a time, and a task that meets it
 # is tried again.
 features_5m = pipeline(
     "features_5m",
@@ -150,4 +151,13 @@ features_nightly = pipeline(
     deadline=seconds("features_nightly_deadline_s", 14_400),
     task_limit=seconds("features_nightly_task_limit_s", 14_400),
     tasks=FEATURE_TASKS,
+)
+
+features_parity = pipeline(
+    "features_parity",
+    "features-parity",
+    SETTINGS.get("features_parity_cron", "15 * * * *"),
+    deadline=seconds("features_parity_deadline_s", 0),
+    task_limit=seconds("features_parity_task_limit_s", 1800),
+    tasks=PARITY_TASKS,
 )

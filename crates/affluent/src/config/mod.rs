@@ -24,6 +24,7 @@ use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
 use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
+use affluent_lake::sql::cluster::{ExecutorOptions, SchedulerOptions};
 use affluent_model::names::{TOPIC_DEAD_LETTERS, TOPIC_LABELS};
 use affluent_schedule::ScheduleOptions;
 use affluent_stream::cdc::CdcOptions;
@@ -62,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) events: EventOptions,
     pub(crate) stage: StageOptions,
     pub(crate) batch: BatchOptions,
+    pub(crate) batch_scheduler: SchedulerOptions,
+    pub(crate) batch_executor: ExecutorOptions,
     pub(crate) features: FeatureOptions,
     pub(crate) learning: LearningOptions,
     pub(crate) score: ScoringOptions,
@@ -82,7 +85,9 @@ pub(crate) struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        LogOptions { filter: "info,fjall=warn,lsm_tree=warn".to_owned(), format: LogFormat::Text }
+        let filter =
+            "info,fjall=warn,lsm_tree=warn,ballista_core=warn,ballista_scheduler=warn,ballista_executor=warn";
+        LogOptions { filter: filter.to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -124,6 +129,8 @@ impl Config {
             events: sections.take("events")?,
             stage: sections.take("stage")?,
             batch: sections.take("batch")?,
+            batch_scheduler: sections.take("batch_scheduler")?,
+            batch_executor: sections.take("batch_executor")?,
             features: sections.take("features")?,
             learning: sections.take("learning")?,
             score: sections.take("score")?,
@@ -192,6 +199,12 @@ impl Config {
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("learning.{problem}") })?;
         self.score.check().map_err(|problem| ConfigError::Invalid { message: format!("score.{problem}") })?;
+        for (section, checked) in [
+            ("batch_scheduler", self.batch_scheduler.check()),
+            ("batch_executor", self.batch_executor.check()),
+        ] {
+            checked.map_err(|problem| ConfigError::Invalid { message: format!("{section}.{problem}") })?;
+        }
         self.schedule
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("schedule.{problem}") })?;

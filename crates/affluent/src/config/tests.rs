@@ -71,6 +71,8 @@ fn defaults_are_the_defaults_of_the_options() {
         ("sink_events", debug(&config.sink_events), debug(ConsumeOptions::default())),
         ("stage", debug(&config.stage), debug(StageOptions::default())),
         ("batch", debug(&config.batch), debug(BatchOptions::default())),
+        ("batch_scheduler", debug(&config.batch_scheduler), debug(SchedulerOptions::default())),
+        ("batch_executor", debug(&config.batch_executor), debug(ExecutorOptions::default())),
         ("features", debug(&config.features), debug(FeatureOptions::default())),
         ("learning", debug(&config.learning), debug(LearningOptions::default())),
         ("score", debug(&config.score), debug(ScoringOptions::default())),

@@ -1,11 +1,12 @@
 //! `affluent demo`: the whole platform at work on a private PostgreSQL under simulated payments, beside
-//! visitors who click and services that log, and the proof: how long everything took, and that every
-//! row and event arrived everywhere once.
+//! visitors who click and services that log, and the proof: how long everything took, that every row and
+//! event arrived everywhere once, and that features have the values which the lake gives again.
 //!
 //! Everything runs in this process and in temporary directories, and is gone at the end. What the load
 //! does lives in the test kit, what is compared in `verify`; here both are put together and judged.
 
 mod events;
+mod features;
 mod live;
 mod report;
 mod scoring;
@@ -44,6 +45,8 @@ Needs the PostgreSQL server's binaries (Debian, Ubuntu: apt-get install postgres
 runs already. Ctrl-C ends the load early; what was written by then is still compared.
 Exit codes: 0 all goals met and nothing lost or duplicated, 1 otherwise.";
 
+/// Payments of so many days are there before the load: what is known of fraud after seven of them has values.
+const HISTORY_DAYS: u32 = 14;
 /// Every role has this long to get ready, the first reading of the tables included.
 const READY: Duration = Duration::from_secs(60);
 /// Capture and sinks have this long to catch up after the load.
@@ -149,7 +152,9 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
 }
 
 /// The embedded defaults on free ports, or the given configuration, on the demo's database and
-/// directory. The pipelines run more often than by any calendar. A file that merely lies in the current directory does not count.
+/// directory. The pipelines run when the demo says so, not by their calendars, and a larger part of the
+/// served vectors is logged: there is but a minute of them. A file that merely lies in the current directory
+/// does not count.
 fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> anyhow::Result<Config> {
     let settings = format!(
         "data_dir = {data:?}\n\
@@ -159,6 +164,11 @@ fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> 
          [http]\nlisten = \"127.0.0.1:0\"\n\
          [schedule.raw_to_dwh]\ncron = \"\"\n\
          [schedule.rebuild]\ncron = \"\"\n\
+         [schedule.features_5m]\ncron = \"\"\n\
+         [schedule.features_1h]\ncron = \"\"\n\
+         [schedule.features_nightly]\ncron = \"\"\n\
+         [schedule.features_parity]\ncron = \"\"\n\
+         [features.stream]\nlogged_share = 0.05\n\
          [log]\nfilter = \"warn\"\n",
         data = directory.join("data"),
         url = database.url,
@@ -179,6 +189,7 @@ async fn play(
     let options = PaymentsOptions {
         rate: args.rate,
         seed: args.seed,
+        history_days: HISTORY_DAYS,
         fraud_share: scoring::FRAUD_SHARE,
         ..PaymentsOptions::default()
     };
@@ -276,6 +287,9 @@ async fn measure(
     live.say("computes the warehouse again from the raw zone, and compares it with the increments");
     let batch = batch.await?.context("run the pipeline beside the load")?;
     report.warehouse(batch.end(database).await.context("rebuild the warehouse")?);
+
+    live.say("computes the features of every source, and a sample of those that were served once more");
+    report.features(&Box::pin(features::compute(platform)).await.context("compute the features")?);
     Ok(report)
 }
 

@@ -1,6 +1,7 @@
 //! The demo's verdict: every goal with what was measured, and the comparison of the stores.
 
 use super::events::EventsSent;
+use super::features::Computed;
 use super::scoring::{self, Alert, Found};
 use super::warehouse::Warehouse;
 use crate::bench;
@@ -53,6 +54,9 @@ const FRESH_S: f64 = 900.0;
 
 /// Which part of the planted fraud is reviewed or declined. The first payments at a compromised terminal look like any other.
 const CAUGHT: f64 = 0.5;
+
+/// So many features have a value of some key.
+const FEATURES: f64 = 40.0;
 
 /// A question that was asked of the warehouse.
 #[derive(Debug, Serialize)]
@@ -181,6 +185,51 @@ impl DemoReport {
         self.answers = found.answers;
     }
 
+    /// Adds how many features have values, from how many sources, and whether the lake gives again what was served.
+    pub(super) fn features(&mut self, found: &Computed) {
+        let Computed { features, sources, rows, seconds, parity } = found;
+        let counted = sources.values().filter(|source| source.counted).count();
+        // Nothing compared is a goal missed.
+        let differ = if parity.vectors == 0 { f64::INFINITY } else { parity.mismatches as f64 };
+        self.figures.at_least("features.computed", FEATURES, *features as f64, "features");
+        self.figures.at_least("features.sources", sources.len() as f64, counted as f64, "sources");
+        self.figures.at_most("features.parity", 0.0, differ, "values that differ");
+        let verdict = |good: bool| if good { "met" } else { "MISSED" };
+        let of: Vec<String> =
+            sources.iter().map(|(name, source)| format!("{} of {name}", source.features)).collect();
+        self.rates += &format!(
+            "features.computed: {features} features have values (goal {FEATURES}; {}), {rows} rows by the pipelines in \
+             {seconds:.1} s, {}\n\
+             features.sources: events of {counted} of {} sources are in values, {}\n\
+             features.parity: {} of {} served values of {} vectors are otherwise in the lake, {}\n",
+            of.join(", "),
+            verdict(*features as f64 >= FEATURES),
+            sources.len(),
+            verdict(counted >= sources.len()),
+            parity.mismatches,
+            parity.values,
+            parity.vectors,
+            verdict(differ <= 0.0),
+        );
+        for (name, source) in sources.iter().filter(|(_, source)| !source.counted) {
+            self.note(format!(
+                "no event of {name} is in a value; {} of its features have one",
+                source.features
+            ));
+        }
+        if parity.waiting > 0 {
+            self.note(format!("{} served vectors have events that the lake has not yet", parity.waiting));
+        }
+        for (name, compared) in parity.features.iter().filter(|(_, compared)| compared.mismatches > 0) {
+            self.note(format!(
+                "{name}: {} of {} values differ, such as {:?}",
+                compared.mismatches,
+                compared.values,
+                compared.examples.first()
+            ));
+        }
+    }
+
     pub(super) fn note(&mut self, text: String) {
         self.figures.note(text);
     }
@@ -247,6 +296,34 @@ mod tests {
         assert!(!report(&all[..all.len() - 1]).is_good());
         all[4].p99 = 2.5;
         assert!(!report(&all).is_good(), "log lines have less time than the rest");
+    }
+
+    #[test]
+    fn features_without_a_source_and_a_differing_value_are_missed() {
+        use crate::demo::features::OfSource;
+        use affluent_feature_store::parity::Parity;
+        let all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, p.goal)).collect();
+        let judge = |features, counted, (vectors, mismatches)| {
+            let sources = [("clickstream", true), ("refunds", counted)];
+            let mut report = report(&all);
+            report.features(&Computed {
+                features,
+                sources: sources
+                    .map(|(name, counted)| (name.to_owned(), OfSource { features: 3, counted }))
+                    .into(),
+                parity: Parity { vectors, values: 10 * vectors, mismatches, ..Parity::default() },
+                ..Computed::default()
+            });
+            (report.is_good(), report.text())
+        };
+        let (good, text) = judge(40, true, (7, 0));
+        assert!(good && text.contains("0 of 70 served values of 7 vectors"), "{text}");
+        for (features, counted, parity) in
+            [(39, true, (7, 0)), (40, false, (7, 0)), (40, true, (7, 1)), (40, true, (0, 0))]
+        {
+            let (good, text) = judge(features, counted, parity);
+            assert!(!good && text.contains("MISSED"), "{text}");
+        }
     }
 
     #[test]

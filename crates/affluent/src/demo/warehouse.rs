@@ -4,6 +4,7 @@
 use super::report::Answer;
 use crate::batch;
 use crate::platform::Platform;
+use crate::sql::rows;
 use affluent_lake::sql::{Engine, EngineOptions, Limits, Renderer, Session, TextFormat};
 use affluent_model::time::now_micros;
 use affluent_schedule::{
@@ -205,20 +206,6 @@ async fn answer(session: &Session, text: &str) -> anyhow::Result<Answer> {
     }
     table += &renderer.finish()?;
     Ok(Answer { question: question.join(" "), table })
-}
-
-/// The rows of a query over text columns.
-async fn rows(session: &Session, text: &str) -> anyhow::Result<Vec<Vec<String>>> {
-    let mut rows = session.query(text, Limits::default()).await?;
-    let mut renderer = Renderer::new(TextFormat::Json, rows.schema());
-    let mut found = Vec::new();
-    while let Some(batch) = rows.next_batch().await {
-        for line in renderer.batch(&batch?)?.lines() {
-            let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)?;
-            found.push(row.values().map(|value| value.as_str().unwrap_or_default().to_owned()).collect());
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

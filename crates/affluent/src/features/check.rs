@@ -131,6 +131,37 @@ mod tests {
         assert!(error.contains("mine.toml") && error.contains("did you mean count?"), "{error}");
     }
 
+    /// The files of the documentation: each follows a line that ends with its path.
+    fn documented() -> Vec<(String, String)> {
+        let parts: Vec<&str> = include_str!("../../../../docs/features.md").split("```").collect();
+        let file = |pair: &[&str]| {
+            let path = pair[0].trim_end().strip_suffix('`')?.rsplit_once("`my-features/")?.1;
+            Some((path.to_owned(), pair[1].strip_prefix("toml\n")?.to_owned()))
+        };
+        parts.windows(2).filter_map(file).collect()
+    }
+
+    #[test]
+    fn the_definitions_of_the_documentation_are_sound_and_stream() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sources")).unwrap();
+        let files = documented();
+        assert_eq!(files.len(), 3, "{files:?}");
+        for (path, text) in files {
+            std::fs::write(folder.path().join(path), text).unwrap();
+        }
+        let found = checked(Some(folder.path()), false).unwrap();
+        assert_eq!(found.own, 6);
+        let definitions = Definitions::load(Some(folder.path())).unwrap();
+        let references = crate::features::references(&crate::config::Config::builtin().unwrap()).unwrap();
+        let streamed = affluent_feature_store::stream::Streamed::new(&definitions, references).unwrap();
+        for name in
+            ["customer_declined_velocity", "customer_logins_failed_1d", "customer_login_device_is_new"]
+        {
+            assert!(streamed.definitions.feature(name).is_some(), "{name}");
+        }
+    }
+
     #[test]
     fn without_a_directory_the_shipped_ones_are_checked() {
         let shipped = checked(None, false).unwrap();

@@ -6,7 +6,7 @@ use affluent_features::plan::Kept;
 use serde_json::{Value as Json, json};
 
 /// `mean(amount)`, `last(amount, 2)`, `share`, `ratio`.
-pub(super) fn aggregate(definitions: &Definitions, feature: &Feature) -> String {
+pub(crate) fn aggregate(definitions: &Definitions, feature: &Feature) -> String {
     let mut parts = columns(definitions, feature);
     parts.extend(nth(feature).map(|nth| nth.to_string()));
     let name = feature.compute.name();
@@ -14,7 +14,7 @@ pub(super) fn aggregate(definitions: &Definitions, feature: &Feature) -> String 
 }
 
 /// `7d`, `7d until 7d ago`, `session 30m`; of a ratio that of each part; nothing for the event itself.
-pub(super) fn windows(definitions: &Definitions, feature: &Feature) -> String {
+pub(crate) fn windows(definitions: &Definitions, feature: &Feature) -> String {
     match &feature.compute {
         Compute::Window { window, .. } => window_text(window),
         Compute::Ratio { of, to } => {
@@ -35,7 +35,7 @@ fn window_text(window: &Window) -> String {
 }
 
 /// `fraud_labels / transactions` for a ratio over two sources.
-pub(super) fn sources(definitions: &Definitions, feature: &Feature) -> String {
+pub(crate) fn sources(definitions: &Definitions, feature: &Feature) -> String {
     definitions.sources_of(feature).join(" / ")
 }
 

@@ -2,7 +2,7 @@
 
 mod backfill;
 mod check;
-mod form;
+pub(crate) mod form;
 mod get;
 mod list;
 mod options;
@@ -11,7 +11,7 @@ mod show;
 mod store;
 
 pub(crate) use options::FeatureOptions;
-pub(crate) use store::{pipelines, shared_documents};
+pub(crate) use store::{offline, past, pipelines, shared_documents};
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -91,7 +91,10 @@ pub(crate) fn streamed(config: &Config) -> anyhow::Result<Streamed> {
 }
 
 /// The shipped definitions, and over them the user's.
-fn load(config: &Config) -> anyhow::Result<Definitions> {
+///
+/// # Errors
+/// What is wrong with the user's.
+pub(crate) fn load(config: &Config) -> anyhow::Result<Definitions> {
     Definitions::load(config.features.directory()).map_err(refused)
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct FeatureOptions {
     /// Directory of definitions that override the shipped ones or are added to them; empty: the shipped ones alone.
     pub(crate) definitions: PathBuf,
-    /// Memory for the state of a view that is computed from history, and for its vectors of one instant.
+    /// Memory for the state of a view or a training set that is computed from history, and for the vectors of one instant.
     pub(crate) memory_bytes: u64,
     /// Logged vectors that are computed again each time.
     pub(crate) parity_sample: usize,

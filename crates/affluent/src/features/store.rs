@@ -6,6 +6,7 @@ use affluent_documents::{Backend, DocumentStore};
 use affluent_feature_store::history::History;
 use affluent_feature_store::jobs::{FeatureJobs, Online, PARITY_TASKS, ParityJob, TASKS};
 use affluent_feature_store::offline::Offline;
+use affluent_feature_store::stream::{Past, Streamed};
 use affluent_features::definition::Freshness;
 use affluent_lake::Lake;
 use affluent_lake::sql::{Engine, EngineOptions};
@@ -18,10 +19,22 @@ use std::sync::Arc;
 /// # Errors
 /// Definitions or seeds that are wrong.
 pub(crate) fn offline(config: &Config, lake: &Lake) -> anyhow::Result<Offline> {
-    let options = EngineOptions { memory_bytes: config.batch.memory_bytes, ..EngineOptions::default() };
-    let engine = Arc::new(Engine::new(lake.clone(), options)?);
-    let history = History::new(engine, Arc::new(load(config)?), references(config)?);
+    let history = History::new(engine(config, lake)?, Arc::new(load(config)?), references(config)?);
     Ok(Offline::new(lake.clone(), history, config.features.memory_bytes))
+}
+
+/// What the topics of the streamed features do not hold, in `lake`.
+///
+/// # Errors
+/// Memory or a spill directory that queries cannot have.
+pub(crate) fn past(config: &Config, lake: Lake, streamed: &Streamed) -> anyhow::Result<Past> {
+    let engine = engine(config, &lake)?;
+    Ok(Past::new(lake, engine, streamed))
+}
+
+fn engine(config: &Config, lake: &Lake) -> anyhow::Result<Arc<Engine>> {
+    let options = EngineOptions { memory_bytes: config.batch.memory_bytes, ..EngineOptions::default() };
+    Ok(Arc::new(Engine::new(lake.clone(), options)?))
 }
 
 /// The pipelines of features on their calendars. Without a document store nothing is served and nothing compared.

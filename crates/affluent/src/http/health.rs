@@ -141,7 +141,7 @@ pub(crate) fn resident_bytes() -> Option<u64> {
 }
 
 /// The samples of one metric in the Prometheus text format: labels and value.
-fn samples<'a>(
+pub(super) fn samples<'a>(
     rendered: &'a str,
     name: &'a str,
 ) -> impl Iterator<Item = (BTreeMap<String, String>, f64)> + 'a {

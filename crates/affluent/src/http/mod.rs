@@ -1,14 +1,15 @@
-//! The HTTP interface: metrics, health, status, documents, features and scores to read, payments to score, labels to give, a page for
+//! The HTTP interface: metrics, health, status, documents, features and scores to read, payments to score, labels to give, pages for
 //! people, and the collector's endpoints where this process collects.
 //!
-//! What is answered lives in `health`, `documents`, `features`, `score`, `labels` and `page`; who may ask, in `access`; how connections
-//! come about, in `listen`. Errors are RFC 9457 problem details; `openapi.json` describes all of it. Invariant: beyond loopback nothing
+//! What is answered lives in `health`, `documents`, `features`, `score`, `labels`, `page` and `features_page`; who may ask, in `access`;
+//! how connections come about, in `listen`. Errors are RFC 9457 problem details; `openapi.json` describes all of it. Invariant: beyond loopback nothing
 //! is served without tokens, except the two health probes.
 
 mod access;
 mod body;
 mod documents;
 mod features;
+mod features_page;
 mod health;
 mod labels;
 mod listen;
@@ -32,6 +33,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+use features_page::Materialised;
 use labels::Labels;
 use listen::{Accepting, Peer};
 use options::Access;
@@ -52,6 +54,7 @@ struct Shared {
     permits: Arc<Semaphore>,
     idempotency: Arc<Idempotency>,
     labels: Arc<Labels>,
+    materialised: Arc<Materialised>,
 }
 
 /// When a request came in.
@@ -115,6 +118,7 @@ fn routes() -> Vec<Route> {
         route("/readyz", &[], get(health::readyz)),
         route("/openapi.json", any, get(openapi::show)),
         route("/", reading, get(page::show)),
+        route("/features", reading, get(features_page::show)),
         route("/metrics", reading, get(health::metrics)),
         route("/v1/status", reading, get(health::status)),
         route("/v1/documents/{collection}", reading, get(documents::list)),
@@ -139,6 +143,7 @@ fn router(platform: Arc<Platform>) -> Router {
             options.score.idempotency_bytes,
         )),
         labels: Arc::new(Labels::new(&platform)),
+        materialised: Arc::default(),
         platform,
     };
     let mut router = Router::new();

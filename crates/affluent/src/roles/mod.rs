@@ -45,6 +45,9 @@ enum Phase {
     Broker,
 }
 
+/// Why `up` leaves the nodes of a cluster out.
+const OF_A_CLUSTER: &str = "a cluster's nodes are started by `affluent run`";
+
 /// Every role, in the order in which they start.
 pub(crate) const ROLES: &[Role] = &[
     Role {
@@ -135,6 +138,22 @@ pub(crate) const ROLES: &[Role] = &[
             json.then_some("lake.format is json: the warehouse is of Iceberg tables")
         },
         start: |platform, shutdown| Box::pin(services::schedule(platform, shutdown)),
+    },
+    Role {
+        name: "batch-scheduler",
+        about: "the scheduler of a cluster for [batch] engine",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| Some(OF_A_CLUSTER),
+        start: |platform, shutdown| Box::pin(services::batch_scheduler(platform, shutdown)),
+    },
+    Role {
+        name: "batch-executor",
+        about: "a node of that cluster that computes",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| Some(OF_A_CLUSTER),
+        start: |platform, shutdown| Box::pin(services::batch_executor(platform, shutdown)),
     },
     Role {
         name: "collect",

@@ -8,8 +8,9 @@ use crate::platform::Platform;
 use crate::scoring::{Scoring, instance};
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
-use affluent_feature_store::stream::{FeaturesSink, StreamOptions};
-use affluent_lake::MaintenanceService;
+use affluent_feature_store::stream::{FeaturesSink, StreamOptions, Streamed};
+use affluent_lake::sql::cluster::{ExecutorNode, NodeError, SchedulerNode};
+use affluent_lake::{LakeFormat, MaintenanceService};
 use affluent_model::{EventKind, time::now_micros};
 use affluent_schedule::ScheduleService;
 use affluent_scoring::stream::Scores;
@@ -163,8 +164,8 @@ pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToke
         options.topics = streamed.topics();
     }
     let (registry, stream) = (Some(platform.registry().clone()), config.features.stream.clone());
-    let mut sink =
-        FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    let sink = FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    let mut sink = with_past(sink, &platform, &streamed).await?;
     if let Some(scoring) = platform.scoring() {
         sink = sink.keeping(scoring.live.clone());
         if scoring.is_role {
@@ -178,6 +179,21 @@ pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToke
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     let service = ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)?;
     service.run(shutdown).await.map_err(consume_error)
+}
+
+/// Has the sink begin with what the topics do not hold. Of raw zones in JSON files there is no history.
+async fn with_past(
+    sink: FeaturesSink,
+    platform: &Platform,
+    streamed: &Streamed,
+) -> Result<FeaturesSink, RoleError> {
+    let config = platform.config();
+    if config.lake.format != LakeFormat::Iceberg {
+        return Ok(sink);
+    }
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    Ok(sink.with_past(features::past(config, lake, streamed).map_err(fatal)?))
 }
 
 /// Scores of payments. Where this process does not play the role `features`, it keeps a state of its own. It reports its own health.
@@ -217,7 +233,7 @@ async fn scored_features(
     platform: &Platform,
     scoring: &Scoring,
     scores: &Scores,
-) -> Result<ConsumeService<FeaturesSink>, RoleError> {
+) -> Result<ConsumeService, RoleError> {
     let (config, streamed) = (platform.config(), &scoring.streamed);
     let store = platform.documents().await.map_err(RoleError::from_store)?;
     let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
@@ -232,7 +248,7 @@ async fn scored_features(
     let registry = Some(platform.registry().clone());
     let stream = StreamOptions { directory, ..config.features.stream.clone() };
     let sink = FeaturesSink::new(streamed, store, admin, registry, &config.events, &options.group, stream);
-    let sink = sink.named("score-state").without_values();
+    let sink = with_past(sink, platform, streamed).await?.named("score-state").without_values();
     let sink = sink.keeping(scoring.live.clone()).followed_by(scores.follower());
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)
@@ -273,6 +289,30 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
         emitter.flush().await;
     }
     Ok(())
+}
+
+/// The scheduler of a cluster. It reports its own health.
+pub(super) async fn batch_scheduler(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_scheduler.clone(), platform.health().clone());
+    SchedulerNode::new(options, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+/// A node of a cluster that computes. It reports its own health.
+pub(super) async fn batch_executor(
+    platform: Arc<Platform>,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let (options, health) = (platform.config().batch_executor.clone(), platform.health().clone());
+    let warehouse = platform.config().lake.warehouse.clone();
+    ExecutorNode::new(options, warehouse, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+}
+
+fn node_error(error: NodeError) -> RoleError {
+    let passing = error.is_passing();
+    RoleError::new(error, passing)
 }
 
 fn consume_error(error: ConsumeError) -> RoleError {

@@ -138,8 +138,13 @@ async fn a_run_that_was_paused_beyond_its_lease_does_no_harm() {
     ] {
         let pipeline = prepare(&mut trial, name).await;
         let paused = trial.begin_next(pipeline, Some(&format!("{name}=1*sleep(6000)")));
-        running(&mut trial, pipeline, task).await;
+        paused.reaches(name, RUN).await;
         paused.signal("-STOP").await;
+        let status = trial.status().await;
+        let run = &status["runs"][0];
+        let at = run["tasks"].as_array().and_then(|tasks| tasks.last());
+        let is_there = at.is_some_and(|at| at["task"] == task && at["state"] == "running");
+        assert!(is_there && run["pipeline"] == pipeline && run["state"] == "running", "{name}: {run:#}");
         let taken_over = trial.complete(pipeline, false).await;
         assert_eq!(taken_over["end"]["outcome"], "succeeded", "{taken_over:#}");
         let version = trial.read().await;
@@ -155,25 +160,4 @@ async fn a_run_that_was_paused_beyond_its_lease_does_no_harm() {
         eprintln!("paused in {task} before {name}: lost, nothing changed");
     }
     trial.finish().await;
-}
-
-/// Waits until the newest run is at `task`, and in the pause that was set there.
-async fn running(trial: &mut Trial, pipeline: &str, task: &str) {
-    let deadline = Instant::now() + RUN;
-    loop {
-        let status = trial.status().await;
-        let run = &status["runs"][0];
-        let at = run["tasks"].as_array().and_then(|tasks| tasks.last());
-        let is_there = run["pipeline"] == pipeline
-            && at.is_some_and(|at| at["task"] == task && at["state"] == "running");
-        if is_there && run["state"] == "running" {
-            break;
-        }
-        // Until the run begins, the newest is the one before it, or none.
-        assert!(Instant::now() < deadline, "{task} is not reached: {run:#}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    // The task computes before it commits, and the pause before that is longer than this. Where a machine is too slow
-    // for it, the run is stopped a little earlier or later, which must do no harm either.
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
 }

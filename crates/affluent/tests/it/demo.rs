@@ -50,6 +50,9 @@ async fn the_demo_loses_and_duplicates_nothing() {
         "batch.freshness",
         "batch.balance",
         "batch.rebuild_equal",
+        "features.computed",
+        "features.sources",
+        "features.parity",
     ];
     assert_eq!(ids, expected);
     for slo in slos {
@@ -59,12 +62,16 @@ async fn the_demo_loses_and_duplicates_nothing() {
             "fraud.caught_share" => ("of what was planted", measured > 0.0),
             "batch.balance" => ("currencies that differ", measured == 0.0),
             "batch.rebuild_equal" => ("tables that differ", measured == 0.0),
+            "features.computed" => ("features", measured >= 40.0),
+            "features.sources" => ("sources", measured >= 5.0 && slo["goal"] == measured),
+            "features.parity" => ("values that differ", measured == 0.0),
             _ => ("s", measured > 0.0),
         };
         assert!(as_expected && slo["unit"] == unit, "{slo}");
     }
     let alerts = report["alerts"].as_array().unwrap();
     assert!(!alerts.is_empty() && alerts.iter().all(|alert| alert["reasons"][0].is_string()), "{alerts:?}");
+    assert!(shown.contains("features.parity: 0 of"), "{shown}");
     let answers = report["answers"].as_array().unwrap();
     assert!(
         answers.len() == 3 && answers.iter().all(|a| a["table"].as_str().unwrap().contains("---")),

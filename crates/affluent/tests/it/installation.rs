@@ -7,14 +7,17 @@
 use affluent_lake::{Lake, LakeOptions, Scan};
 use affluent_model::Value;
 use affluent_testkit::Database;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// The binary under test.
@@ -55,6 +58,8 @@ pub(crate) struct Installation {
     broker: u16,
     registry: u16,
     shell: Shell,
+    /// Keys of the configuration that what is started from now on has otherwise.
+    settings: BTreeMap<String, String>,
     child: Option<Child>,
     started: Instant,
     runs: u32,
@@ -107,6 +112,7 @@ impl Installation {
             broker,
             registry,
             shell: Shell::None,
+            settings: BTreeMap::new(),
             child: None,
             started: Instant::now(),
             runs: 0,
@@ -118,6 +124,7 @@ impl Installation {
         Installation {
             directory: self.directory.clone(),
             owns_directory: false,
+            settings: self.settings.clone(),
             child: None,
             started: Instant::now(),
             runs: 0,
@@ -179,6 +186,38 @@ impl Installation {
         String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
+    /// Sets a key for what is started from now on, `section.key`; without a value, as the file has it.
+    pub(crate) fn set(&mut self, key: &str, value: Option<&str>) {
+        let name = format!("AFFLUENT__{}", key.replace('.', "__").to_uppercase());
+        match value {
+            Some(value) => self.settings.insert(name, value.to_owned()),
+            None => self.settings.remove(&name),
+        };
+    }
+
+    /// Starts `affluent run` with a role of its own process, which logs to a file of its own, with failpoints armed where
+    /// given.
+    pub(crate) fn start_beside(
+        &self,
+        role: &str,
+        settings: &[(&str, String)],
+        log: &str,
+        failpoints: Option<&str>,
+    ) -> (Child, PathBuf) {
+        let mut beside = self.beside();
+        for (key, value) in settings {
+            beside.set(key, Some(value));
+        }
+        let path = self.directory.join(log);
+        let log = std::fs::File::create(&path).unwrap();
+        let mut command = beside.command();
+        command.args(["run", role]).stdout(Stdio::null()).stderr(log);
+        if let Some(failpoints) = failpoints {
+            command.env("FAILPOINTS", failpoints);
+        }
+        (command.spawn().unwrap(), path)
+    }
+
     fn command(&self) -> Command {
         // The child dies with the thread that starts it: the test's.
         let mut command = Command::new("setpriv");
@@ -187,7 +226,7 @@ impl Installation {
             command.args(["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
         }
         command.arg(affluent()).env_remove("FAILPOINTS").env_remove("RUST_LOG");
-        command.arg("--config").arg(self.config());
+        command.envs(&self.settings).arg("--config").arg(self.config());
         command.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
@@ -328,7 +367,10 @@ impl Installation {
         if let Some(failpoints) = failpoints {
             command.env("FAILPOINTS", failpoints);
         }
-        Begun { child: command.spawn().unwrap(), what: arguments.join(" ") }
+        let mut child = command.spawn().unwrap();
+        let logged = Logged::default();
+        let logging = tokio::spawn(keep(child.stderr.take().unwrap(), Arc::clone(&logged)));
+        Begun { child, what: arguments.join(" "), logged, logging }
     }
 
     /// Asserts that every store holds exactly what the database holds; the time it took.
@@ -352,6 +394,19 @@ impl Installation {
 pub(crate) struct Begun {
     child: Child,
     what: String,
+    logged: Logged,
+    logging: JoinHandle<()>,
+}
+
+/// What a command has logged until now.
+type Logged = Arc<std::sync::Mutex<String>>;
+
+/// Keeps what is logged until its end.
+async fn keep(log: ChildStderr, logged: Logged) {
+    let mut lines = BufReader::new(log).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        *logged.lock().unwrap() += &format!("{line}\n");
+    }
 }
 
 /// How a command ended, and what it printed.
@@ -368,15 +423,33 @@ impl Begun {
         assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
     }
 
+    /// Waits until it passes a failpoint that was armed.
+    pub(crate) async fn reaches(&self, failpoint: &str, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let is_there = |line: &str| line.contains("failpoint reached") && line.contains(failpoint);
+        loop {
+            let has_ended = self.logging.is_finished();
+            let logged = self.logged.lock().unwrap().clone();
+            if logged.lines().any(is_there) {
+                return;
+            }
+            assert!(!has_ended && Instant::now() < deadline, "{failpoint} is not reached\n{logged}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits for its end.
     pub(crate) async fn end(mut self, limit: Duration) -> Said {
-        let (mut out, mut err) = (String::new(), String::new());
-        let (mut stdout, mut stderr) = (self.child.stdout.take().unwrap(), self.child.stderr.take().unwrap());
+        let mut out = String::new();
+        let mut stdout = self.child.stdout.take().unwrap();
         let all = async {
-            let _ = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
+            let (_, kept) = tokio::join!(stdout.read_to_string(&mut out), &mut self.logging);
+            kept.unwrap();
             self.child.wait().await.unwrap()
         };
-        match tokio::time::timeout(limit, all).await {
+        let ended = tokio::time::timeout(limit, all).await;
+        let err = self.logged.lock().unwrap().clone();
+        match ended {
             Ok(status) => Said { status, out, err },
             Err(_) => panic!("`affluent {}` takes longer than {limit:?}: {out}\n{err}", self.what),
         }
@@ -407,7 +480,7 @@ impl Drop for Installation {
 }
 
 /// Ports that no outgoing connection takes while the installation is down: below the ephemeral range.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let mut found = Vec::with_capacity(N);
     while found.len() < N {
         let port = rand::random_range(15_000..32_000);

@@ -25,8 +25,8 @@ impl Load {
             customers: 300,
             merchants: 30,
             history: 2_000,
-            fraud_share: 0.0,
             patience: Duration::from_secs(120),
+            ..PaymentsOptions::default()
         };
         let payments = Payments::new(database.clone(), options);
         payments.prepare().await.unwrap();

@@ -17,6 +17,12 @@ fn up_answers_ready_and_stops_on_sigterm_in_time() {
     assert_eq!(status, 200);
     assert!(metrics.contains("process_resident_memory_bytes"), "{metrics}");
     assert!(get(&format!("{http}/")).1.contains("<title>Affluent"));
+    let (status, page) = get(&format!("{http}/features"));
+    assert_eq!(status, 200, "{page}");
+    assert!(
+        page.contains(">customer_velocity<") && page.contains("last materialised as of: never"),
+        "{page}"
+    );
     let (status, problem) = get(&format!("{http}/v1/documents/mirrors.nothing"));
     assert_eq!(status, 404, "{problem}");
     assert!(problem.contains("\"status\":404"), "{problem}");
@@ -40,6 +46,7 @@ fn with_tokens_only_the_probes_are_open() {
     let tokens = format!("[{{ name = 'test', token = '{token}', roles = ['read'] }}]");
     let mut platform = Platform::start(&["run", "api"], &[("AFFLUENT__HTTP__TOKENS", &tokens)]);
     platform.until_ok("/healthz");
+    assert_eq!(get(&format!("{}/features", platform.http)).0, 401);
     let url = format!("{}/metrics", platform.http);
     assert_eq!(get(&url).0, 401);
     assert_eq!(get_with(&url, Some("wrong")).0, 401);

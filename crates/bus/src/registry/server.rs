@@ -8,6 +8,7 @@ use super::log::SchemaLog;
 use super::schema::Candidate;
 use super::state::{Record, Registration, Show, State};
 use crate::{Bus, BusError};
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -79,8 +80,8 @@ impl RegistryServer {
     ///
     /// # Errors
     /// As [`RegistryServer::bind`] and [`BoundRegistryServer::run`].
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RegistryServerError> {
-        self.bind().await?.run(shutdown).await
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), RegistryServerError>> {
+        Box::pin(async move { self.bind().await?.run(shutdown).await })
     }
 }
 

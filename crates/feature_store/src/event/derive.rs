@@ -99,9 +99,19 @@ impl<'c> Given<'c, '_> {
         self.cell(nth).time()
     }
 
+    /// Of an address, else of a card.
+    fn country<'r>(&self, references: &'r References) -> Result<&'r str, String> {
+        let (address, bin) = (self.lower(0)?, self.text(1)?);
+        let address = address.as_deref().and_then(|address| address.split('/').next());
+        Ok(references.country(address, bin.as_deref()))
+    }
+
     fn compute(&self, function: Function, references: &References) -> Result<Cell<'c>, String> {
         let text = |text: Option<String>| text.map_or(Cell::Null, Cell::owned);
         let number = |number: Option<i64>| number.map_or(Cell::Null, Cell::Int);
+        let degrees = |millionths: Option<i64>| {
+            millionths.map_or(Cell::Null, |degrees| Cell::Decimal { unscaled: degrees.into(), scale: 6 })
+        };
         Ok(match function {
             Function::Lower => text(self.lower(0)?),
             Function::Trim => text(self.text(0)?),
@@ -127,11 +137,9 @@ impl<'c> Given<'c, '_> {
                 }
                 _ => Cell::Null,
             },
-            Function::Country => {
-                let (address, bin) = (self.lower(0)?, self.text(1)?);
-                let address = address.as_deref().and_then(|address| address.split('/').next());
-                Cell::owned(references.country(address, bin.as_deref()).to_owned())
-            }
+            Function::Country => Cell::owned(self.country(references)?.to_owned()),
+            Function::Latitude => degrees(references.place(self.country(references)?).map(|place| place.0)),
+            Function::Longitude => degrees(references.place(self.country(references)?).map(|place| place.1)),
             Function::Network => Cell::owned(references.network(self.text(0)?.as_deref()).to_owned()),
             Function::Visitor => {
                 let mut names = ["s:", "a:", "u:", "e:"].into_iter().enumerate();

@@ -3,6 +3,7 @@
 //!
 //! The rules are those of the warehouse's models (`curated/exchange_rates.sql`, `curated/transactions.sql`).
 
+use affluent_features::definition::ColumnType;
 use affluent_model::Currency;
 use arrow_array::cast::AsArray as _;
 use arrow_array::{Array as _, RecordBatch};
@@ -41,6 +42,8 @@ pub struct References {
     /// Leading digits of a card, its network, its country.
     bins: Vec<(String, String, String)>,
     countries: HashSet<String>,
+    /// Country to the middle of it: north and east, in millionths of degrees.
+    places: HashMap<String, (i64, i64)>,
 }
 
 impl References {
@@ -65,6 +68,7 @@ impl References {
             networks: networks.map(|[prefix, country]| (prefix, country)).collect(),
             bins: bins.map(|[prefix, network, country]| (prefix, network, country)).collect(),
             countries: rows("countries", &seed, ["code"])?.into_iter().map(|[code]| code).collect(),
+            places: places_of(&rows("country_places", &seed, ["country", "latitude", "longitude"])?)?,
         })
     }
 
@@ -108,6 +112,12 @@ impl References {
         let of_card = || bin.and_then(|bin| Some(&self.bin(bin)?.2));
         let known = |country: &&String| self.countries.contains(*country);
         of_address.filter(known).or_else(|| of_card().filter(known)).map_or("??", String::as_str)
+    }
+
+    /// The middle of a country: north and east, in millionths of degrees.
+    #[must_use]
+    pub(crate) fn place(&self, country: &str) -> Option<(i64, i64)> {
+        self.places.get(country).copied()
     }
 
     /// The network of a card, `unknown` where it is none of those known.
@@ -194,6 +204,18 @@ fn rates(
     }
     rates.values_mut().for_each(|days| days.sort_unstable());
     Ok(rates)
+}
+
+/// Countries with their middles.
+fn places_of(rows: &[[String; 3]]) -> Result<HashMap<String, (i64, i64)>, ReferenceError> {
+    let degrees = |text: &str, most: i64| {
+        let cell = ColumnType::Degrees.cell(text).ok().filter(|degrees| degrees.abs() <= most * 1_000_000);
+        cell.ok_or_else(|| wrong("country_places", &format!("{text:?} is none of {most} degrees")))
+    };
+    let place = |[country, latitude, longitude]: &[String; 3]| -> Result<_, ReferenceError> {
+        Ok((country.clone(), (degrees(latitude, 90)?, degrees(longitude, 180)?)))
+    };
+    rows.iter().map(place).collect()
 }
 
 /// A published rate as a whole number.

@@ -51,6 +51,7 @@ pub(crate) fn references() -> References {
         ("ip_networks", "prefix,country\n10,??\n203.0.113,FR\n2001:db8,DE"),
         ("bin_ranges", "prefix,network,country\n4,visa,??\n41,visa,GB"),
         ("countries", "code\nFR\nDE\nGB"),
+        ("country_places", "country,latitude,longitude\nFR,46,2\nGB,54,-2.5"),
     ]
     .into_iter()
     .map(|(name, text)| (name, table(text)))
@@ -220,6 +221,8 @@ fn a_payment_is_what_its_source_says() {
     assert_eq!(cell("amount"), 11_223);
     assert_eq!(cell("status"), fingerprint("authorized"));
     assert_eq!(cell("geo_country"), fingerprint("FR"));
+    assert_eq!((cell("latitude"), cell("longitude")), (46_000_000, 2_000_000));
+    assert_eq!(cell("home_latitude"), NULL, "no streamed feature reads it");
     assert_eq!(cell("merchant_category"), NULL, "no streamed feature reads it");
     let key = |name: &str| mapped.keys[shape.entities.iter().position(|(e, _)| e == name).unwrap()];
     assert_eq!(key("customer"), Some(Key::from(5)));
@@ -277,6 +280,8 @@ fn amounts_and_places_follow_the_warehouse() {
     ] {
         assert_eq!(references.country(address, bin), expected, "{address:?} {bin:?}");
     }
+    let places = [references.place("GB"), references.place("DE"), references.place("??")];
+    assert_eq!(places, [Some((54_000_000, -2_500_000)), None, None]);
     assert_eq!((references.network(Some("400000")), references.network(Some("9"))), ("visa", "unknown"));
 }
 

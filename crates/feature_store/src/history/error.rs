@@ -25,6 +25,8 @@ pub enum HistoryError {
     NoRows { what: String, events: u64, refused: u64, first: String },
     #[error("{what} needs {bytes} bytes, more than features.memory_bytes = {limit}: raise it")]
     Memory { what: String, bytes: u64, limit: u64 },
+    #[error("temporary file: {0}")]
+    Spill(std::io::Error),
     /// The run was told to stop, or has lost its lease.
     #[error("{message}")]
     Stopped { message: String, retryable: bool },
@@ -48,7 +50,8 @@ impl HistoryError {
             HistoryError::Sql { source, .. } => source.is_passing(),
             HistoryError::Lake { source, .. } => source.is_passing(),
             HistoryError::Stopped { retryable, .. } => *retryable,
-            HistoryError::Definition(_)
+            HistoryError::Spill(_)
+            | HistoryError::Definition(_)
             | HistoryError::Replay { .. }
             | HistoryError::NoRows { .. }
             | HistoryError::Memory { .. } => false,

@@ -23,6 +23,8 @@ pub(crate) struct Kept {
     pub(crate) keys: Keys,
     /// Where each event stands in Kafka.
     pub(crate) places: bool,
+    /// All keys of each event as text.
+    pub(crate) texts: bool,
 }
 
 /// Which keys.
@@ -39,7 +41,7 @@ impl Keys {
     fn has(&self, key: Key) -> bool {
         match self {
             Keys::All => true,
-            Keys::Slice(slice, slices) => is_in(key, (*slice, *slices)),
+            Keys::Slice(slice, slices) => slice_of(key, *slices) == *slice,
             Keys::These(keys) => keys.contains(&key),
         }
     }
@@ -53,6 +55,7 @@ pub(super) struct Wanted {
     pub(super) keys: Keys,
     pub(super) ids: bool,
     pub(super) places: bool,
+    pub(super) texts: bool,
 }
 
 /// Topic, partition, offset.
@@ -68,6 +71,8 @@ pub(crate) struct Events {
     removed: Vec<bool>,
     /// By entity.
     keys: Vec<Vec<Option<Key>>>,
+    /// By entity: the keys as text; empty where they are not asked for.
+    key_texts: Vec<Vec<Option<String>>>,
     /// By column.
     cells: Vec<Vec<i64>>,
     /// Key and text of the entity that is asked for; empty where none is.
@@ -84,6 +89,7 @@ impl Events {
         let shape = plan.source_shape(source);
         Events {
             keys: vec![Vec::new(); shape.entities.len()],
+            key_texts: vec![Vec::new(); shape.entities.len()],
             cells: vec![Vec::new(); shape.columns.len()],
             ..Events::default()
         }
@@ -131,6 +137,11 @@ impl Events {
                 self.texts.push((key, mapping.key_text(&row, entity).unwrap_or_default()));
             }
             self.push(&mapped);
+            if wanted.texts {
+                for (entity, texts) in self.key_texts.iter_mut().enumerate() {
+                    texts.push(mapping.key_text(&row, entity));
+                }
+            }
             if wanted.ids {
                 self.ids.push(mapping.id_text(&row).unwrap_or_default());
             }
@@ -160,6 +171,21 @@ impl Events {
         (self.arrived[place], self.time[place])
     }
 
+    /// A key of the event at `place`, where it has one.
+    pub(crate) fn key(&self, entity: usize, place: usize) -> Option<Key> {
+        self.keys[entity][place]
+    }
+
+    /// The text of a key, where texts are kept.
+    pub(crate) fn key_text(&self, entity: usize, place: usize) -> Option<&str> {
+        self.key_texts[entity].get(place)?.as_deref()
+    }
+
+    /// The event has not happened after all.
+    pub(crate) fn is_removed(&self, place: usize) -> bool {
+        self.removed[place]
+    }
+
     /// Takes the first `count` events out.
     pub(crate) fn take(&mut self, count: usize) -> Self {
         fn front<T>(column: &mut Vec<T>, count: usize) -> Vec<T> {
@@ -173,6 +199,7 @@ impl Events {
             version: front(&mut self.version, count),
             removed: front(&mut self.removed, count),
             keys: self.keys.iter_mut().map(|column| front(column, count)).collect(),
+            key_texts: self.key_texts.iter_mut().map(|column| front(column, count)).collect(),
             cells: self.cells.iter_mut().map(|column| front(column, count)).collect(),
             texts: front(&mut self.texts, count),
             ids: front(&mut self.ids, count),
@@ -249,11 +276,11 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Whether a key is in a slice of so many; keys that are numbers or hashes spread alike.
-fn is_in(key: Key, (slice, slices): (u32, u32)) -> bool {
+/// In which slice of so many a key is; keys that are numbers or hashes spread alike.
+pub(crate) fn slice_of(key: Key, slices: u32) -> u32 {
     let folded = (key.0 as u64) ^ (key.0 >> 64) as u64;
     let mixed = folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    mixed % u64::from(slices.max(1)) == u64::from(slice)
+    mixed as u32 % slices.max(1)
 }
 
 #[cfg(test)]
@@ -264,9 +291,7 @@ mod tests {
     fn slices_part_the_keys() {
         let mut counts = [0; 4];
         for number in 0..4_000_i64 {
-            let inside: Vec<u32> = (0..4).filter(|&slice| is_in(Key::from(number), (slice, 4))).collect();
-            assert_eq!(inside.len(), 1, "{number}");
-            counts[inside[0] as usize] += 1;
+            counts[slice_of(Key::from(number), 4) as usize] += 1;
         }
         assert!(counts.iter().all(|&count| (700..1_300).contains(&count)), "{counts:?}");
     }

@@ -74,7 +74,7 @@ impl Feed {
             .and_then(|wanted| shape.entities.iter().position(|(name, _)| name == wanted));
         let held = Events::none(plan, mapping.source());
         let ids = kept.ids_of.as_ref().is_some_and(|source| *source == shape.name);
-        let wanted = Wanted { entity, keys: kept.keys.clone(), ids, places: kept.places };
+        let wanted = Wanted { entity, keys: kept.keys.clone(), ids, places: kept.places, texts: kept.texts };
         let by_arrival_alone = source.derived.contains_key(&source.event_time);
         let file = source.file.clone();
         self.streams.push(Stream { mapping, file, rows, held, ended: false, by_arrival_alone, wanted });

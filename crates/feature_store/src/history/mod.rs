@@ -12,9 +12,9 @@ mod feed;
 mod query;
 
 pub use error::HistoryError;
-pub(crate) use events::{Events, Kept, Keys, Place};
+pub(crate) use events::{Events, Kept, Keys, Place, slice_of};
 pub use feed::Counted;
-pub(crate) use feed::Feed;
+pub(crate) use feed::{Feed, Piece};
 pub(crate) use query::instant;
 
 use crate::event::{Mapping, References};

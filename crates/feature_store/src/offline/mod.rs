@@ -10,7 +10,7 @@
 
 mod materialise;
 mod pass;
-mod slices;
+pub(crate) mod slices;
 mod table;
 mod view;
 
@@ -31,7 +31,7 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// A store over `lake`, whose state of one view takes at most about `memory_bytes`, and so do its rows of an instant.
+    /// A store over `lake`, whose state of one view or training set takes at most about `memory_bytes`, and so do its rows of an instant.
     #[must_use]
     pub fn new(lake: Lake, history: History, memory_bytes: u64) -> Self {
         Offline { lake, history, memory_bytes }
@@ -46,7 +46,7 @@ impl Offline {
         &self.lake
     }
 
-    fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 

@@ -8,7 +8,7 @@ const OVERHEAD_BYTES: u64 = 40;
 const SLICES_MAX: u32 = 1_024;
 
 /// The most events that lie within `reach` of one another, of the events that each day brought.
-pub(super) fn most_within(days: &[(i64, u64)], reach: i64) -> u64 {
+pub(crate) fn most_within(days: &[(i64, u64)], reach: i64) -> u64 {
     let width = reach.div_euclid(DAY) + 2;
     let (mut first, mut sum, mut most) = (0, 0, 0);
     for &(day, count) in days {
@@ -23,12 +23,12 @@ pub(super) fn most_within(days: &[(i64, u64)], reach: i64) -> u64 {
 }
 
 /// What so many events of so many bytes take.
-pub(super) fn bytes(events: u64, event_bytes: u64) -> u64 {
+pub(crate) fn bytes(events: u64, event_bytes: u64) -> u64 {
     events.saturating_mul(event_bytes.saturating_add(OVERHEAD_BYTES))
 }
 
 /// The number of slices of a state of so many bytes that each fits into `memory_bytes`; none where even the most are too few.
-pub(super) fn slices(bytes: u64, memory_bytes: u64) -> Option<u32> {
+pub(crate) fn slices(bytes: u64, memory_bytes: u64) -> Option<u32> {
     let slices = bytes.div_ceil(memory_bytes.max(1)).max(1);
     u32::try_from(slices).ok().filter(|slices| *slices <= SLICES_MAX)
 }

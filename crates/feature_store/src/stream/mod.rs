@@ -6,13 +6,15 @@
 //!
 //! Others ask the state while it is kept up ([`LiveState`]), and one may follow what is inserted into a table ([`Follower`]): scoring does both.
 //!
-//! What is read by which member when is the consume loop's ([`affluent_stream::consume`]); the sink keeps its offsets beside the state.
+//! What is read by which member when is the consume loop's ([`affluent_stream::consume`]); the sink keeps its offsets beside the state. What
+//! the topics do not hold ([`Past`]) is read from the lake when the role starts.
 //!
 //! Invariant: after the same records, whatever was killed, repeated or moved meanwhile, the values in the store are the same.
 
 mod follow;
 mod live;
 mod options;
+mod past;
 mod sink;
 mod sources;
 mod state;
@@ -22,6 +24,7 @@ mod values;
 pub use follow::{Followed, Follower};
 pub use live::{LiveRow, LiveState};
 pub use options::StreamOptions;
+pub use past::Past;
 pub use sink::FeaturesSink;
 
 use crate::event::References;

@@ -2,6 +2,7 @@
 
 use super::follow::{Followed, Follower};
 use super::live::{LiveRow, LiveState};
+use super::past::Past;
 use super::sources::{Occurred, Read, Sources};
 use super::state::{Progress, State};
 use super::storing::Storing;
@@ -41,6 +42,8 @@ pub struct FeaturesSink {
     options: StreamOptions,
     /// None where values are another process's business.
     values: Option<Values>,
+    /// Where to find what the topics do not hold.
+    past: Option<Past>,
     follower: Option<Box<dyn Follower>>,
     live: LiveState,
     /// Its state is that of this sink: there may be one of a sink before.
@@ -94,6 +97,7 @@ impl FeaturesSink {
             plan: Arc::clone(plan),
             options,
             values,
+            past: None,
             follower: None,
             live: LiveState::new(streamed),
             has_begun: false,
@@ -137,6 +141,13 @@ impl FeaturesSink {
         self
     }
 
+    /// Begins with what the topics do not hold. It is followed by nobody: what follows from it has followed long ago.
+    #[must_use]
+    pub fn with_past(mut self, past: Past) -> Self {
+        self.past = Some(past);
+        self
+    }
+
     /// The offset of the record that is read next.
     fn next(&self, partition: &TopicPartition) -> i64 {
         let staged = self.staged.get(partition).map(|staged| staged.progress.next);
@@ -155,14 +166,21 @@ impl FeaturesSink {
         let (directory, plan) = (self.options.directory.clone(), Arc::clone(&self.plan));
         let options = Options { keys_max: self.options.keys_max, any_order: true, ..Options::default() };
         let restored = tokio::task::spawn_blocking(move || State::restore(&directory, &plan, options)).await;
-        *self.live.lock() = Some(restored.map_err(|error| SinkError::Fatal(error.to_string()))?);
+        let mut state = restored.map_err(|error| SinkError::Fatal(error.to_string()))?;
         if let Some(follower) = &mut self.follower {
             follower.begin(&self.admin).await?;
         }
-        match &mut self.values {
-            Some(values) => values.begin(&self.admin).await,
-            None => Ok(()),
+        if let Some(values) = &mut self.values {
+            values.begin(&self.admin).await?;
         }
+        if let Some(past) = &self.past {
+            let caught = past.read(&self.admin, &mut state, self.values.as_mut()).await?;
+            count(caught.counters, caught.late);
+            self.is_changed |= caught.any;
+        }
+        // Whole at once: nobody is told a row that lacks its past, and nobody waits for the lake.
+        *self.live.lock() = Some(state);
+        Ok(())
     }
 
     /// Whether this member has all partitions of all topics that there are.
@@ -198,16 +216,7 @@ impl FeaturesSink {
             self.is_changed = true;
         }
         self.set_current();
-        for (outcome, count) in [
-            ("ok", counters.new),
-            ("corrected", counters.corrected),
-            ("duplicate", counters.duplicates),
-            ("late", late + counters.late),
-            ("refused", counters.refused),
-            ("shortened", counters.shortened),
-        ] {
-            metrics_list::records(NAME, "state", outcome, count);
-        }
+        count(counters, late);
         Ok(())
     }
 
@@ -312,6 +321,20 @@ async fn write(
     metrics_list::pipeline_latencies(NAME, "online", now_micros(), begun_us.iter());
     begun_us.clear();
     Ok(())
+}
+
+/// Tells what became of events.
+fn count(counters: Counters, late: u64) {
+    for (outcome, count) in [
+        ("ok", counters.new),
+        ("corrected", counters.corrected),
+        ("duplicate", counters.duplicates),
+        ("late", late + counters.late),
+        ("refused", counters.refused),
+        ("shortened", counters.shortened),
+    ] {
+        metrics_list::records(NAME, "state", outcome, count);
+    }
 }
 
 #[async_trait]

@@ -57,6 +57,8 @@ impl Values {
         if let Some(Value::Json(offsets)) = progress.field("offsets") {
             covered = log::applied(offsets).unwrap_or_default();
         }
+        // What was imported is read at every start as far as the lake has it: nothing waits for it.
+        covered.retain(|partition, _| partition.partition >= 0);
         for (partition, next) in &mut covered {
             // A topic that was made anew ends before what was read of the old one.
             *next = end_of(admin, partition).await?.min(*next);

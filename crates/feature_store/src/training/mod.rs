@@ -4,27 +4,35 @@
 //! null where the event is younger than the label's delay. The table `features.training_<name>` is written once: corrections that
 //! come later change no set that there is.
 //!
-//! Invariant: one name, one set. A call with the same name and meaning goes on where it was killed, or finds it done.
+//! `planned` decides what is computed, `collector` which events become rows, `output` writes. History is gone through once with all windows
+//! in memory, or in `parts` where they do not fit.
+//!
+//! Invariants: one name, one set: a call with the same name and meaning goes on where it was killed, or finds it done. Memory holds windows
+//! of at most `memory_bytes`, a chunk of rows and the marks of labels, however long the history.
 
+mod collector;
+mod output;
+mod parts;
+mod planned;
 mod rows;
+mod spill;
 
-use crate::history::{Counted, HistoryError, Kept, Range};
+use crate::history::{Counted, Events, History, HistoryError, Kept, Piece, Range};
 use crate::offline::{Offline, Writer};
-use affluent_features::definition::{Definitions, Feature, REQUEST};
 use affluent_features::event::DAY;
-use affluent_features::{Engine, Options, Plan, SourceId};
-use affluent_lake::{Advance, LakeError, LakeTable, Partition};
-use affluent_telemetry::failpoint;
-use rows::Rows;
+use affluent_features::replay::Row;
+use affluent_features::{Engine, Options, Plan};
+use affluent_lake::sql::Session;
+use collector::Collector;
+use output::Output;
+use planned::Planned;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-const NAMESPACE: &str = "features";
 /// Rows of a commit.
 const CHUNK_ROWS: usize = 50_000;
-/// Marked events that are held in memory.
-const MARKED_MAX: usize = 20_000_000;
+/// Bytes that a marked event takes in a set of them that has just grown.
+const MARK_BYTES: u64 = 40;
 
 /// What a training set is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,147 +96,120 @@ pub async fn training_rows(
             return Err(HistoryError::Definition(format!("training set {}: {missing}", set.name)));
         }
     }
-    let mut done = TrainingRows { features: planned.names(), ..TrainingRows::default() };
+    let job = Job { history, session: &session, planned: &planned, set };
     let marked = match &set.label {
-        Some(label) => marked(offline, &session, &planned, set, label).await?,
+        Some(label) => marked(&job, label, offline.memory_bytes()).await?,
         None => HashSet::new(),
     };
-    let mut output = Output::open(offline, set, &planned).await?;
-    done.table = output.table.name();
-    let range = Range { since: set.from.saturating_sub(planned.reach), until: set.as_of };
-    let kept = Kept { ids_of: Some(set.source.clone()), ..Kept::default() };
-    let what = (&planned.definitions, &planned.plan);
-    let mut feed = history.feed(&session, what, &planned.sources, range, &kept).await?;
-    let mut engine =
-        Engine::new(Arc::clone(&planned.plan), Options { any_order: true, ..Options::default() });
-    let mut rows = Rows::new(&planned.places, set.label.is_some());
-    let mut day = i64::MIN;
-    loop {
-        let piece = {
-            let (rows, done, marked) = (&mut rows, &mut done, &marked);
-            let mut sink = |events: &crate::history::Events, row: affluent_features::replay::Row<'_>| {
-                let time = events.time[row.event];
-                if !(set.from..set.to).contains(&time) {
-                    return;
-                }
-                let label = set.label.as_ref().map(|label| {
-                    let is_marked = marked.contains(&(time, events.order[row.event]));
-                    let is_known = is_marked || time.saturating_add(label.delay) <= set.as_of;
-                    done.marked += u64::from(is_marked);
-                    done.unlabelled += u64::from(!is_known);
-                    is_known.then_some(is_marked)
-                });
-                done.inexact += u64::from(!row.exact);
-                rows.push(events, row, label.flatten());
-            };
-            feed.step(&mut engine, set.as_of, Some(planned.spine), &mut sink).await?
-        };
-        let Some(piece) = piece else { break };
-        while rows.len() >= CHUNK_ROWS {
-            output.write(rows.take(CHUNK_ROWS), writer, &mut done).await?;
-            progress(done.rows);
-        }
-        // What no window needs any more goes, so that memory holds the windows and not the history.
-        let newest =
-            piece.iter().filter_map(|(_, events)| events.arrived.last()).max().copied().unwrap_or(day);
-        if newest.div_euclid(DAY) > day {
-            day = newest.div_euclid(DAY);
-            engine.evict(newest);
-        }
-    }
-    output.write(rows.take(CHUNK_ROWS), writer, &mut done).await?;
-    progress(done.rows);
-    done.read = feed.counted;
+    let mut collector = Collector::new(set, &planned, marked);
+    let output = Output::open(offline, set, &planned).await?;
+    collector.done.table = output.table();
+    let mut chunks = Chunks { output, writer, progress: &mut progress };
+    let read = match parts::needed(&job, offline.memory_bytes()).await? {
+        None => whole(&job, &mut collector, &mut chunks).await?,
+        Some(parts) => parts::joined(&job, &parts, &mut collector, &mut chunks).await?,
+    };
+    chunks.write(&mut collector).await?;
+    let Chunks { output, .. } = chunks;
+    let done = TrainingRows { read, ..collector.done };
     if done.rows == 0 {
-        let (events, refused) = (done.read.events, done.read.refused);
-        let first = done.read.first_refused.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        return Err(HistoryError::NoRows {
-            what: format!("training set {}", set.name),
-            events,
-            refused,
-            first,
-        });
+        return Err(nothing(set, &done.read));
     }
     output.complete(writer, done.rows).await?;
     Ok(done)
 }
 
-/// What is read and computed for a set.
-struct Planned {
-    definitions: Definitions,
-    plan: Arc<Plan>,
-    spine: SourceId,
-    sources: Vec<String>,
-    reach: i64,
-    /// The set's features: names, and places in the row of an event.
-    places: Vec<(String, usize)>,
-    /// What the set means, as text.
-    meaning: String,
+fn nothing(set: &TrainingSet, read: &Counted) -> HistoryError {
+    let first = read.first_refused.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let what = format!("training set {}", set.name);
+    HistoryError::NoRows { what, events: read.events, refused: read.refused, first }
 }
 
-impl Planned {
-    fn new(all: &Definitions, set: &TrainingSet) -> Result<Self, HistoryError> {
-        let is_name = |text: &str| {
-            !text.is_empty()
-                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        };
-        if !is_name(&set.name) {
-            let message = format!("{:?} is no name of a training set: small letters, digits and _", set.name);
-            return Err(HistoryError::Definition(message));
+/// What is worked on.
+struct Job<'a> {
+    history: &'a History,
+    session: &'a Session,
+    planned: &'a Planned,
+    set: &'a TrainingSet,
+}
+
+/// Where rows go, a commit at a time.
+struct Chunks<'a> {
+    output: Output,
+    writer: &'a dyn Writer,
+    progress: &'a mut (dyn FnMut(u64) + Send),
+}
+
+impl Chunks<'_> {
+    /// Writes as long as there are enough rows for a commit.
+    async fn write_full(&mut self, collector: &mut Collector<'_>) -> Result<(), HistoryError> {
+        while collector.rows.len() >= CHUNK_ROWS {
+            self.write(collector).await?;
         }
-        let source = all.sources.get(&set.source);
-        let source =
-            source.ok_or_else(|| HistoryError::Definition(format!("there is no source {}", set.source)))?;
-        let belongs = |feature: &&Feature| match feature.entity.as_str() {
-            REQUEST => all.sources_of(feature) == [set.source.as_str()],
-            entity => source.entity(entity).is_some(),
-        };
-        let wanted: Vec<&str> = match set.features.as_slice() {
-            [] => all.features.iter().filter(belongs).map(|feature| feature.name.as_str()).collect(),
-            names => names.iter().map(String::as_str).collect(),
-        };
-        let definitions = all.select(&wanted)?;
-        let plan = Plan::new(&definitions)?;
-        let no_source = || HistoryError::Definition(format!("no feature is of the events of {}", set.source));
-        let spine = plan.source(&set.source).ok_or_else(no_source)?;
-        let row = &plan.source_shape(spine).row;
-        let mut places = Vec::new();
-        for name in &wanted {
-            let place = row.iter().position(|known| known == name).ok_or_else(|| {
-                HistoryError::Definition(format!("{name} is no feature of an event of {}", set.source))
-            })?;
-            places.push(((*name).to_owned(), place));
-        }
-        let mut sources = crate::offline::sources(&definitions);
-        if !sources.contains(&set.source) {
-            sources.push(set.source.clone());
-        }
-        let mut meaning = format!("{} {} {} {} {:?} ", set.source, set.from, set.to, set.as_of, set.label);
-        for feature in definitions.features.iter().filter(|feature| wanted.contains(&feature.name.as_str())) {
-            let _ = write!(meaning, "{}@{}:{} ", feature.name, feature.version, feature.digest);
-        }
-        let reach = crate::offline::reach(&plan);
-        Ok(Planned { plan: Arc::new(plan), definitions, spine, sources, reach, places, meaning })
+        Ok(())
     }
 
-    fn names(&self) -> Vec<String> {
-        self.places.iter().map(|(name, _)| name.clone()).collect()
+    async fn write(&mut self, collector: &mut Collector<'_>) -> Result<(), HistoryError> {
+        let rows = collector.rows.take(CHUNK_ROWS);
+        self.output.write(rows, self.writer, &mut collector.done).await?;
+        (self.progress)(collector.done.rows);
+        Ok(())
+    }
+}
+
+/// Collects the rows with all windows in memory.
+async fn whole(
+    job: &Job<'_>,
+    collector: &mut Collector<'_>,
+    chunks: &mut Chunks<'_>,
+) -> Result<Counted, HistoryError> {
+    let Planned { definitions, plan, sources, .. } = job.planned;
+    let range = Range { since: job.set.from.saturating_sub(job.planned.reach), until: job.set.as_of };
+    let kept = Kept { ids_of: Some(job.set.source.clone()), ..Kept::default() };
+    let mut feed = job.history.feed(job.session, (definitions, plan), sources, range, &kept).await?;
+    let (mut engine, mut day) = (windows(plan), i64::MIN);
+    loop {
+        let piece = {
+            let collector = &mut *collector;
+            let mut sink = |events: &Events, row: Row<'_>| {
+                if collector.takes(events, row.event) {
+                    collector.push(events, row);
+                }
+            };
+            feed.step(&mut engine, range.until, Some(job.planned.spine), &mut sink).await?
+        };
+        let Some(piece) = piece else { break };
+        chunks.write_full(collector).await?;
+        evict_daily(&mut engine, &piece, &mut day);
+    }
+    Ok(feed.counted)
+}
+
+/// An engine for history, which is read in the order of arrival.
+fn windows(plan: &Arc<Plan>) -> Engine {
+    Engine::new(Arc::clone(plan), Options { any_order: true, ..Options::default() })
+}
+
+/// Lets go of what no window needs any more, so that memory holds the windows and not the history; `day` is that of the last time.
+fn evict_daily(engine: &mut Engine, piece: &Piece, day: &mut i64) {
+    let newest = piece.iter().filter_map(|(_, events)| events.arrived.last()).max().copied();
+    if let Some(newest) = newest.filter(|newest| newest.div_euclid(DAY) > *day) {
+        *day = newest.div_euclid(DAY);
+        engine.evict(newest);
     }
 }
 
 /// Time and order of the events that are marked.
 async fn marked(
-    offline: &Offline,
-    session: &affluent_lake::sql::Session,
-    planned: &Planned,
-    set: &TrainingSet,
+    job: &Job<'_>,
     label: &TrainingLabel,
+    memory_bytes: u64,
 ) -> Result<HashSet<(i64, u64)>, HistoryError> {
-    let history = offline.history();
+    let set = job.set;
     let range = Range { since: set.from, until: set.as_of };
-    let what = (&planned.definitions, &planned.plan);
+    let what = (&job.planned.definitions, &job.planned.plan);
     let sources = std::slice::from_ref(&label.source);
-    let mut feed = history.feed(session, what, sources, range, &Kept::default()).await?;
+    let mut feed = job.history.feed(job.session, what, sources, range, &Kept::default()).await?;
     let mut marked = HashSet::new();
     while let Some(piece) = feed.next(set.as_of).await? {
         for (_, events) in piece {
@@ -236,95 +217,11 @@ async fn marked(
                 events.time.iter().zip(&events.order).filter(|(time, _)| (set.from..set.to).contains(*time));
             marked.extend(inside.map(|(&time, &order)| (time, order)));
         }
-        if marked.len() > MARKED_MAX {
-            let message = format!(
-                "training set {}: more than {MARKED_MAX} marked events; take a shorter time",
-                set.name
-            );
-            return Err(HistoryError::Definition(message));
+        let bytes = marked.len() as u64 * MARK_BYTES;
+        if bytes > memory_bytes {
+            let what = format!("training set {}: a part of the marked events", set.name);
+            return Err(HistoryError::Memory { what, bytes, limit: memory_bytes });
         }
     }
     Ok(marked)
-}
-
-/// The table of a set, and how far it has the rows.
-struct Output {
-    table: LakeTable,
-    name: String,
-    topic: Arc<str>,
-    stored: Option<i64>,
-}
-
-impl Output {
-    async fn open(offline: &Offline, set: &TrainingSet, planned: &Planned) -> Result<Self, HistoryError> {
-        let name = format!("training_{}", set.name);
-        let topic: Arc<str> = format!("rows@{}", crate::offline::digest(&planned.meaning)).into();
-        let failed = |what: &str| HistoryError::lake(format!("{what} features.{name}"));
-        match offline.lake().table(NAMESPACE, &name).await {
-            Err(LakeError::NotFound(_)) => {}
-            Err(error) => return Err(failed("open")(error)),
-            Ok(table) => {
-                let offsets = table.offsets().await.map_err(failed("open"))?;
-                if let Some((other, _, _)) = offsets.iter().find(|(other, _, _)| *other != &*topic) {
-                    return Err(HistoryError::Definition(format!(
-                        "features.{name} is another training set ({other}): its times, label or features differ, or what a feature \
-                         means has changed; give this one another name"
-                    )));
-                }
-            }
-        }
-        let columns = rows::columns(&planned.places, set.label.is_some());
-        let made = offline.lake().ensure_table(NAMESPACE, &name, &columns, &Partition::None).await;
-        let table = made.map_err(failed("make"))?;
-        let stored = table.offsets().await.map_err(failed("open"))?.get(&topic, 0);
-        Ok(Output { table, name, topic, stored })
-    }
-
-    /// Appends the rows that the table has not yet; they come in the same order each time.
-    async fn write(
-        &mut self,
-        rows: Rows,
-        writer: &dyn Writer,
-        done: &mut TrainingRows,
-    ) -> Result<(), HistoryError> {
-        let count = rows.len();
-        if count == 0 {
-            return Ok(());
-        }
-        let first = i64::try_from(done.rows).unwrap_or(i64::MAX);
-        done.rows += count as u64;
-        let next = i64::try_from(done.rows).unwrap_or(i64::MAX);
-        let stored = self.stored.unwrap_or(0);
-        if stored >= next {
-            return Ok(());
-        }
-        let skipped = usize::try_from((stored - first).max(0)).unwrap_or(usize::MAX).min(count);
-        let failed = || HistoryError::lake(format!("write features.{}", self.name));
-        let batch = rows.batch().map_err(|error| failed()(error.into()))?.slice(skipped, count - skipped);
-        let advance = self.advance(0, self.stored, next);
-        writer.permit().await?;
-        failpoint("training::before_commit");
-        self.table.append_batches(vec![batch], vec![advance]).await.map_err(failed())?;
-        failpoint("training::after_commit");
-        self.stored = Some(next);
-        done.written += (count - skipped) as u64;
-        Ok(())
-    }
-
-    /// Notes that all rows are there.
-    async fn complete(&self, writer: &dyn Writer, rows: u64) -> Result<(), HistoryError> {
-        let failed = || HistoryError::lake(format!("write features.{}", self.name));
-        let stored = self.table.offsets().await.map_err(failed())?.get(&self.topic, 1);
-        if stored.is_some() {
-            return Ok(());
-        }
-        writer.permit().await?;
-        let advance = self.advance(1, None, i64::try_from(rows).unwrap_or(i64::MAX));
-        self.table.append_batches(Vec::new(), vec![advance]).await.map_err(failed())?;
-        Ok(())
-    }
-
-    fn advance(&self, partition: i32, expected: Option<i64>, next: i64) -> Advance {
-        Advance { topic: Arc::clone(&self.topic), partition, expected, next }
-    }
 }

@@ -4,5 +4,6 @@
 
 mod follow;
 mod lake;
+mod past;
 mod rig;
 mod stream;

@@ -4,7 +4,7 @@ use affluent_bus::codec::{ChangeEncoder, Format};
 use affluent_bus::{Bus, BusOptions, Outgoing, Producer, ProducerOptions, TopicSpec};
 use affluent_documents::{Document, DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
 use affluent_feature_store::event::References;
-use affluent_feature_store::stream::{FeaturesSink, Follower, LiveState, StreamOptions, Streamed};
+use affluent_feature_store::stream::{FeaturesSink, Follower, LiveState, Past, StreamOptions, Streamed};
 use affluent_features::definition::Definitions;
 use affluent_model::{
     ChangeEvent, Column, ColumnType, Op, Position, Snapshot, Source, TableId, TableSchema, Value,
@@ -159,6 +159,8 @@ pub(crate) fn schema() -> Arc<TableSchema> {
 pub(crate) struct Rig {
     pub(crate) topic: String,
     pub(crate) streamed: Streamed,
+    /// Where its sinks find what the topic does not hold.
+    pub(crate) past: Option<Past>,
     producer: Producer,
     encoder: ChangeEncoder,
     schema: Arc<TableSchema>,
@@ -204,6 +206,7 @@ impl Rig {
         Rig {
             topic,
             streamed: Streamed::new(&definitions, Arc::new(References::default())).unwrap(),
+            past: None,
             producer: bus().producer(ProducerOptions::default()).unwrap(),
             encoder: ChangeEncoder::new(Format::Json, None),
             schema: schema(),
@@ -252,7 +255,11 @@ impl Rig {
             ..StreamOptions::default()
         };
         let (admin, events) = (bus().admin().unwrap(), EventOptions::default());
-        FeaturesSink::new(&self.streamed, Arc::clone(store), admin, None, &events, group, options)
+        let sink = FeaturesSink::new(&self.streamed, Arc::clone(store), admin, None, &events, group, options);
+        match &self.past {
+            Some(past) => sink.with_past(past.clone()),
+            None => sink,
+        }
     }
 
     fn run(&self, group: &str, sink: FeaturesSink) -> Running {

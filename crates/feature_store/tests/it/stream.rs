@@ -26,7 +26,7 @@ fn payments(from: i64, count: i64) -> Vec<Payment> {
 }
 
 /// The values by id of their document.
-async fn values(store: &dyn DocumentStore) -> BTreeMap<String, Vec<(String, Value)>> {
+pub(crate) async fn values(store: &dyn DocumentStore) -> BTreeMap<String, Vec<(String, Value)>> {
     let found = documents(store, online::COLLECTION).await;
     found.into_iter().map(|document| (document.id, document.fields)).collect()
 }

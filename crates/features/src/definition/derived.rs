@@ -25,6 +25,10 @@ pub enum Function {
     Reporting,
     /// The country of an address, else of a card: address, BIN.
     Country,
+    /// The middle of that country, degrees north; null where it is not known.
+    Latitude,
+    /// The same, degrees east.
+    Longitude,
     /// The network of a card: BIN.
     Network,
     /// Whose session it is: session, anonymous visitor, user, event.
@@ -43,6 +47,8 @@ const FUNCTIONS: &[(&str, Function, usize)] = &[
     ("minor_units", Function::MinorUnits, 2),
     ("reporting", Function::Reporting, 3),
     ("country", Function::Country, 2),
+    ("latitude", Function::Latitude, 2),
+    ("longitude", Function::Longitude, 2),
     ("network", Function::Network, 1),
     ("visitor", Function::Visitor, 4),
     ("occurred", Function::Occurred, 2),

@@ -190,7 +190,7 @@ impl Engine {
         for Job { slot, place, applied, row, vector } in jobs {
             let at = if applied {
                 let row = &rows[row..row + group.stride];
-                counters.count(keys.slots[slot].apply(group, row, limits));
+                counters.count(keys.apply_slot(group, slot, row, limits));
                 let (time, order) = crate::aggregate::instant(row);
                 At { time, order }
             } else {

@@ -1,8 +1,9 @@
 //! All keys of one group: finding them, applying events to their logs, reading their windows, letting them go.
 
-use super::log::Log;
+use super::log::{Log, Rows};
 use super::read::read;
 use super::running::Running;
+use super::slab::Slab;
 use crate::aggregate::instant;
 use crate::event::{At, Key};
 use crate::plan::Group;
@@ -22,7 +23,7 @@ pub(crate) enum Outcome {
 }
 
 /// One key.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) key: Key,
     /// The event time of the newest row there ever was.
@@ -39,8 +40,8 @@ pub(crate) struct Keys {
     index: HashTable<u32>,
     pub(crate) slots: Vec<Slot>,
     hasher: ahash::RandomState,
-    /// Words a row.
-    stride: usize,
+    /// Where short logs lie.
+    pub(super) slab: Slab,
     /// The slot that was last asked for: an event is applied and its key is read right after.
     recent: Option<u32>,
     /// For windows that are computed each time.
@@ -54,7 +55,7 @@ impl Keys {
             index: HashTable::new(),
             slots: Vec::new(),
             hasher,
-            stride: group.stride,
+            slab: Slab::new(group.stride),
             recent: None,
             scratch: Running::new(group),
         }
@@ -74,9 +75,19 @@ impl Keys {
     pub(crate) fn last(&self, key: Key) -> Option<At> {
         let slots = &self.slots;
         let slot = self.index.find(self.hasher.hash_one(key), |&slot| slots[slot as usize].key == key)?;
-        let log = &slots[*slot as usize].log;
-        let (time, order) = instant(log.words(self.stride).rchunks_exact(self.stride).next()?);
+        let (time, order) = instant(self.rows(*slot as usize).last()?);
         Some(At { time, order })
+    }
+
+    /// The rows of a slot.
+    pub(crate) fn rows(&self, slot: usize) -> Rows<'_> {
+        self.slots[slot].log.rows(&self.slab)
+    }
+
+    /// Appends rows to the log of a slot as they were kept.
+    pub(crate) fn extend(&mut self, slot: usize, words: &[i64]) {
+        self.slots[slot].log.extend(&mut self.slab, number(slot), words);
+        self.follow();
     }
 
     /// The slot of a key, made where there is none; none where there may be no more.
@@ -103,8 +114,28 @@ impl Keys {
     /// Takes a row into the log of a key. Whether rows had to be let go for it before their time is told too.
     pub(crate) fn apply(&mut self, group: &Group, key: Key, row: &[i64], limits: Limits) -> (Outcome, bool) {
         match self.slot(key, limits.keys_max) {
-            Some(slot) => self.slots[slot].apply(group, row, limits),
+            Some(slot) => self.apply_slot(group, slot, row, limits),
             None => (Outcome::Full, false),
+        }
+    }
+
+    /// As [`Keys::apply`], of a slot.
+    pub(crate) fn apply_slot(
+        &mut self,
+        group: &Group,
+        slot: usize,
+        row: &[i64],
+        limits: Limits,
+    ) -> (Outcome, bool) {
+        let applied = self.slots[slot].apply(group, &mut self.slab, number(slot), row, limits);
+        self.follow();
+        applied
+    }
+
+    /// Tells logs where the slab has moved their rows to.
+    pub(super) fn follow(&mut self) {
+        for (owner, place) in self.slab.moved.drain(..) {
+            self.slots[owner as usize].log.moved(place);
         }
     }
 
@@ -131,13 +162,13 @@ impl Keys {
         vector: &mut [f64],
     ) -> bool {
         let Some(slot) = slot.map(|slot| &mut self.slots[slot]) else {
-            let nothing = Log::default();
-            self.scratch.build(group, &nothing, at);
-            self.scratch.settle(group, &nothing, at);
-            read(group, &nothing, &self.scratch, at, vector);
+            let nothing = Rows::none(group.stride);
+            self.scratch.build(group, nothing, at);
+            self.scratch.settle(group, nothing, at);
+            read(group, nothing, &self.scratch, at, vector);
             return true;
         };
-        let log = &slot.log;
+        let log = slot.log.rows(&self.slab);
         let running = match &mut slot.running {
             Some(running) => {
                 running.move_to(group, log, at);
@@ -174,13 +205,15 @@ impl Keys {
             }
             let last = self.slots.len() - 1;
             self.unlink(place);
+            self.slots[place].log.free(&mut self.slab);
+            self.follow();
             if place != last {
                 self.unlink(last);
                 self.slots.swap_remove(place);
+                self.slots[place].log.hand_over(&mut self.slab, number(place));
                 let (slots, hasher) = (&self.slots, &self.hasher);
                 let hash_of = |&slot: &u32| hasher.hash_one(slots[slot as usize].key);
-                let moved = u32::try_from(place).unwrap_or(u32::MAX);
-                self.index.insert_unique(hasher.hash_one(slots[place].key), moved, hash_of);
+                self.index.insert_unique(hasher.hash_one(slots[place].key), number(place), hash_of);
             } else {
                 self.slots.pop();
             }
@@ -194,6 +227,11 @@ impl Keys {
             entry.remove();
         }
     }
+}
+
+/// Slots are fewer than 2^32.
+pub(super) fn number(slot: usize) -> u32 {
+    u32::try_from(slot).unwrap_or(u32::MAX)
 }
 
 /// Bounds of what is kept.
@@ -214,30 +252,37 @@ impl Limits {
 }
 
 impl Slot {
-    /// Takes a row into the log; whether rows had to be let go for it before their time.
-    pub(crate) fn apply(&mut self, group: &Group, row: &[i64], limits: Limits) -> (Outcome, bool) {
-        let stride = group.stride;
+    /// Takes a row into the log of this slot, which is the one of this number; whether rows had to be let go for it before their time.
+    fn apply(
+        &mut self,
+        group: &Group,
+        slab: &mut Slab,
+        number: u32,
+        row: &[i64],
+        limits: Limits,
+    ) -> (Outcome, bool) {
         let at = instant(row);
         // Nearly every event is the newest of its key: then the log need not be looked at.
-        let found = if at.0 > self.newest { Err(self.log.len()) } else { self.log.find(stride, at) };
+        let found = if at.0 > self.newest { Err(self.log.len()) } else { self.log.rows(slab).find(at) };
         let place = match found {
-            Ok(place) => return (self.correct(group, place, row), false),
+            Ok(place) => return (self.correct(group, slab, place, row), false),
             Err(place) => place,
         };
         if self.is_too_late(group, at.0, limits) {
             return (Outcome::Late, false);
         }
-        self.log.insert(stride, place, row);
+        self.log.insert(slab, number, place, row);
         self.newest = self.newest.max(at.0);
-        let length = self.log.len();
+        let rows = self.log.rows(slab);
+        let length = rows.len();
         if let Some(running) = &mut self.running
             && place + 1 < length
         {
-            running.inserted(group, &self.log, place);
+            running.inserted(group, rows, place);
         }
         let horizon = self.newest.saturating_sub(group.lateness).saturating_sub(group.retention);
         let mut leaving = 0;
-        while leaving < length && self.log.row(stride, leaving)[0] <= horizon {
+        while leaving < length && rows.row(leaving)[0] <= horizon {
             leaving += 1;
         }
         let too_many = length - leaving > limits.events_max;
@@ -245,7 +290,7 @@ impl Slot {
             leaving = length - limits.events_max;
         }
         if leaving > 0 {
-            self.let_go(group, leaving, limits);
+            self.let_go(group, slab, number, leaving, limits);
         }
         (Outcome::New, too_many)
     }
@@ -257,23 +302,22 @@ impl Slot {
     }
 
     /// Replaces a row by a later version of it.
-    pub(super) fn correct(&mut self, group: &Group, place: usize, row: &[i64]) -> Outcome {
-        let stride = group.stride;
-        let old = self.log.row(stride, place);
-        let version = |row: &[i64]| row[stride - 1].cast_unsigned();
+    pub(super) fn correct(&mut self, group: &Group, slab: &mut Slab, place: usize, row: &[i64]) -> Outcome {
+        let old = self.log.rows(slab).row(place);
+        let version = |row: &[i64]| row[group.stride - 1].cast_unsigned();
         if !group.corrections || version(row) <= version(old) {
             return Outcome::Duplicate;
         }
         if let Some(running) = &mut self.running {
             running.replaced(group, place, old, row);
         }
-        self.log.row_mut(stride, place).copy_from_slice(row);
+        self.log.row_mut(slab, place).copy_from_slice(row);
         Outcome::Corrected
     }
 
-    fn let_go(&mut self, group: &Group, rows: usize, limits: Limits) {
-        self.lost = self.lost.max(self.log.row(group.stride, rows - 1)[0]);
-        self.log.drop_front(rows);
+    fn let_go(&mut self, group: &Group, slab: &mut Slab, number: u32, rows: usize, limits: Limits) {
+        self.lost = self.lost.max(self.log.rows(slab).row(rows - 1)[0]);
+        self.log.drop_front(slab, number, rows);
         let keep = self.running.as_mut().is_some_and(|running| running.dropped(group, rows));
         if !keep || self.log.len() <= limits.scan_max(group) / 2 {
             self.running = None;

@@ -1,18 +1,96 @@
 //! The log of one key: its events as rows of whole numbers, ordered by (event time, order), in one piece of memory.
 //!
 //! A row is event time, order, which filters it passes, and the columns that features need ([`crate::aggregate::HEADER`]). New rows go to the end,
-//! late ones to their place; old ones leave at the front, whose room is taken back when it is worth it.
+//! late ones to their place; old ones leave at the front. Short logs lie in pieces of the group's [`Slab`], which have no room to spare; long
+//! ones have memory of their own, where the room of rows that have left is taken back when it is worth it.
 
+use super::slab::{Piece, ROWS_MAX, Slab};
 use crate::aggregate::instant;
 
-/// Rows of a fixed number of words. All methods are told that number (`stride`): it is the same for all keys.
-#[derive(Debug, Clone, Default)]
+/// A piece may have room for so many rows more than there are before a smaller one is taken.
+const SLACK: usize = 3;
+
+/// Rows of a fixed number of words, which the group's slab knows. Whatever may move them is given the slab, and the number of the
+/// slot that owns them.
+#[derive(Debug, Default)]
 pub(crate) struct Log {
-    words: Vec<i64>,
+    words: Words,
     /// Rows that are there.
     rows: u32,
-    /// Rows at the front that have left.
+    /// Rows at the front that have left; none in a piece.
     gone: u32,
+}
+
+#[derive(Debug)]
+enum Words {
+    Own(Vec<i64>),
+    Piece(Piece),
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Words::Own(Vec::new())
+    }
+}
+
+/// The rows of a log, to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    words: &'a [i64],
+    stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows that are in no log.
+    pub(crate) fn of(words: &'a [i64], stride: usize) -> Self {
+        Rows { words, stride }
+    }
+
+    /// The rows of a key that has none.
+    pub(crate) fn none(stride: usize) -> Self {
+        Rows { words: &[], stride }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.words.len() / self.stride
+    }
+
+    #[inline]
+    pub(crate) fn row(self, index: usize) -> &'a [i64] {
+        &self.words[index * self.stride..][..self.stride]
+    }
+
+    pub(crate) fn last(self) -> Option<&'a [i64]> {
+        self.words.rchunks_exact(self.stride).next()
+    }
+
+    /// All rows, one after the other.
+    pub(crate) fn words(self) -> &'a [i64] {
+        self.words
+    }
+
+    pub(crate) fn range(self, range: std::ops::Range<usize>) -> impl DoubleEndedIterator<Item = &'a [i64]> {
+        self.words[range.start * self.stride..range.end * self.stride].chunks_exact(self.stride)
+    }
+
+    /// How many rows lie before or at an instant.
+    pub(crate) fn before_or_at(self, bound: (i64, u64)) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if instant(self.row(middle)) <= bound { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// Where a row of this instant is, or where it belongs. Nearly all come at the end.
+    pub(crate) fn find(self, at: (i64, u64)) -> Result<usize, usize> {
+        if self.last().is_none_or(|last| instant(last) < at) {
+            return Err(self.len());
+        }
+        let count = self.before_or_at(at);
+        if count > 0 && instant(self.row(count - 1)) == at { Ok(count - 1) } else { Err(count) }
+    }
 }
 
 impl Log {
@@ -20,115 +98,193 @@ impl Log {
         self.rows as usize
     }
 
-    #[inline]
-    pub(crate) fn row(&self, stride: usize, index: usize) -> &[i64] {
+    pub(crate) fn rows<'a>(&'a self, slab: &'a Slab) -> Rows<'a> {
+        let stride = slab.stride();
+        let words = match &self.words {
+            Words::Own(words) => &words[self.gone as usize * stride..],
+            Words::Piece(piece) => &slab.words(*piece)[..self.len() * stride],
+        };
+        Rows { words, stride }
+    }
+
+    pub(crate) fn row_mut<'a>(&'a mut self, slab: &'a mut Slab, index: usize) -> &'a mut [i64] {
+        let stride = slab.stride();
         let start = (index + self.gone as usize) * stride;
-        &self.words[start..start + stride]
-    }
-
-    pub(crate) fn row_mut(&mut self, stride: usize, index: usize) -> &mut [i64] {
-        let start = (index + self.gone as usize) * stride;
-        &mut self.words[start..start + stride]
-    }
-
-    /// All rows, one after the other.
-    pub(crate) fn words(&self, stride: usize) -> &[i64] {
-        &self.words[self.gone as usize * stride..]
-    }
-
-    pub(crate) fn rows(
-        &self,
-        stride: usize,
-        range: std::ops::Range<usize>,
-    ) -> impl DoubleEndedIterator<Item = &[i64]> {
-        self.words(stride)[range.start * stride..range.end * stride].chunks_exact(stride)
-    }
-
-    /// How many rows lie before or at an instant.
-    pub(crate) fn before_or_at(&self, stride: usize, bound: (i64, u64)) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if instant(self.row(stride, middle)) <= bound { low = middle + 1 } else { high = middle }
+        match &mut self.words {
+            Words::Own(words) => &mut words[start..start + stride],
+            Words::Piece(piece) => &mut slab.words_mut(*piece)[start..start + stride],
         }
-        low
-    }
-
-    /// Where a row of this instant is, or where it belongs. Nearly all come at the end.
-    pub(crate) fn find(&self, stride: usize, at: (i64, u64)) -> Result<usize, usize> {
-        let length = self.len();
-        if length == 0 || instant(self.row(stride, length - 1)) < at {
-            return Err(length);
-        }
-        let count = self.before_or_at(stride, at);
-        if count > 0 && instant(self.row(stride, count - 1)) == at { Ok(count - 1) } else { Err(count) }
     }
 
     /// Puts a row at its place.
-    pub(crate) fn insert(&mut self, stride: usize, index: usize, row: &[i64]) {
-        self.make_room(stride);
-        self.rows += 1;
-        if index + 1 == self.len() {
-            self.words.extend_from_slice(row);
-            return;
-        }
+    pub(crate) fn insert(&mut self, slab: &mut Slab, owner: u32, index: usize, row: &[i64]) {
+        self.make_room(slab, owner);
+        let stride = slab.stride();
         let start = (index + self.gone as usize) * stride;
-        let end = self.words.len();
-        self.words.extend_from_slice(row);
-        self.words.copy_within(start..end, start + stride);
-        self.words[start..start + stride].copy_from_slice(row);
+        let end = (self.gone + self.rows) as usize * stride;
+        let words = match &mut self.words {
+            Words::Own(words) => {
+                words.extend_from_slice(row);
+                words.as_mut_slice()
+            }
+            Words::Piece(piece) => slab.words_mut(*piece),
+        };
+        words.copy_within(start..end, start + stride);
+        words[start..start + stride].copy_from_slice(row);
+        self.rows += 1;
     }
 
     /// Takes a row from its place.
-    pub(crate) fn remove(&mut self, stride: usize, index: usize) {
+    pub(crate) fn remove(&mut self, slab: &mut Slab, owner: u32, index: usize) {
+        let (stride, left) = (slab.stride(), self.len() - 1);
+        if left == 0 {
+            self.free(slab);
+            return;
+        }
         let start = (index + self.gone as usize) * stride;
-        self.words.drain(start..start + stride);
-        self.rows -= 1;
-        if self.len() == 0 {
-            self.words = Vec::new();
-            self.gone = 0;
+        let is_roomy = match &mut self.words {
+            Words::Own(words) => {
+                words.drain(start..start + stride);
+                left <= ROWS_MAX / 2
+            }
+            Words::Piece(piece) => {
+                slab.words_mut(*piece).copy_within(start + stride..(left + 1) * stride, start);
+                slab.room(*piece) > left + SLACK
+            }
+        };
+        self.rows = number(left);
+        if is_roomy {
+            self.relocate(slab, owner, left);
         }
     }
 
     /// Takes rows off the front.
-    pub(crate) fn drop_front(&mut self, rows: usize) {
-        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        self.gone += rows;
-        self.rows -= rows;
-        if self.len() == 0 {
-            self.words = Vec::new();
-            self.gone = 0;
+    pub(crate) fn drop_front(&mut self, slab: &mut Slab, owner: u32, rows: usize) {
+        let (stride, left) = (slab.stride(), self.len() - rows);
+        if left == 0 {
+            self.free(slab);
+            return;
+        }
+        let is_roomy = match &self.words {
+            Words::Own(_) => {
+                self.gone += number(rows);
+                left <= ROWS_MAX / 2
+            }
+            Words::Piece(piece) => {
+                slab.words_mut(*piece).copy_within(rows * stride..(rows + left) * stride, 0);
+                slab.room(*piece) > left + SLACK
+            }
+        };
+        self.rows = number(left);
+        if is_roomy {
+            self.relocate(slab, owner, left);
         }
     }
 
     /// Appends rows as they were kept.
-    pub(crate) fn extend(&mut self, stride: usize, words: &[i64]) {
-        self.rows += u32::try_from(words.len() / stride).unwrap_or(u32::MAX);
-        self.words.reserve_exact(words.len());
-        self.words.extend_from_slice(words);
+    pub(crate) fn extend(&mut self, slab: &mut Slab, owner: u32, words: &[i64]) {
+        let stride = slab.stride();
+        let room = self.len() + words.len() / stride;
+        let has_room = match &self.words {
+            Words::Own(own) => !own.is_empty() || words.is_empty(),
+            Words::Piece(piece) => room <= slab.room(*piece),
+        };
+        if !has_room {
+            self.relocate(slab, owner, room);
+        }
+        match &mut self.words {
+            Words::Own(own) => {
+                own.reserve_exact(words.len());
+                own.extend_from_slice(words);
+            }
+            Words::Piece(piece) => {
+                let start = self.rows as usize * stride;
+                slab.words_mut(*piece)[start..start + words.len()].copy_from_slice(words);
+            }
+        }
+        self.rows = number(room);
+    }
+
+    /// Lets go of all rows.
+    pub(crate) fn free(&mut self, slab: &mut Slab) {
+        if let Words::Piece(piece) = std::mem::take(self).words {
+            slab.give(piece);
+        }
+    }
+
+    /// The slab has moved its piece.
+    pub(crate) fn moved(&mut self, place: u32) {
+        if let Words::Piece(piece) = &mut self.words {
+            piece.place = place;
+        }
+    }
+
+    /// It belongs to another slot now.
+    pub(crate) fn hand_over(&self, slab: &mut Slab, owner: u32) {
+        if let Words::Piece(piece) = &self.words {
+            slab.hand_over(*piece, owner);
+        }
     }
 
     /// Room for one more row: that of rows that have left, if they are an eighth of all; else the next size.
-    fn make_room(&mut self, stride: usize) {
-        if self.words.capacity() - self.words.len() >= stride {
+    fn make_room(&mut self, slab: &mut Slab, owner: u32) {
+        let (stride, wanted) = (slab.stride(), self.len() + 1);
+        let is_outgrown = match &self.words {
+            Words::Own(words) => words.is_empty(),
+            Words::Piece(piece) => wanted > slab.room(*piece),
+        };
+        if is_outgrown {
+            self.relocate(slab, owner, wanted);
             return;
         }
-        let rows = (self.gone + self.rows) as usize;
-        if self.gone as usize * 8 >= rows && self.gone > 0 {
-            self.words.drain(..self.gone as usize * stride);
+        let Words::Own(words) = &mut self.words else { return };
+        if words.capacity() - words.len() >= stride {
+            return;
+        }
+        if self.gone as usize * 8 >= words.len() / stride && self.gone > 0 {
+            words.drain(..self.gone as usize * stride);
             self.gone = 0;
-            let spare = self.words.capacity() / stride / 4;
-            if spare > self.words.len() / stride {
-                self.words.shrink_to(size(self.words.len() + stride));
+            if words.capacity() / 4 > words.len() {
+                words.shrink_to(size(words.len() + stride));
             }
         } else {
-            let wanted = size(self.words.len() + stride).max(size(3 * stride));
-            self.words.reserve_exact(wanted - self.words.len());
+            words.reserve_exact(size(words.len() + stride) - words.len());
+        }
+    }
+
+    /// Moves the rows to where there is room for so many.
+    fn relocate(&mut self, slab: &mut Slab, owner: u32, room: usize) {
+        let stride = slab.stride();
+        let (front, length) = (self.gone as usize * stride, self.len() * stride);
+        let old = std::mem::take(&mut self.words);
+        self.gone = 0;
+        if room > ROWS_MAX {
+            let mut words = Vec::with_capacity(size(room * stride));
+            words.extend_from_slice(match &old {
+                Words::Own(old) => &old[front..],
+                Words::Piece(piece) => &slab.words(*piece)[..length],
+            });
+            self.words = Words::Own(words);
+        } else {
+            let new = slab.take(owner, room);
+            match &old {
+                Words::Own(old) => slab.words_mut(new)[..length].copy_from_slice(&old[front..]),
+                Words::Piece(piece) => slab.copy(*piece, new, length),
+            }
+            self.words = Words::Piece(new);
+        }
+        if let Words::Piece(piece) = old {
+            slab.give(piece);
         }
     }
 }
 
-/// Words of the piece of memory that so many are put into: there are four sizes between a power of two and the next, as allocators
+/// Rows of a key are at most [`crate::event::EVENTS_MAX`].
+fn number(rows: usize) -> u32 {
+    u32::try_from(rows).unwrap_or(u32::MAX)
+}
+
+/// Words of the memory that so many are put into, of long logs: there are four sizes between a power of two and the next, as allocators
 /// that keep pieces of one size together (mimalloc, jemalloc) have them. What they would round up to is used, and a log that
 /// grows takes at most a quarter more than it needs.
 fn size(words: usize) -> usize {
@@ -150,29 +306,85 @@ mod tests {
         }
     }
 
+    /// What is done to one of the logs.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(i64, u64),
+        Drop(usize),
+        Remove(usize),
+        Extend(usize),
+        Free,
+    }
+
+    fn step() -> impl Strategy<Value = (usize, Step)> {
+        let step = prop_oneof![
+            12 => (0i64..200, 0u64..3).prop_map(|(time, order)| Step::Insert(time, order)),
+            2 => (1usize..12).prop_map(Step::Drop),
+            3 => (0usize..60).prop_map(Step::Remove),
+            1 => (1usize..50).prop_map(Step::Extend),
+            1 => Just(Step::Free),
+        ];
+        (0usize..4, step)
+    }
+
     proptest! {
+        /// Logs that share a slab, short and long, hold what lists of their rows hold, in order.
         #[test]
-        fn rows_stay_in_order(instants in prop::collection::vec((0i64..20, 0u64..3), 1..60), leave in 0usize..6) {
-            let (mut log, mut expected) = (Log::default(), Vec::new());
-            for (nth, &at) in instants.iter().enumerate() {
-                let row = [at.0, at.1.cast_signed(), 1, i64::try_from(nth).unwrap()];
-                match log.find(4, at) {
-                    Ok(index) => prop_assert_eq!(instant(log.row(4, index)), at),
-                    Err(index) => {
-                        log.insert(4, index, &row);
-                        expected.push(row);
+        fn rows_stay_in_order_and_with_their_log(steps in prop::collection::vec(step(), 1..300)) {
+            let mut slab = Slab::new(4);
+            let mut logs: Vec<Log> = (0..4).map(|_| Log::default()).collect();
+            let mut expected: Vec<Vec<[i64; 4]>> = vec![Vec::new(); 4];
+            for (nth, (place, step)) in steps.into_iter().enumerate() {
+                let (log, rows, owner) = (&mut logs[place], &mut expected[place], number(place));
+                let mark = i64::try_from(nth).unwrap();
+                match step {
+                    Step::Insert(time, order) => match log.rows(&slab).find((time, order)) {
+                        Ok(index) => {
+                            prop_assert_eq!(instant(&rows[index]), (time, order));
+                            log.row_mut(&mut slab, index)[3] = mark;
+                            rows[index][3] = mark;
+                        }
+                        Err(index) => {
+                            let row = [time, order.cast_signed(), 1, mark];
+                            log.insert(&mut slab, owner, index, &row);
+                            rows.insert(index, row);
+                        }
+                    },
+                    Step::Drop(count) => {
+                        let count = count.min(rows.len());
+                        if count > 0 {
+                            log.drop_front(&mut slab, owner, count);
+                            rows.drain(..count);
+                        }
+                    }
+                    Step::Remove(index) if index < rows.len() => {
+                        log.remove(&mut slab, owner, index);
+                        rows.remove(index);
+                    }
+                    Step::Remove(_) => {}
+                    Step::Extend(count) => {
+                        let from = rows.last().map_or(0, |row| row[0] + 1);
+                        let more: Vec<[i64; 4]> = (from..).take(count).map(|time| [time, 0, 1, mark]).collect();
+                        log.extend(&mut slab, owner, &more.concat());
+                        rows.extend(more);
+                    }
+                    Step::Free => {
+                        log.free(&mut slab);
+                        rows.clear();
                     }
                 }
-                if nth % 7 == 6 {
-                    let rows = leave.min(log.len());
-                    log.drop_front(rows);
-                    expected.sort_unstable();
-                    expected.drain(..rows);
+                for (owner, place) in slab.moved.drain(..) {
+                    logs[owner as usize].moved(place);
+                }
+                for (log, rows) in logs.iter().zip(&expected) {
+                    let found = log.rows(&slab);
+                    prop_assert_eq!(log.len(), rows.len());
+                    prop_assert_eq!(found.len(), rows.len());
+                    prop_assert_eq!(found.words(), rows.concat());
+                    prop_assert!(rows.is_sorted_by_key(|row| instant(row)));
+                    prop_assert_eq!(found.range(0..rows.len()).next_back(), rows.last().map(|row| row.as_slice()));
                 }
             }
-            expected.sort_unstable();
-            prop_assert_eq!(log.rows(4, 0..log.len()).map(<[i64]>::to_vec).collect::<Vec<_>>(),
-                expected.iter().map(|row| row.to_vec()).collect::<Vec<_>>());
         }
     }
 }

@@ -18,6 +18,7 @@ mod log;
 mod preview;
 mod read;
 mod running;
+mod slab;
 mod snapshot;
 
 pub(crate) use batch::{BATCH_MAX, Queue};

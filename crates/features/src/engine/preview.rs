@@ -4,9 +4,10 @@
 //!
 //! Invariant: afterwards the engine answers as before, and keeps the same events.
 
-use super::keys::{Keys, Limits, Outcome, Slot};
-use super::log::Log;
+use super::keys::{Keys, Limits, Outcome, Slot, number};
+use super::log::Rows;
 use super::read::read;
+use super::slab::Slab;
 use super::{Engine, EventError, check, passed, put_ratios, put_requests, put_row};
 use crate::aggregate::instant;
 use crate::event::{At, Event, Key};
@@ -76,59 +77,62 @@ impl Keys {
             if self.slots.len() >= limits.keys_max {
                 return self.read_slot(group, None, at, limits, vector);
             }
-            let mut log = Log::default();
-            log.insert(group.stride, 0, row);
-            self.scratch.build(group, &log, at);
-            self.scratch.settle(group, &log, at);
-            read(group, &log, &self.scratch, at, vector);
+            let alone = Rows::of(row, group.stride);
+            self.scratch.build(group, alone, at);
+            self.scratch.settle(group, alone, at);
+            read(group, alone, &self.scratch, at, vector);
             return true;
         };
-        let undo = self.slots[slot].enter(group, row, limits);
+        let undo = self.slots[slot].enter(group, &mut self.slab, number(slot), row, limits);
+        self.follow();
         let exact = self.read_slot(group, Some(slot), at, limits, vector);
-        self.slots[slot].leave(group, undo, row);
+        self.slots[slot].leave(group, &mut self.slab, number(slot), undo, row);
+        self.follow();
         exact
     }
 }
 
 impl Slot {
     /// As [`Slot::apply`], but that nothing is let go.
-    fn enter(&mut self, group: &Group, row: &[i64], limits: Limits) -> Undo {
-        let (stride, at) = (group.stride, instant(row));
-        match self.log.find(stride, at) {
+    fn enter(&mut self, group: &Group, slab: &mut Slab, number: u32, row: &[i64], limits: Limits) -> Undo {
+        let at = instant(row);
+        match self.log.rows(slab).find(at) {
             Ok(place) => {
-                let old = self.log.row(stride, place).to_vec();
-                match self.correct(group, place, row) {
+                let old = self.log.rows(slab).row(place).to_vec();
+                match self.correct(group, slab, place, row) {
                     Outcome::Corrected => Undo::Replaced(place, old),
                     Outcome::New | Outcome::Duplicate | Outcome::Late | Outcome::Full => Undo::Nothing,
                 }
             }
             Err(_) if self.is_too_late(group, at.0, limits) => Undo::Nothing,
             Err(place) => {
-                self.log.insert(stride, place, row);
+                self.log.insert(slab, number, place, row);
+                let rows = self.log.rows(slab);
                 if let Some(running) = &mut self.running
-                    && place + 1 < self.log.len()
+                    && place + 1 < rows.len()
                 {
-                    running.inserted(group, &self.log, place);
+                    running.inserted(group, rows, place);
                 }
                 Undo::Inserted(place)
             }
         }
     }
 
-    fn leave(&mut self, group: &Group, undo: Undo, row: &[i64]) {
+    fn leave(&mut self, group: &Group, slab: &mut Slab, number: u32, undo: Undo, row: &[i64]) {
         match undo {
             Undo::Nothing => {}
             Undo::Inserted(place) => {
                 if let Some(running) = &mut self.running {
-                    running.move_to(group, &self.log, At::time(instant(row).0.saturating_sub(1)));
+                    let before = At::time(instant(row).0.saturating_sub(1));
+                    running.move_to(group, self.log.rows(slab), before);
                 }
-                self.log.remove(group.stride, place);
+                self.log.remove(slab, number, place);
             }
             Undo::Replaced(place, old) => {
                 if let Some(running) = &mut self.running {
                     running.replaced(group, place, row, &old);
                 }
-                self.log.row_mut(group.stride, place).copy_from_slice(&old);
+                self.log.row_mut(slab, place).copy_from_slice(&old);
             }
         }
     }

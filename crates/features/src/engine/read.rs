@@ -1,16 +1,15 @@
 //! Reading: from what is kept of a key's windows at an instant to the values of a vector.
 
-use super::log::Log;
+use super::log::Rows;
 use super::running::Running;
 use crate::aggregate::{finish, instant, passes};
 use crate::event::{At, HOUR, NULL, SECOND, distance_km};
 use crate::plan::{Group, Read};
 
 /// Writes the values of a group into the vector of its entity. The windows stand at `at`.
-pub(crate) fn read(group: &Group, log: &Log, running: &Running, at: At, vector: &mut [f64]) {
-    let stride = group.stride;
+pub(crate) fn read(group: &Group, log: Rows<'_>, running: &Running, at: At, vector: &mut [f64]) {
     // Edge 0 is that of the current event: the last row that passed it is the one that asks, if any does.
-    let asked = running.pointers[0].checked_sub(1).map(|last| log.row(stride, last as usize));
+    let asked = running.pointers[0].checked_sub(1).map(|last| log.row(last as usize));
     let view = View { group, log, running, current: asked.filter(|row| instant(row) == (at.time, at.order)) };
     for reader in &group.readers {
         let value = view.value(reader.read, at);
@@ -20,7 +19,7 @@ pub(crate) fn read(group: &Group, log: &Log, running: &Running, at: At, vector: 
 
 struct View<'a> {
     group: &'a Group,
-    log: &'a Log,
+    log: Rows<'a>,
     running: &'a Running,
     current: Option<&'a [i64]>,
 }
@@ -92,7 +91,7 @@ impl View<'_> {
         let bounds = &self.group.windows[window];
         let range =
             self.running.pointers[bounds.lower] as usize..self.running.pointers[bounds.upper] as usize;
-        self.log.rows(self.group.stride, range).filter(move |row| passes(row, filter))
+        self.log.range(range).filter(move |row| passes(row, filter))
     }
 
     /// Kilometres an hour since the last event with a place; at least a second is taken to have gone by.

@@ -6,7 +6,7 @@
 //! Invariant: after a move every pointer divides the log at its edge's bound, and what is kept is a function of the rows
 //! between the pointers of its window. So it does not matter from where the move came, nor whether there was one.
 
-use super::log::Log;
+use super::log::Rows;
 use crate::aggregate::{Kept, instant, passes};
 use crate::definition::SESSION_MAX;
 use crate::event::At;
@@ -24,27 +24,26 @@ impl Running {
     }
 
     /// Computes all windows from the log, whatever was there.
-    pub(crate) fn build(&mut self, group: &Group, log: &Log, at: At) {
+    pub(crate) fn build(&mut self, group: &Group, log: Rows<'_>, at: At) {
         self.kept.clear();
         for (pointer, edge) in self.pointers.iter_mut().zip(&group.edges) {
-            *pointer = index(log.before_or_at(group.stride, edge.place.bound(at)));
+            *pointer = index(log.before_or_at(edge.place.bound(at)));
         }
         for window in group.windows.iter().filter(|window| window.session.is_none()) {
             let range = self.pointers[window.lower] as usize..self.pointers[window.upper] as usize;
-            for row in log.rows(group.stride, range) {
+            for row in log.range(range) {
                 window.steps.iter().for_each(|&step| self.kept.enter(step, row));
             }
         }
     }
 
     /// Moves all windows to an instant.
-    pub(crate) fn move_to(&mut self, group: &Group, log: &Log, at: At) {
-        let stride = group.stride;
+    pub(crate) fn move_to(&mut self, group: &Group, log: Rows<'_>, at: At) {
         // Backwards first, beginnings before ends: what an event left it has to be back in before it is taken out.
         for (place, edge) in group.edges.iter().enumerate().rev() {
             let bound = edge.place.bound(at);
             while self.pointers[place] > 0 {
-                let row = log.row(stride, self.pointers[place] as usize - 1);
+                let row = log.row(self.pointers[place] as usize - 1);
                 if instant(row) <= bound {
                     break;
                 }
@@ -61,7 +60,7 @@ impl Running {
         for (place, edge) in group.edges.iter().enumerate() {
             let bound = edge.place.bound(at);
             while (self.pointers[place] as usize) < length {
-                let row = log.row(stride, self.pointers[place] as usize);
+                let row = log.row(self.pointers[place] as usize);
                 if instant(row) > bound {
                     break;
                 }
@@ -77,8 +76,8 @@ impl Running {
     }
 
     /// A row was put into the log at `place`: windows that it has passed get it.
-    pub(crate) fn inserted(&mut self, group: &Group, log: &Log, place: usize) {
-        let row = log.row(group.stride, place);
+    pub(crate) fn inserted(&mut self, group: &Group, log: Rows<'_>, place: usize) {
+        let row = log.row(place);
         for (pointer, edge) in self.pointers.iter_mut().zip(&group.edges) {
             if place >= *pointer as usize {
                 continue;
@@ -117,30 +116,30 @@ impl Running {
     }
 
     /// What moving alone does not bring about: sessions, and what was marked stale.
-    pub(crate) fn settle(&mut self, group: &Group, log: &Log, at: At) {
+    pub(crate) fn settle(&mut self, group: &Group, log: Rows<'_>, at: At) {
         for window in &group.windows {
             let upper = self.pointers[window.upper] as usize;
             if let Some(gap) = window.session {
-                let first = session_start(group, log, upper, gap, at);
+                let first = session_start(log, upper, gap, at);
                 self.pointers[window.lower] = index(first);
                 window.steps.iter().for_each(|&step| self.kept.reset(step));
-                for row in log.rows(group.stride, first..upper) {
+                for row in log.range(first..upper) {
                     window.steps.iter().for_each(|&step| self.kept.enter(step, row));
                 }
             }
             let lower = self.pointers[window.lower] as usize;
             for &step in &window.steps {
-                self.kept.settle(step, || Box::new(log.rows(group.stride, lower..upper)));
+                self.kept.settle(step, || Box::new(log.range(lower..upper)));
             }
         }
     }
 }
 
 /// The first row of the session that is going on at an instant; `upper` where none is. Removed events do not count.
-fn session_start(group: &Group, log: &Log, upper: usize, gap: i64, at: At) -> usize {
+fn session_start(log: Rows<'_>, upper: usize, gap: i64, at: At) -> usize {
     let (mut first, mut next) = (upper, at.time);
     for place in (0..upper).rev() {
-        let row = log.row(group.stride, place);
+        let row = log.row(place);
         let time = row[0];
         if next - time >= gap || at.time - time >= SESSION_MAX {
             break;

@@ -108,14 +108,15 @@ impl Engine {
         while let (Some(group), Some(&count)) =
             (self.plan.groups.get(slices.group), slices.counts.get(slices.group))
         {
+            let keys = &self.keys[slices.group];
             // Keys that came since are of records that are read again.
-            let slots = self.keys[slices.group].slots.get(slices.next..count).unwrap_or_default();
-            for slot in slots {
+            while slices.next < count.min(keys.slots.len()) {
                 if frame.len() >= SLICE {
                     flush(&mut frame, into)?;
                     return Ok(true);
                 }
-                put_key(&mut frame, into, slices.group, group.stride, slot)?;
+                let (slot, words) = (&keys.slots[slices.next], keys.rows(slices.next).words());
+                put_key(&mut frame, into, slices.group, group.stride, slot, words)?;
                 slices.next += 1;
             }
             (slices.group, slices.next) = (slices.group + 1, 0);
@@ -206,10 +207,9 @@ impl Engine {
             bytes.take(rows.checked_mul(group.stride * 8).ok_or(SnapshotError::Damaged("too long"))?)?;
         let words: Vec<i64> = words.as_chunks::<8>().0.iter().map(|word| i64::from_le_bytes(*word)).collect();
         let slot = keys.slot(key, self.options.keys_max).ok_or(SnapshotError::Damaged("too many keys"))?;
-        let slot = &mut keys.slots[slot];
-        (slot.newest, slot.lost) = (newest, lost);
-        let known = slot.log.len();
-        let mut last = known.checked_sub(1).map(|place| instant(slot.log.row(group.stride, place)));
+        (keys.slots[slot].newest, keys.slots[slot].lost) = (newest, lost);
+        let known = keys.rows(slot).len();
+        let mut last = keys.rows(slot).last().map(instant);
         for row in words.chunks_exact(group.stride) {
             let at = instant(row);
             let is_time = (-super::TIME_MAX..=super::TIME_MAX).contains(&at.0);
@@ -221,7 +221,7 @@ impl Engine {
         if known + rows > crate::event::EVENTS_MAX {
             return Err(SnapshotError::Damaged("a key has too many rows"));
         }
-        slot.log.extend(group.stride, &words);
+        keys.extend(slot, &words);
         Ok(())
     }
 }
@@ -243,10 +243,11 @@ fn put_key(
     group: usize,
     stride: usize,
     slot: &Slot,
+    words: &[i64],
 ) -> Result<(), SnapshotError> {
     let rows_max = (FRAME / 8 / stride).max(1);
     // A key without rows has one record too: it knows what is late.
-    let mut parts = slot.log.words(stride).chunks(rows_max * stride);
+    let mut parts = words.chunks(rows_max * stride);
     let mut part = parts.next().unwrap_or(&[]);
     loop {
         if frame.len() + RECORD + part.len() * 8 > FRAME + RECORD && !frame.is_empty() {

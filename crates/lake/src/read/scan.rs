@@ -12,6 +12,7 @@ use crate::values::schema;
 use affluent_model::{Column, Row};
 use arrow_array::RecordBatch;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use iceberg::scan::FileScanTask;
 use iceberg::spec::SnapshotRef;
 use iceberg::table::Table;
@@ -77,7 +78,11 @@ impl LakeTable {
     ///
     /// # Errors
     /// [`LakeError::NoSnapshot`], [`LakeError::NoColumn`], disk and catalog.
-    pub async fn scan(&self, scan: Scan) -> Result<RowStream, LakeError> {
+    pub fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<RowStream, LakeError>> {
+        Box::pin(self.start_scan(scan))
+    }
+
+    async fn start_scan(&self, scan: Scan) -> Result<RowStream, LakeError> {
         let table = self.refreshed().await?;
         let metadata = table.metadata();
         let snapshot = match scan.snapshot {

@@ -18,6 +18,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, NameMapping, Schema as IcebergSchema};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub(crate) fn arrow_schema(schema: &IcebergSchema) -> Result<SchemaRef, LakeErro
 }
 
 /// Finds the columns of files by field id.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ByFieldId {
     /// Id of each column of the table.
     ids: HashMap<i32, String>,

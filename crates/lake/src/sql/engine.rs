@@ -2,19 +2,19 @@
 
 use super::build_side::{self, BuildSide};
 use super::catalog::{CATALOG, DEFAULT_SCHEMA, Names};
+use super::cluster::{Cluster, DividedOuterJoins};
 use super::files::ManifestCache;
-use super::newest::NewestChange;
 use super::pins::{Pinned, Pins};
-use super::{EngineOptions, Session, SqlError, checked};
+use super::{EngineOptions, Session, SqlError, checked, functions};
 use crate::{Lake, LakeError};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::AggregateUDF;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::future::BoxFuture;
 use iceberg::TableIdent;
 use iceberg::table::Table;
 use parking_lot::Mutex;
@@ -37,6 +37,8 @@ pub struct Engine {
     lake: Lake,
     options: EngineOptions,
     runtime: Arc<RuntimeEnv>,
+    /// Where queries run, if not here.
+    cluster: Option<Arc<Cluster>>,
     manifests: Arc<ManifestCache>,
     /// Tables by where they stood when they were last read.
     known: Mutex<HashMap<TableIdent, Table>>,
@@ -67,7 +69,9 @@ impl Engine {
             .with_metadata_cache_limit(usize::try_from(options.footer_bytes_max).unwrap_or(usize::MAX))
             .build_arc()?;
         let manifests = Arc::new(ManifestCache::new(options.manifest_entries_max));
-        Ok(Engine { lake, options, runtime, manifests, known: Mutex::default() })
+        let cluster = options.cluster.clone();
+        let cluster = cluster.map(|address| Arc::new(Cluster::new(address, options.cluster_rows_min)));
+        Ok(Engine { lake, options, runtime, cluster, manifests, known: Mutex::default() })
     }
 
     /// A session that sees the tables as `pins` ask for. All of them are of one moment where the catalog is
@@ -75,7 +79,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`LakeError::NotFound`] and [`LakeError::NoSnapshot`] for named tables; disk and catalog.
-    pub async fn session(&self, pins: Pins) -> Result<Session, SqlError> {
+    pub fn session(&self, pins: Pins) -> BoxFuture<'_, Result<Session, SqlError>> {
+        Box::pin(self.begin(pins))
+    }
+
+    async fn begin(&self, pins: Pins) -> Result<Session, SqlError> {
         let tables = self.tables().await?;
         for name in pins.snapshots.keys() {
             if !tables.iter().any(|table| table.identifier().to_string() == *name) {
@@ -89,7 +97,7 @@ impl Engine {
         let names = Arc::new(Names::new(pinned, &self.manifests));
         let context = self.context();
         context.register_catalog(CATALOG, Arc::clone(&names) as _);
-        Ok(Session::new(context, names, states))
+        Ok(Session::new(context, self.cluster.clone(), names, states))
     }
 
     /// Every table as it stands at one moment.
@@ -123,13 +131,10 @@ impl Engine {
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_default_features()
             .with_analyzer_rule(Arc::new(checked::Arithmetic))
-            .with_physical_optimizer_rules(rules())
+            .with_physical_optimizer_rules(rules(self.cluster.is_some()))
             .build();
         let context = SessionContext::new_with_state(state);
-        for function in checked::aggregates() {
-            context.register_udaf(function);
-        }
-        context.register_udaf(AggregateUDF::from(NewestChange::default()));
+        functions::register(&context);
         context
     }
 
@@ -154,14 +159,17 @@ impl Engine {
         let share = self.options.memory_bytes / (8 * self.options.partitions() as u64).max(1);
         let reserve = usize::try_from(share.min(SORT_RESERVE)).unwrap_or(usize::MAX);
         options.execution.sort_spill_reservation_bytes = reserve;
-        config
+        if self.cluster.is_some() { Cluster::configured(config) } else { config }
     }
 }
 
 /// The engine's own rules for physical plans, and ours among them.
-fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn rules(on_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    let place = rules.iter().position(|rule| rule.name() == build_side::AFTER);
-    rules.insert(place.map_or(0, |place| place + 1), Arc::new(BuildSide));
+    let place = rules.iter().position(|rule| rule.name() == build_side::AFTER).map_or(0, |place| place + 1);
+    rules.insert(place, Arc::new(BuildSide));
+    if on_cluster {
+        rules.insert(place + 1, Arc::new(DividedOuterJoins));
+    }
     rules
 }

@@ -36,6 +36,9 @@ pub enum SqlError {
     Overflow(String),
     #[error("{0}")]
     Execution(String),
+    /// The cluster does not do its work: a node is not there, or has gone while it worked. Another attempt may succeed.
+    #[error("{0}")]
+    Cluster(String),
     #[error(transparent)]
     Lake(#[from] LakeError),
 }
@@ -52,7 +55,9 @@ impl SqlError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            SqlError::Timeout(_) | SqlError::Memory(_) | SqlError::Execution(_) => true,
+            SqlError::Timeout(_) | SqlError::Memory(_) | SqlError::Execution(_) | SqlError::Cluster(_) => {
+                true
+            }
             SqlError::Lake(error) => error.is_passing(),
             SqlError::Options(_)
             | SqlError::Syntax(_)
@@ -115,7 +120,7 @@ fn classified(error: &DataFusionError) -> SqlError {
 }
 
 /// The kernels tell overflow by their words alone.
-fn is_overflow(text: &str) -> bool {
+pub(crate) fn is_overflow(text: &str) -> bool {
     let text = text.to_lowercase();
     ["overflow", "too large to store", "too small to store", "can't cast value", "out of range"]
         .iter()

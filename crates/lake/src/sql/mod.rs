@@ -2,7 +2,7 @@
 //!
 //! What lives here: which state of which table a session sees (`pins`, `catalog`), how a table is read
 //! (`table`, `files`, `bounds`, `columns`, `sought`), arithmetic that does not overflow in silence (`checked`),
-//! the newest change of each row (`newest`, `records`),
+//! the newest change of each row (`newest`, `records`), queries on several machines ([`cluster`]),
 //! what a statement refers to (`references`), limits (`rows`) and text (`render`). Parsing, planning and
 //! running are DataFusion's, the Parquet reader included; ours is everything that knows of Iceberg.
 //! What does not live here: the SQL of any model, wire protocols, commits.
@@ -15,10 +15,12 @@ mod bounds;
 mod build_side;
 mod catalog;
 mod checked;
+pub mod cluster;
 mod columns;
 mod engine;
 mod error;
 mod files;
+mod functions;
 mod history;
 mod newest;
 mod options;
@@ -36,7 +38,7 @@ pub use error::SqlError;
 pub use options::{EngineOptions, Limits};
 pub use pins::{At, Pins, TableState};
 pub use records::RecordSet;
-pub use references::referenced_tables;
+pub use references::{filter_of, referenced_tables};
 pub use render::{Renderer, TextFormat};
 pub use rows::Rows;
 pub use session::Session;

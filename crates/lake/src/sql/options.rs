@@ -1,6 +1,7 @@
 //! What an engine may use, and what a query may take.
 
 use super::SqlError;
+use super::cluster::ClusterAddress;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,6 +20,10 @@ pub struct EngineOptions {
     pub spill_bytes_max: u64,
     /// Parts of a query that run at once; 0: as many as the machine has cores.
     pub partitions: usize,
+    /// The cluster that queries run on; absent: this process.
+    pub cluster: Option<ClusterAddress>,
+    /// Queries that read fewer rows run in this process all the same.
+    pub cluster_rows_min: u64,
     /// Rows of a batch.
     pub batch_rows: usize,
     /// Manifests that are kept between queries: entries (data files) of them, about 5 KiB each.
@@ -34,6 +39,8 @@ impl Default for EngineOptions {
             spill_directory: None,
             spill_bytes_max: 100 << 30,
             partitions: 0,
+            cluster: None,
+            cluster_rows_min: 500_000,
             batch_rows: 8 * 1024,
             manifest_entries_max: 20_000,
             footer_bytes_max: 32 << 20,

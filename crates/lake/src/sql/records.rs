@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+/// Of the form in which a set travels.
+const VERSION: u8 = 1;
+
 /// Records by topic, partition and offset. Memory: some bits a record, where offsets are dense.
 #[derive(Debug, Clone, Default)]
 pub struct RecordSet {
@@ -96,6 +99,33 @@ impl RecordSet {
         self.len() == 0
     }
 
+    /// Every partition: its topic and number, the length of its offsets, these.
+    fn write(&self, message: &mut Vec<u8>) -> std::io::Result<()> {
+        for ((topic, partition), &place) in &self.places {
+            let offsets = &self.partitions[place];
+            message.extend((topic.len() as u64).to_le_bytes());
+            message.extend(topic.as_bytes());
+            message.extend(partition.to_le_bytes());
+            message.extend((offsets.serialized_size() as u64).to_le_bytes());
+            offsets.serialize_into(&mut *message)?;
+        }
+        Ok(())
+    }
+
+    fn read(mut message: &[u8]) -> std::io::Result<Self> {
+        let mut set = RecordSet::default();
+        while !message.is_empty() {
+            let length = u64::from_le_bytes(taken(&mut message)?);
+            let topic =
+                std::str::from_utf8(cut(&mut message, length)?).map_err(std::io::Error::other)?.to_owned();
+            let partition = i32::from_le_bytes(taken(&mut message)?);
+            let length = u64::from_le_bytes(taken(&mut message)?);
+            let place = set.place(&topic, partition);
+            set.partitions[place] = RoaringTreemap::deserialize_from(cut(&mut message, length)?)?;
+        }
+        Ok(set)
+    }
+
     fn hold(&self, columns: &Columns<'_>) -> BooleanArray {
         let mut last: Option<(&str, i32, Option<&RoaringTreemap>)> = None;
         let one = |row| {
@@ -111,6 +141,20 @@ impl RecordSet {
     }
 }
 
+/// The next `length` bytes of a message.
+fn cut<'a>(message: &mut &'a [u8], length: u64) -> std::io::Result<&'a [u8]> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let (head, rest) = message.split_at_checked(length).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    *message = rest;
+    Ok(head)
+}
+
+fn taken<const N: usize>(message: &mut &[u8]) -> std::io::Result<[u8; N]> {
+    let (head, rest) = message.split_first_chunk::<N>().ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    *message = rest;
+    Ok(*head)
+}
+
 /// `name(topic, partition, offset)`: whether the record is in the set.
 #[derive(Debug)]
 pub(crate) struct IsIn {
@@ -123,6 +167,20 @@ impl IsIn {
     pub(crate) fn new(name: &str, records: RecordSet) -> Self {
         let signature = Signature::exact(types(), Volatility::Immutable);
         IsIn { name: name.to_owned(), signature, records: Arc::new(records) }
+    }
+
+    /// The function as it travels to other nodes. Never empty.
+    pub(crate) fn write(&self, message: &mut Vec<u8>) -> Result<()> {
+        message.push(VERSION);
+        Ok(self.records.write(message)?)
+    }
+
+    /// The function that has come as `message`.
+    pub(crate) fn read(name: &str, message: &[u8]) -> Result<Self> {
+        match message.split_first() {
+            Some((&VERSION, records)) => Ok(IsIn::new(name, RecordSet::read(records)?)),
+            _ => datafusion::common::internal_err!("the records of {name} are of another version"),
+        }
     }
 }
 
@@ -201,5 +259,13 @@ mod tests {
         let expected: Vec<bool> = asked.iter().map(|row| row.3).collect();
         assert_eq!(found, BooleanArray::from(expected));
         assert!(set.insert(&batch(&rows).project(&[0, 2, 1]).unwrap()).is_err());
+
+        let mut message = Vec::new();
+        IsIn::new("is_new", set).write(&mut message).unwrap();
+        let arrived = IsIn::read("is_new", &message).unwrap().records;
+        let found = arrived.hold(&Columns::of(batch(&rows).columns()).unwrap());
+        assert_eq!((arrived.len(), found), (3, BooleanArray::from(asked.map(|row| row.3).to_vec())));
+        assert!(IsIn::read("is_new", &message[..message.len() - 1]).is_err());
+        assert!(IsIn::read("is_new", &[9]).is_err());
     }
 }

@@ -5,6 +5,7 @@ use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::ast::{Expr, SelectItem, SetExpr, Statement as SqlStatement};
 use std::collections::BTreeSet;
 
 /// Nesting of expressions that is still read.
@@ -23,6 +24,28 @@ const PROPOSED_MAX: usize = 3;
 /// [`SqlError::Syntax`].
 pub fn referenced_tables(text: &str) -> Result<BTreeSet<String>, SqlError> {
     Ok(references(&parse(text)?)?.iter().map(full_name).collect())
+}
+
+/// The condition of a query that does nothing but take rows of `table`: `select a, b from table where condition`. `None` of
+/// any other query, also of one that names the table again or has a subquery.
+#[must_use]
+pub fn filter_of(text: &str, table: &str) -> Option<String> {
+    let Statement::Statement(statement) = parse(text).ok()? else { return None };
+    let SqlStatement::Query(query) = statement.as_ref() else { return None };
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let is_column = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::UnnamedExpr(Expr::Identifier(_)))
+    };
+    if !select.projection.iter().all(is_column) {
+        return None;
+    }
+    let columns: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
+    let condition = select.selection.as_ref()?.to_string();
+    // Whatever else a query can have would stand in its text.
+    let whole = format!("SELECT {} FROM {table} WHERE {condition}", columns.join(", "));
+    let inside = condition.to_lowercase();
+    let is_alone = !inside.contains("select") && !inside.contains(&format!("{table}."));
+    (is_alone && query.to_string() == whole).then_some(condition)
 }
 
 /// The one statement of the text.
@@ -121,6 +144,37 @@ mod tests {
         ] {
             let found: Vec<String> = referenced_tables(text).unwrap().into_iter().collect();
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_told_from_what_does_more() {
+        for (text, expected) in [
+            ("select id from this where amount <= 0", Some("amount <= 0")),
+            ("select * from this where a is null or b in ('x', 'y');", Some("a IS NULL OR b IN ('x', 'y')")),
+            (
+                "select a, b\nfrom this where cast(paid as date) > due + interval '40 days'",
+                Some("CAST(paid AS DATE) > due + INTERVAL '40 days'"),
+            ),
+            ("select id from this", None),
+            ("select id from that where a", None),
+            ("select id from this t where t.a", None),
+            ("select id from this where this.a", None),
+            ("select count(*) from this where a", None),
+            ("select distinct id from this where a", None),
+            ("select id from this where a group by id", None),
+            ("select id from this where a having b", None),
+            ("select id from this where a limit 1", None),
+            ("select id from this where a order by id limit 1", None),
+            ("select id from this, that where a", None),
+            ("select id from this join that on a = b where c", None),
+            ("select id from this where a in (select b from that)", None),
+            ("select id from this where a union all select id from this where b", None),
+            ("with t as (select 1) select id from this where a", None),
+            ("explain select id from this where a", None),
+            ("no query", None),
+        ] {
+            assert_eq!(filter_of(text, "this").as_deref(), expected, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A session: statements over one state of the lake.
 
 use super::catalog::{DEFAULT_SCHEMA, Names};
+use super::cluster::{Cluster, Placement};
 use super::records::IsIn;
 use super::table::SnapshotTable;
 use super::{Limits, RecordSet, Rows, SqlError, TableState, references};
@@ -8,9 +9,12 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, ViewTable};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
-use datafusion::prelude::SessionContext;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{DataFrame, SessionContext};
+use futures::future::BoxFuture;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +30,7 @@ const INFORMATION_SCHEMA: &str = "information_schema";
 #[derive(Clone)]
 pub struct Session {
     context: SessionContext,
+    cluster: Option<Arc<Cluster>>,
     names: Arc<Names>,
     states: Arc<[TableState]>,
 }
@@ -37,8 +42,13 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(context: SessionContext, names: Arc<Names>, states: Vec<TableState>) -> Self {
-        Session { context, names, states: states.into() }
+    pub(crate) fn new(
+        context: SessionContext,
+        cluster: Option<Arc<Cluster>>,
+        names: Arc<Names>,
+        states: Vec<TableState>,
+    ) -> Self {
+        Session { context, cluster, names, states: states.into() }
     }
 
     /// The lake's tables as the session sees them, by name. A later session given these snapshots by
@@ -61,7 +71,11 @@ impl Session {
     /// # Errors
     /// [`SqlError::Syntax`], [`SqlError::UnknownTable`], [`SqlError::Plan`] for what the text lacks,
     /// [`SqlError::Timeout`]; disk and catalog. What goes wrong while rows are made comes with them.
-    pub async fn query(&self, text: &str, limits: Limits) -> Result<Rows, SqlError> {
+    pub fn query<'a>(&'a self, text: &'a str, limits: Limits) -> BoxFuture<'a, Result<Rows, SqlError>> {
+        Box::pin(self.start(text, limits))
+    }
+
+    async fn start(&self, text: &str, limits: Limits) -> Result<Rows, SqlError> {
         let deadline = limits.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let started = async {
             let plan = self.plan(text).await?;
@@ -72,10 +86,24 @@ impl Session {
                 let rows = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(1);
                 frame = frame.limit(0, Some(rows))?;
             }
-            let stream = frame.execute_stream().await?;
+            let stream = self.execute(frame).await?;
             Ok(Rows::new(stream, deadline, limits.rows))
         };
         within(deadline, started).await
+    }
+
+    /// On the cluster where there is one and the plan is for it.
+    async fn execute(&self, frame: DataFrame) -> Result<SendableRecordBatchStream, SqlError> {
+        let Some(cluster) = &self.cluster else { return Ok(frame.execute_stream().await?) };
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await?;
+        match Placement::of(&plan, cluster.rows_min())? {
+            Placement::Cluster(plan) => cluster.run(plan, context.session_config()).await,
+            Placement::Here(reason) => {
+                tracing::debug!(reason, "query not given to the cluster");
+                Ok(execute_stream(plan, context)?)
+            }
+        }
     }
 
     /// Every row of a query, in memory.
@@ -112,7 +140,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::query`].
-    pub async fn schema(&self, text: &str) -> Result<SchemaRef, SqlError> {
+    pub fn schema<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<SchemaRef, SqlError>> {
+        Box::pin(self.describe(text))
+    }
+
+    async fn describe(&self, text: &str) -> Result<SchemaRef, SqlError> {
         let plan = self.plan(text).await?;
         let plan = self.context.state().optimize(&plan)?;
         Ok(Arc::clone(plan.schema().inner()))

@@ -111,7 +111,10 @@ impl SnapshotTable {
             version: None,
         };
         let statistics = self.statistics_of(file, projection);
-        let whole = PartitionedFile::new_from_meta(meta).with_statistics(Arc::new(statistics));
+        let mut whole = PartitionedFile::new_from_meta(meta).with_statistics(Arc::new(statistics));
+        // Where the scan leaves this process, its columns go with it; which row groups were chosen does not: all of them hold
+        // what is sought, too.
+        whole.extensions.insert_arc(Arc::clone(&self.by_field_id));
         let groups = self.chosen.as_ref().and_then(|chosen| chosen.get(path)?.as_ref());
         Ok(match groups {
             Some(groups) => whole.with_extension(groups.clone()),

@@ -1,6 +1,7 @@
 //! The upkeep of every table, running beside the sinks of this or any other process.
 
 use crate::{Lake, LakeError, LakeTable};
+use futures::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,11 @@ impl MaintenanceService {
     ///
     /// # Errors
     /// None today; the signature is that of every service.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), LakeError> {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), LakeError>> {
+        Box::pin(self.rounds(shutdown))
+    }
+
+    async fn rounds(self, shutdown: CancellationToken) -> Result<(), LakeError> {
         let options = &self.lake.options().maintenance;
         let interval = Duration::from_secs(options.interval_s);
         let clean_interval = Duration::from_secs(options.clean_interval_s);

@@ -12,6 +12,7 @@ use crate::{Advance, LakeError, Offsets};
 use affluent_model::{Column, Row};
 use affluent_telemetry::failpoint;
 use arrow_array::RecordBatch;
+use futures::future::BoxFuture;
 use iceberg::spec::{DataFile, PartitionKey};
 use iceberg::table::Table;
 use parking_lot::Mutex;
@@ -52,7 +53,15 @@ impl LakeTable {
     /// [`LakeError::OffsetConflict`], [`LakeError::Incompatible`], [`LakeError::Value`],
     /// [`LakeError::Contention`], faults of disk and catalog: nothing was stored. After
     /// [`LakeError::Unsettled`] the offsets tell.
-    pub async fn append(&self, batch: Arc<RowBatch>, advance: Vec<Advance>) -> Result<Appended, LakeError> {
+    pub fn append(
+        &self,
+        batch: Arc<RowBatch>,
+        advance: Vec<Advance>,
+    ) -> BoxFuture<'_, Result<Appended, LakeError>> {
+        Box::pin(self.append_rows(batch, advance))
+    }
+
+    async fn append_rows(&self, batch: Arc<RowBatch>, advance: Vec<Advance>) -> Result<Appended, LakeError> {
         if !batch.rows.is_empty() {
             self.evolve(&batch.columns).await?;
         }

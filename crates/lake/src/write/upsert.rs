@@ -20,6 +20,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::BooleanBufferBuilder;
 use arrow_select::filter::filter_record_batch;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use iceberg::scan::FileScanTask;
 use iceberg::spec::DataFile;
 use iceberg::table::Table;
@@ -83,7 +84,15 @@ impl LakeTable {
     /// [`LakeError::Value`] for rows that do not fit and keys that are null, [`LakeError::Options`] for columns
     /// that are no keys, [`LakeError::OffsetConflict`], [`LakeError::Contention`], faults of disk and catalog:
     /// nothing was stored. After [`LakeError::Unsettled`] repeat it with the same key of the commit.
-    pub async fn upsert(&self, commit: Commit, upsert: Upsert) -> Result<Outcome<Upserted>, LakeError> {
+    pub fn upsert(
+        &self,
+        commit: Commit,
+        upsert: Upsert,
+    ) -> BoxFuture<'_, Result<Outcome<Upserted>, LakeError>> {
+        Box::pin(self.upsert_apart(commit, upsert))
+    }
+
+    async fn upsert_apart(&self, commit: Commit, upsert: Upsert) -> Result<Outcome<Upserted>, LakeError> {
         commit.check()?;
         let table = self.clone();
         off_worker(move || async move { table.upsert_here(&commit, &upsert).await }).await

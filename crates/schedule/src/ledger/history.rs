@@ -3,6 +3,7 @@
 use super::records::{self, AlertRecord, RUN_COLUMNS, Reason, RunRecord, RunState};
 use super::{Ledger, LedgerError};
 use crate::interval::Interval;
+use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::Row as _;
 use std::collections::HashMap;
@@ -194,7 +195,11 @@ impl Ledger {
     ///
     /// # Errors
     /// Faults of the database.
-    pub async fn status(&self, alerts: u32) -> Result<Status, LedgerError> {
+    pub fn status(&self, alerts: u32) -> BoxFuture<'_, Result<Status, LedgerError>> {
+        Box::pin(self.read_status(alerts))
+    }
+
+    async fn read_status(&self, alerts: u32) -> Result<Status, LedgerError> {
         let names = sqlx::query("SELECT pipeline FROM pipelines UNION SELECT pipeline FROM runs ORDER BY 1");
         let names = names.fetch_all(&self.pool).await?;
         let mut pipelines = Vec::with_capacity(names.len());
@@ -244,7 +249,11 @@ impl Ledger {
     ///
     /// # Errors
     /// Faults of the database.
-    pub async fn run(&self, id: i64) -> Result<Option<RunRecord>, LedgerError> {
+    pub fn run(&self, id: i64) -> BoxFuture<'_, Result<Option<RunRecord>, LedgerError>> {
+        Box::pin(self.read_run(id))
+    }
+
+    async fn read_run(&self, id: i64) -> Result<Option<RunRecord>, LedgerError> {
         let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE id = ?");
         let Some(row) = sqlx::query(&sql).bind(id).fetch_optional(&self.pool).await? else { return Ok(None) };
         let mut run = records::run(&row)?;

@@ -22,6 +22,7 @@ pub(crate) use progress::TaskEnd;
 pub use records::{AlertKind, AlertRecord, Reason, RunRecord, RunState, TaskRecord};
 
 use affluent_model::time::now_micros;
+use futures::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -140,7 +141,11 @@ impl Ledger {
     ///
     /// # Errors
     /// A file that cannot be opened or was made by a newer version.
-    pub async fn open(path: &Path, clock: Clock) -> Result<Self, LedgerError> {
+    pub fn open(path: &Path, clock: Clock) -> BoxFuture<'_, Result<Self, LedgerError>> {
+        Box::pin(Self::open_file(path, clock))
+    }
+
+    async fn open_file(path: &Path, clock: Clock) -> Result<Self, LedgerError> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)
                 .map_err(|source| LedgerError::Directory { path: path.to_owned(), source })?;

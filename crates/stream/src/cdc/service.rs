@@ -6,6 +6,7 @@ use super::{CdcError, CdcOptions};
 use affluent_bus::Bus;
 use affluent_bus::registry::RegistryClient;
 use affluent_telemetry::health::{Health, State};
+use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +49,11 @@ impl CdcService {
     /// # Errors
     /// What needs a person: [`CdcError::Config`], [`CdcError::Setup`], [`CdcError::Identity`],
     /// [`CdcError::Topic`].
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), CdcError> {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), CdcError>> {
+        Box::pin(self.capture(shutdown))
+    }
+
+    async fn capture(mut self, shutdown: CancellationToken) -> Result<(), CdcError> {
         let mut pause = PAUSES.0;
         loop {
             let started = Instant::now();

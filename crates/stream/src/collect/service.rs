@@ -8,6 +8,7 @@ use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Bus, BusError, TopicSpec};
 use affluent_telemetry::health::{Health, State};
 use axum::Router;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,11 @@ impl Collector {
     ///
     /// # Errors
     /// What no waiting mends: authorisation, options that the bus refuses.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), CollectError> {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), CollectError>> {
+        Box::pin(self.serve_and_drain(shutdown))
+    }
+
+    async fn serve_and_drain(self, shutdown: CancellationToken) -> Result<(), CollectError> {
         self.shared.set_stopping(false);
         let ended = self.serve(&shutdown).await;
         self.shared.set_stopping(true);

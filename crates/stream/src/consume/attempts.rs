@@ -4,7 +4,7 @@
 //! cannot write, it waits for, and the records wait in the bus.
 
 use super::{ConsumeError, Loop, Stop};
-use crate::sinks::{Rejected, Sink, SinkError};
+use crate::sinks::{Rejected, SinkError};
 use affluent_bus::{Incoming, TopicPartition};
 use affluent_telemetry::health::{Health, State};
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ impl Attempts {
     }
 }
 
-impl<S: Sink> Loop<S> {
+impl Loop {
     /// Attempts until the deadline; without one, until `end`.
     pub(super) fn attempts(
         &self,

@@ -1,7 +1,7 @@
 //! The batch that is being written while the loop reads on: one at the most.
 //!
 //! Decoding needs the processor, writing waits for the disk: a sink that hands over what is staged
-//! ([`Sink::hand_over`]) has both at the same time. The loop stages the next batch up to its bounds, then
+//! ([`crate::sinks::Sink::hand_over`]) has both at the same time. The loop stages the next batch up to its bounds, then
 //! waits for this one. Before anything that must find all records written (partitions that leave, the
 //! end), it waits for it too.
 //!
@@ -10,7 +10,7 @@
 
 use super::attempts::Attempts;
 use super::{ConsumeError, LAG_INTERVAL, Loop, Stop, note_offsets};
-use crate::sinks::{Batch, Sink};
+use crate::sinks::Batch;
 use affluent_bus::{Committer, TopicPartition};
 use affluent_telemetry::failpoint;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub(super) async fn ended(flight: &mut Option<Flight>, role: &'static str) -> Re
     }
 }
 
-impl<S: Sink> Loop<S> {
+impl Loop {
     /// Starts to write a batch, which holds everything staged.
     pub(super) fn launch(&mut self, batch: Box<dyn Batch>) {
         let staged = std::mem::take(&mut self.staged);

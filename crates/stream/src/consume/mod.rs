@@ -23,6 +23,7 @@ use affluent_telemetry::failpoint;
 use affluent_telemetry::health::{Health, State};
 use affluent_telemetry::metrics_list;
 use flight::Flight;
+use futures::future::BoxFuture;
 use staged::Staged;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -52,8 +53,8 @@ pub enum ConsumeError {
 }
 
 /// One sink with its consumer.
-pub struct ConsumeService<S> {
-    sink: S,
+pub struct ConsumeService {
+    sink: Box<dyn Sink>,
     bus: Bus,
     options: ConsumeOptions,
     /// Label of the metrics: `cdc`, `clickstream`, `logs`.
@@ -61,27 +62,31 @@ pub struct ConsumeService<S> {
     health: Health,
 }
 
-impl<S: Sink> ConsumeService<S> {
+impl ConsumeService {
     /// A loop that feeds `sink`.
     ///
     /// # Errors
     /// [`ConsumeError::Options`].
     pub fn new(
-        sink: S,
+        sink: impl Sink + 'static,
         bus: Bus,
         options: ConsumeOptions,
         pipeline: &'static str,
         health: Health,
     ) -> Result<Self, ConsumeError> {
         options.check().map_err(|problem| ConsumeError::Options { role: sink.name(), problem })?;
-        Ok(ConsumeService { sink, bus, options, pipeline, health })
+        Ok(ConsumeService { sink: Box::new(sink), bus, options, pipeline, health })
     }
 
     /// Reads until `shutdown`, then commits what is staged, leaves the group and returns.
     ///
     /// # Errors
     /// What no waiting mends: options that the bus refuses, authorisation, a fatal error of the sink.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConsumeError> {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), ConsumeError>> {
+        Box::pin(self.run_and_report(shutdown))
+    }
+
+    async fn run_and_report(self, shutdown: CancellationToken) -> Result<(), ConsumeError> {
         let role = self.sink.name();
         let health = self.health.clone();
         health.set(role, State::Starting("joining the consumer group".to_owned()));
@@ -142,10 +147,10 @@ enum Event {
     Polled(Result<Polled, BusError>),
 }
 
-struct Loop<S> {
+struct Loop {
     role: &'static str,
     pipeline: &'static str,
-    sink: S,
+    sink: Box<dyn Sink>,
     consumer: Consumer,
     dead_letters: DeadLetterWriter,
     options: ConsumeOptions,
@@ -162,7 +167,7 @@ struct Loop<S> {
     shutdown: CancellationToken,
 }
 
-impl<S: Sink> Loop<S> {
+impl Loop {
     async fn read(&mut self) -> Result<(), ConsumeError> {
         loop {
             self.publish_lag();

@@ -9,6 +9,7 @@ use affluent_bus::{Admin, Bus, BusError, Outgoing, Producer, TopicPartition};
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_model::{DeadLetter, Reason};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Offsets read at once.
@@ -71,7 +72,11 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`BusError::Kafka`] while the broker is away.
-    pub async fn list(&self, filter: &Filter) -> Result<Vec<Listed>, BusError> {
+    pub fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, BusError>> {
+        Box::pin(self.read(filter))
+    }
+
+    async fn read(&self, filter: &Filter) -> Result<Vec<Listed>, BusError> {
         let mut letters: BTreeMap<String, DeadLetter> = BTreeMap::new();
         for partition in 0..self.admin.partitions(TOPIC_DEAD_LETTERS).await?.unwrap_or(0) {
             let partition = TopicPartition::new(TOPIC_DEAD_LETTERS, partition);

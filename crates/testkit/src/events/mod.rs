@@ -12,6 +12,7 @@ use content::Content;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -165,7 +166,14 @@ impl Events {
     ///
     /// # Errors
     /// [`EventsError::Refused`] where the collector finds an event at fault.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<Outcome, EventsError> {
+    pub fn run(
+        self,
+        shutdown: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<Outcome, EventsError>> + Send>> {
+        Box::pin(self.send(shutdown))
+    }
+
+    async fn send(self, shutdown: CancellationToken) -> Result<Outcome, EventsError> {
         let client = reqwest::Client::builder().pool_max_idle_per_host(REQUESTS).timeout(ANSWER).build()?;
         let path = match self.options.kind {
             EventKind::Clicks => "/collect/events",

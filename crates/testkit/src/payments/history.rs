@@ -10,6 +10,25 @@ use super::statements::Statements;
 
 const CHUNK: usize = 1_000;
 
+/// Customers and merchants were there before the first payment.
+const AGE_CUSTOMERS: &str = "update customers set created_at = now() - ($1::float8 + 1) * interval '1 day'";
+const AGE_MERCHANTS: &str = "update merchants set created_at = now() - ($1::float8 + 1) * interval '1 day'";
+
+/// Each payment at a time of its own, and settled since. What is drawn follows from the id, and so from the seed.
+const AGE_PAYMENTS: &str = "
+update transactions set updated_at = now(),
+    created_at = now() - $1::float8 * interval '1 day'
+        * (('x' || substr(md5(id::text), 1, 8))::bit(32)::bigint / 4294967296.0)::float8,
+    status = case when ('x' || substr(md5(id::text), 9, 4))::bit(16)::int < 4600 then 'declined' else 'captured' end";
+
+/// One in thirty of them was disputed as fraud two days later.
+const DISPUTE_PAYMENTS: &str = "
+insert into disputes (id, transaction_id, amount, currency, reason_code, status, created_at, updated_at)
+select md5('dispute ' || id::text)::uuid, id, amount, currency, '10.4', 'opened',
+    least(created_at + interval '2 days', now()), now()
+from transactions
+where status = 'captured' and ('x' || substr(md5(id::text), 13, 4))::bit(16)::int < 2200";
+
 /// Inserts merchants, customers and payments, unless the database has merchants already.
 pub(super) async fn insert(client: &Client, options: &PaymentsOptions) -> Result<(), Error> {
     let filled: bool = client.query_one("select exists (select from merchants)", &[]).await?.get(0);
@@ -30,6 +49,13 @@ pub(super) async fn insert(client: &Client, options: &PaymentsOptions) -> Result
     for count in chunks(options.history) {
         let new = NewPayments::draw(&mut rng, count, &customers, &merchants);
         statements.pay(client, &new).await?;
+    }
+    if options.history_days > 0 {
+        let days = f64::from(options.history_days);
+        for statement in [AGE_CUSTOMERS, AGE_MERCHANTS, AGE_PAYMENTS] {
+            client.execute(statement, &[&days]).await?;
+        }
+        client.execute(DISPUTE_PAYMENTS, &[]).await?;
     }
     Ok(())
 }

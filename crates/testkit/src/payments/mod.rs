@@ -16,6 +16,7 @@ mod worker;
 pub use fraud::{FraudPattern, Planted, Simulated, simulated};
 
 use parking_lot::Mutex;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub struct PaymentsOptions {
     pub customers: u32,
     pub merchants: u32,
     pub history: u32,
+    /// Days over which those transactions are spread, some of them disputed by now; 0: all are of this moment.
+    pub history_days: u32,
     /// Which part of the payments of the load is fraud, 0 to 1.
     pub fraud_share: f64,
     /// How long a connection may fail before the run gives up.
@@ -59,6 +62,7 @@ impl Default for PaymentsOptions {
             customers: 2_000,
             merchants: 200,
             history: 5_000,
+            history_days: 0,
             fraud_share: 0.0,
             patience: Duration::from_secs(60),
         }
@@ -143,7 +147,11 @@ impl Payments {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn prepare(&self) -> Result<(), PaymentsError> {
+    pub fn prepare(&self) -> Pin<Box<dyn Future<Output = Result<(), PaymentsError>> + Send + '_>> {
+        Box::pin(self.fill())
+    }
+
+    async fn fill(&self) -> Result<(), PaymentsError> {
         let client = self.database.connect().await?;
         client.batch_execute(SCHEMA).await?;
         history::insert(&client, &self.options).await?;
@@ -160,7 +168,14 @@ impl Payments {
     ///
     /// # Errors
     /// [`PaymentsError::OutOfPatience`] when a connection fails for longer than the options allow.
-    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), PaymentsError> {
+    pub fn run(
+        &self,
+        shutdown: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<(), PaymentsError>> + Send + '_>> {
+        Box::pin(self.play(shutdown))
+    }
+
+    async fn play(&self, shutdown: CancellationToken) -> Result<(), PaymentsError> {
         let connections = self.options.connections.max(1);
         let mut workers = JoinSet::new();
         for index in 0..connections {

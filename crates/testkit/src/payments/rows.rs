@@ -1,7 +1,7 @@
 //! Simulated rows in columns, as the multi-row statements take them.
 
-use rand::Rng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use super::catalogue;
@@ -45,7 +45,8 @@ impl NewPayments {
             let merchant = &merchants[rng.random_range(0..merchants.len())];
             let customer = catalogue::one_of(rng, customers);
             let method = catalogue::one_of(rng, &["card", "card", "card", "wallet", "transfer"]);
-            let card = (method != "transfer").then(|| catalogue::card_number(rng));
+            let Means { card, token, device } = Means::draw(rng, customer);
+            let card = (method != "transfer").then_some(card);
             let online = rng.random_ratio(2, 3);
             new.ids.push(uuid(rng));
             new.customers.push(customer);
@@ -54,10 +55,10 @@ impl NewPayments {
             new.currencies.push(merchant.currency.clone());
             new.methods.push(method);
             new.card_bins.push(card.as_ref().map(|card| card[..6].to_owned()));
-            new.card_tokens.push(card.as_ref().map(|_| uuid(rng)));
+            new.card_tokens.push(card.as_ref().map(|_| token));
             new.card_numbers.push(card);
             new.terminals.push((!online).then(|| format!("T{:06}", rng.random_range(0..5_000))));
-            new.devices.push(online.then(|| uuid(rng)));
+            new.devices.push(online.then_some(device));
             new.ips.push(online.then(|| catalogue::ip(rng)));
         }
         new
@@ -66,6 +67,30 @@ impl NewPayments {
     pub(super) fn payments(self) -> impl Iterator<Item = Payment> {
         let amounts = self.amounts.into_iter().zip(self.currencies);
         self.ids.into_iter().zip(amounts).map(|(id, (amount, currency))| Payment { id, amount, currency })
+    }
+}
+
+/// What a payment is made with.
+struct Means {
+    card: String,
+    token: Uuid,
+    device: Uuid,
+}
+
+impl Means {
+    /// Mostly what the customer always pays with, sometimes a second card and device, sometimes new ones.
+    fn draw(rng: &mut SmallRng, customer: i64) -> Self {
+        let own =
+            |nth: u64| SmallRng::seed_from_u64(customer.cast_unsigned().wrapping_mul(2).wrapping_add(nth));
+        match rng.random_range(0..10) {
+            0..7 => Means::of(&mut own(0)),
+            7..9 => Means::of(&mut own(1)),
+            _ => Means::of(rng),
+        }
+    }
+
+    fn of(rng: &mut SmallRng) -> Self {
+        Means { card: catalogue::card_number(rng), token: uuid(rng), device: uuid(rng) }
     }
 }
 

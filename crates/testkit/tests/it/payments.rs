@@ -59,6 +59,38 @@ async fn every_table_changes_in_every_way() {
 }
 
 #[tokio::test]
+async fn the_history_is_spread_over_days_and_partly_disputed() {
+    let database = Postgres::shared().fresh_database().await.unwrap();
+    let payments =
+        Payments::new(database.clone(), PaymentsOptions { history: 600, history_days: 14, ..options(0) });
+    payments.prepare().await.unwrap();
+    payments.prepare().await.unwrap();
+    let days = "select count(distinct created_at::date) from transactions";
+    assert!((14..=15).contains(&count(&database, days).await));
+    let old = "select count(*) from transactions where created_at < now() - interval '7 days'";
+    assert!((200..400).contains(&count(&database, old).await));
+    for (what, none) in [
+        (
+            "a payment before its customer",
+            "select count(*) from transactions t join customers c on c.id = t.customer_id where t.created_at < c.created_at",
+        ),
+        (
+            "a dispute before its payment",
+            "select count(*) from disputes d join transactions t on t.id = d.transaction_id where d.created_at < t.created_at",
+        ),
+        ("one of the future", "select count(*) from disputes where created_at > now()"),
+    ] {
+        assert_eq!(count(&database, none).await, 0, "{what}");
+    }
+    for table in ["disputes", "transactions where status = 'declined'"] {
+        let found = count(&database, &format!("select count(*) from {table}")).await;
+        assert!((5..100).contains(&found), "{found} of {table}");
+    }
+    let again = "select count(*) from (select card_token from transactions group by card_token having count(*) > 1) as cards";
+    assert!(count(&database, again).await > 20, "customers use their cards again");
+}
+
+#[tokio::test]
 async fn the_rate_is_kept() {
     let database = Postgres::shared().fresh_database().await.unwrap();
     let payments = Arc::new(Payments::new(database, options(500)));

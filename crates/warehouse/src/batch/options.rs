@@ -2,11 +2,14 @@
 
 use super::BatchError;
 use affluent_lake::sql::EngineOptions;
+use affluent_lake::sql::cluster::ClusterAddress;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Footers of data files that are kept during a run, in bytes: every step looks at the same files.
 const FOOTER_BYTES_MAX: u64 = 128 << 20;
+/// Queries run in the process that asks.
+const EMBEDDED: &str = "embedded";
 
 /// Where models come from, and how much is done at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +21,12 @@ pub struct BatchOptions {
     pub seeds: PathBuf,
     /// Euro reference rates as the ECB publishes their history (CSV); empty: the shipped sample.
     pub fx_rates: PathBuf,
+    /// Where queries run: `embedded`, in this process, or `ballista://host:port`, the scheduler of a cluster.
+    pub engine: String,
+    /// Queries that read fewer rows run in this process, though there is a cluster.
+    pub cluster_rows_min: u64,
+    /// Parts of a query that run at once; 0: as many as the machine has cores.
+    pub partitions: usize,
     /// Most raw rows that one commit takes in.
     pub rows_max: u64,
     /// Memory of sorts, joins and groups, in bytes; what does not fit goes to disk.
@@ -40,6 +49,9 @@ impl Default for BatchOptions {
             models: PathBuf::new(),
             seeds: PathBuf::new(),
             fx_rates: PathBuf::new(),
+            engine: EMBEDDED.to_owned(),
+            cluster_rows_min: 500_000,
+            partitions: 0,
             rows_max: 200_000,
             memory_bytes: 1 << 30,
             versions_kept: 100,
@@ -58,6 +70,8 @@ impl BatchOptions {
     /// [`BatchError::Options`].
     pub fn check(&self) -> Result<(), BatchError> {
         for (key, value, min, max) in [
+            ("cluster_rows_min", self.cluster_rows_min, 0, 1 << 40),
+            ("partitions", self.partitions as u64, 0, 1_024),
             ("rows_max", self.rows_max, 1, 10_000_000),
             ("memory_bytes", self.memory_bytes, 16 << 20, 1 << 46),
             ("versions_kept", u64::from(self.versions_kept), 2, 10_000),
@@ -76,15 +90,28 @@ impl BatchOptions {
         if self.openlineage_namespace.is_empty() {
             return Err(BatchError::Options("openlineage_namespace is empty".to_owned()));
         }
-        Ok(())
+        self.cluster().map(drop)
     }
 
-    pub(crate) fn engine(&self) -> EngineOptions {
-        EngineOptions {
+    pub(crate) fn engine(&self) -> Result<EngineOptions, BatchError> {
+        Ok(EngineOptions {
             memory_bytes: self.memory_bytes,
             footer_bytes_max: FOOTER_BYTES_MAX,
+            partitions: self.partitions,
+            cluster: self.cluster()?,
+            cluster_rows_min: self.cluster_rows_min,
             ..EngineOptions::default()
+        })
+    }
+
+    fn cluster(&self) -> Result<Option<ClusterAddress>, BatchError> {
+        if self.engine == EMBEDDED {
+            return Ok(None);
         }
+        let address = self.engine.parse::<ClusterAddress>();
+        let refuse =
+            |error| BatchError::Options(format!("engine is neither \"{EMBEDDED}\" nor a cluster: {error}"));
+        address.map(Some).map_err(refuse)
     }
 
     pub(crate) fn models(&self) -> Option<&Path> {
@@ -115,5 +142,9 @@ mod tests {
         assert!(error.contains("rows_max = 0"), "{error}");
         let options = BatchOptions { openlineage_url: "marquez:5000".to_owned(), ..BatchOptions::default() };
         assert!(options.check().unwrap_err().to_string().contains("openlineage_url"));
+        let on = |engine: &str| BatchOptions { engine: engine.to_owned(), ..BatchOptions::default() };
+        let engine = on("ballista://node-1:50050").engine().unwrap();
+        assert_eq!(engine.cluster.unwrap().to_string(), "ballista://node-1:50050");
+        assert!(on("spark").check().unwrap_err().to_string().contains("embedded"));
     }
 }

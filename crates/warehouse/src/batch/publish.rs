@@ -15,6 +15,7 @@ use affluent_lake::{Advance, Lake, LakeError, LakeTable, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Row, Value, time::now_micros};
 use affluent_telemetry::failpoint;
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
 
 const NAMESPACE: &str = "ops";
@@ -80,7 +81,11 @@ pub async fn published_pins(lake: &Lake) -> Result<Pins, BatchError> {
 ///
 /// # Errors
 /// Disk and catalog.
-pub async fn versions(lake: &Lake) -> Result<Vec<Version>, BatchError> {
+pub fn versions(lake: &Lake) -> Pin<Box<dyn Future<Output = Result<Vec<Version>, BatchError>> + Send + '_>> {
+    Box::pin(read_versions(lake))
+}
+
+async fn read_versions(lake: &Lake) -> Result<Vec<Version>, BatchError> {
     match lake.table(NAMESPACE, TABLE).await {
         Ok(_) => {}
         Err(LakeError::NotFound(_)) => return Ok(Vec::new()),

@@ -61,7 +61,7 @@ impl Batch {
     pub fn with_models(lake: Lake, options: BatchOptions, models: Models) -> Result<Self, BatchError> {
         options.check()?;
         let seeds = Arc::new(Seeds::load(&options)?);
-        let engine = Engine::new(lake.clone(), options.engine()).map_err(BatchError::sql("SQL engine"))?;
+        let engine = Engine::new(lake.clone(), options.engine()?).map_err(BatchError::sql("SQL engine"))?;
         let (engine, models, options) = (Arc::new(engine), Arc::new(models), Arc::new(options));
         Ok(Batch { lake, engine, models, seeds, options, known_units: Arc::default() })
     }

@@ -12,8 +12,10 @@ const FLOAT_EXACT: f64 = 9_007_199_254_740_992.0;
 /// # Errors
 /// What is wrong with it, without the value itself: it goes into messages.
 pub(super) fn convert(value: &Value, column_type: &ColumnType) -> Result<Value, String> {
+    if value.is_null() {
+        return Ok(Value::Null);
+    }
     let found = match column_type {
-        _ if value.is_null() => Some(Value::Null),
         ColumnType::Text | ColumnType::Uuid => text(value).map(Value::Text),
         ColumnType::Json => text(value).map(Value::Json),
         ColumnType::Bool => truth(value).map(Value::Bool),
@@ -32,7 +34,19 @@ pub(super) fn convert(value: &Value, column_type: &ColumnType) -> Result<Value, 
         ColumnType::Date => match value {
             Value::Date(days) => Some(Value::Date(*days)),
             Value::Text(text) => text.parse::<NaiveDate>().ok().and_then(days).map(Value::Date),
-            _ => None,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Decimal(_)
+            | Value::NumericSpecial(_)
+            | Value::Uuid(_)
+            | Value::Bytes(_)
+            | Value::Time(_)
+            | Value::Timestamp(_)
+            | Value::TimestampTz(_)
+            | Value::Json(_)
+            | Value::Array(_) => None,
         },
         ColumnType::Time | ColumnType::Bytes | ColumnType::Array(_) => None,
     };
@@ -70,7 +84,18 @@ pub(super) fn marked(value: &Value) -> Result<bool, String> {
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Bytes(_) | Value::Array(_) | Value::Null => None,
-        other => Some(other.to_text()),
+        Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Decimal(_)
+        | Value::NumericSpecial(_)
+        | Value::Text(_)
+        | Value::Uuid(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Json(_) => Some(value.to_text()),
     }
 }
 
@@ -84,7 +109,19 @@ fn truth(value: &Value) -> Option<bool> {
             "false" | "f" | "0" => Some(false),
             _ => None,
         },
-        _ => None,
+        Value::Null
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Decimal(_)
+        | Value::NumericSpecial(_)
+        | Value::Uuid(_)
+        | Value::Bytes(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Json(_)
+        | Value::Array(_) => None,
     }
 }
 
@@ -96,7 +133,19 @@ fn whole(value: &Value) -> Option<i64> {
             number.to_plain_string().split('.').next()?.parse().ok()
         }
         Value::Text(text) => text.trim().parse().ok(),
-        _ => None,
+        Value::Null
+        | Value::Bool(_)
+        | Value::Float(_)
+        | Value::Decimal(_)
+        | Value::NumericSpecial(_)
+        | Value::Uuid(_)
+        | Value::Bytes(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Json(_)
+        | Value::Array(_) => None,
     }
 }
 
@@ -105,7 +154,18 @@ fn decimal(value: &Value) -> Option<BigDecimal> {
         Value::Decimal(number) => Some(number.clone()),
         Value::Int(number) => Some((*number).into()),
         Value::Text(text) => text.trim().parse().ok(),
-        _ => None,
+        Value::Null
+        | Value::Bool(_)
+        | Value::Float(_)
+        | Value::NumericSpecial(_)
+        | Value::Uuid(_)
+        | Value::Bytes(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Json(_)
+        | Value::Array(_) => None,
     }
 }
 
@@ -114,7 +174,17 @@ fn float(value: &Value) -> Option<f64> {
         Value::Float(number) => Some(*number),
         Value::Int(_) | Value::Decimal(_) => value.to_text().parse().ok(),
         Value::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
-        _ => None,
+        Value::Null
+        | Value::Bool(_)
+        | Value::NumericSpecial(_)
+        | Value::Uuid(_)
+        | Value::Bytes(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Json(_)
+        | Value::Array(_) => None,
     }
 }
 
@@ -124,7 +194,17 @@ fn instant(value: &Value) -> Option<i64> {
         Value::Timestamp(micros) | Value::TimestampTz(micros) => Some(*micros),
         Value::Date(days) => Some(i64::from(*days) * 86_400_000_000),
         Value::Text(text) => instant_of(text.trim()),
-        _ => None,
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Decimal(_)
+        | Value::NumericSpecial(_)
+        | Value::Uuid(_)
+        | Value::Bytes(_)
+        | Value::Time(_)
+        | Value::Json(_)
+        | Value::Array(_) => None,
     }
 }
 

@@ -28,6 +28,7 @@ use file::Record;
 use quarantine::Quarantine;
 use raw::{Place, RawTable};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Rows of a commit.
@@ -86,6 +87,25 @@ impl Import {
         lake: &Lake,
         models: &Models,
         mut progress: impl FnMut(ImportProgress),
+    ) -> Result<Imported, ImportError> {
+        self.copy(lake, models, &mut progress).await
+    }
+
+    /// Boxed, so that it is compiled here, once.
+    fn copy<'a>(
+        &'a self,
+        lake: &'a Lake,
+        models: &'a Models,
+        progress: &'a mut dyn FnMut(ImportProgress),
+    ) -> Pin<Box<dyn Future<Output = Result<Imported, ImportError>> + 'a>> {
+        Box::pin(self.read_into(lake, models, progress))
+    }
+
+    async fn read_into(
+        &self,
+        lake: &Lake,
+        models: &Models,
+        progress: &mut dyn FnMut(ImportProgress),
     ) -> Result<Imported, ImportError> {
         let (file, kind) = (self.file.clone(), self.kind);
         let (there, rows_total) = blocking(move || file::columns(&file, kind)).await?;

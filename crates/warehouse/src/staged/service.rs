@@ -15,6 +15,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +71,11 @@ impl StageService {
     }
 
     /// Stages until `shutdown`. Faults of disk and catalog are waited out.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.rounds(shutdown))
+    }
+
+    async fn rounds(mut self, shutdown: CancellationToken) {
         self.health.set(ROLE, State::Ready);
         let pause = Duration::from_millis(self.options.interval_ms);
         while !shutdown.is_cancelled() {

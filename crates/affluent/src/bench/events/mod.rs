@@ -100,7 +100,8 @@ async fn run(context: Context, stream: Stream) -> anyhow::Result<Report> {
     }
     let directory = tempfile::tempdir().context("temporary directory")?;
     let config = configuration(directory.path())?;
-    let roles = roles::needed(&config);
+    let mut roles = roles::needed(&config);
+    roles.retain(|role| processes::PROCESSES.iter().any(|process| process.contains(&role.name)));
     let platform = roles::prepare(config, &roles)?;
     let mut running = Running::start(Arc::clone(&platform), roles);
     let measured = tokio::select! {

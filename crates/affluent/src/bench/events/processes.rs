@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
-/// What the processes play; the collector brings the HTTP interface along.
-const PROCESSES: &[&[&str]] =
+/// The roles on the way of an event, by process; the collector brings the HTTP interface along.
+pub(super) const PROCESSES: &[&[&str]] =
     &[&["broker", "registry"], &["collect"], &["sink-events", "api"], &["sink-lake"], &["stage"]];
 const COLLECTOR: usize = 1;
 /// The process whose metrics tell what the document store has.

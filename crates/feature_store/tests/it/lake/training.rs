@@ -132,3 +132,54 @@ async fn what_comes_later_changes_no_set() {
         training_rows(&world.offline, &set("a", END + HOUR), &Dying::never(), |_| {}).await.unwrap_err();
     assert!(other.to_string().contains("give this one another name"), "{other}");
 }
+
+/// A payment as the source writes it, and its capture five minutes later.
+async fn live(world: &World) {
+    let (created, captured) = (END - 2 * HOUR, END - 2 * HOUR + 5 * 60 * 1_000_000);
+    for (nth, (op, status, at)) in
+        (0..).zip([("c", "authorised", created), ("u", "captured", captured), ("u", "captured", END)])
+    {
+        let cells = [
+            ("id", Value::Text("777777".to_owned())),
+            ("customer_id", Value::Int(3)),
+            ("merchant_id", Value::Int(2)),
+            // Without a terminal: its features are those of one without events.
+            ("terminal_id", Value::Null),
+            ("amount", Value::Decimal("12.50".parse().unwrap())),
+            ("currency", Value::Text("EUR".to_owned())),
+            ("status", Value::Text(status.to_owned())),
+            ("payment_method", Value::Text("card".to_owned())),
+            ("created_at", Value::TimestampTz(created)),
+            ("updated_at", Value::TimestampTz(at)),
+        ];
+        world.append("transactions", op, 20_000_000 + nth, at, &cells).await;
+    }
+    world.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slices_give_the_same_rows_and_changes_no_second_ones() {
+    let world = World::with_payments(256 << 20).await;
+    live(&world).await;
+    let whole = training_rows(&world.offline, &set("a", END), &Dying::never(), |_| {}).await.unwrap();
+    let expected = rows(&world, "a").await;
+    let wanted = payments().iter().filter(|payment| payment.time >= BEGIN + 10 * DAY).count() + 1;
+    assert_eq!((whole.rows, expected.len()), (wanted as u64, wanted), "a payment that changes is one row");
+    assert_eq!(expected.iter().filter(|row| row.starts_with("777777,")).count(), 1);
+
+    // So little memory that customers and terminals are computed one after the other, and in slices; killed between them.
+    let little = World::with_payments(8 << 10).await;
+    live(&little).await;
+    for permits in [0, 2, 4] {
+        let killed = training_rows(&little.offline, &set("a", END), &Dying::after(permits), |_| {}).await;
+        assert!(killed.unwrap_err().is_passing(), "{permits}");
+    }
+    let sliced = training_rows(&little.offline, &set("a", END), &Dying::never(), |_| {}).await.unwrap();
+    assert_eq!(rows(&little, "a").await, expected);
+    assert_eq!((sliced.rows, sliced.marked, sliced.unlabelled), (whole.rows, whole.marked, whole.unlabelled));
+
+    // What fits in no number of slices is refused, with what to do about it.
+    let none = World::with_payments(1).await;
+    let error = training_rows(&none.offline, &set("a", END), &Dying::never(), |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("features.memory_bytes = 1: raise it"), "{error}");
+}

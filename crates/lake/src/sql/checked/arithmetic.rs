@@ -32,6 +32,11 @@ impl AnalyzerRule for Arithmetic {
     }
 }
 
+/// The functions that take the operators' place, for nodes that are handed finished plans.
+pub(crate) fn operators() -> [ScalarUDF; 3] {
+    [Operation::Add, Operation::Subtract, Operation::Multiply].map(|operation| Checked::new(operation).into())
+}
+
 fn replaced(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
     let names = NamePreserver::new(&plan);

@@ -11,7 +11,7 @@ mod arithmetic;
 mod average;
 mod sum;
 
-pub(crate) use arithmetic::Arithmetic;
+pub(crate) use arithmetic::{Arithmetic, operators};
 
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::AggregateUDF;

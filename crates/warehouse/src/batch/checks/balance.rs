@@ -14,8 +14,7 @@ use affluent_lake::sql::Session;
 use affluent_model::ColumnType;
 
 const BALANCE: &str = "balance";
-/// Names of the session's own: a column, a table.
-const POSITION: &str = "_position";
+/// The session's own table of what the changes come to.
 const NEWEST_SUMS: &str = "batch.newest_sums";
 
 impl Batch {
@@ -130,24 +129,19 @@ impl Batch {
         let refuse = |message: String| BatchError::Model { file: model.file.clone(), message };
         let what = format!("{}, check {BALANCE}", model.file);
         let unit = sql::list("", model.unit.keys().map(String::as_str));
-        // LSN and ordinal have at most 19 digits each.
-        let position = "cast(cast(_lsn as decimal(38, 0)) * cast('10000000000000000000' as decimal(20, 0)) \
-                        + coalesce(_ordinal, 9223372036854775807) as decimal(38, 0))";
-        let newest = format!("select {unit}, max({position}) as {POSITION} from {changes} group by {unit}");
         let money = ("coalesce(currency, '')", "coalesce(amount, 0)");
         let (currency, amount) = if has_money { money } else { ("''", "0") };
-        let all = format!(
-            "select {unit}, {position} as {POSITION}, coalesce(_op <> 'd', true), {currency}, \
-             cast({amount} as decimal(38, 10)) from {changes}"
+        let text = format!(
+            "select {unit}, cast(_lsn as bigint), cast(coalesce(_ordinal, 9223372036854775807) as bigint), \
+             coalesce(_op <> 'd', true), {currency}, cast({amount} as decimal(38, 10)) from {changes}"
         );
-        let columns: Vec<String> = model.unit.keys().cloned().chain([POSITION.to_owned()]).collect();
+        let unit: Vec<String> = model.unit.keys().cloned().collect();
         let mut found = Sums::new();
         let rounds = positions::rounds(rows);
         for round in 0..rounds {
-            let mut places = Newest::new(&columns, round, rounds);
-            self.each(session, &newest, &what, &mut |batch| places.find(batch).map_err(refuse)).await?;
-            self.each(session, &all, &what, &mut |batch| places.add(batch, &mut found).map_err(refuse))
-                .await?;
+            let mut newest = Newest::new(&unit, round, rounds);
+            self.each(session, &text, &what, &mut |batch| newest.add(batch).map_err(refuse)).await?;
+            newest.sum(&mut found).map_err(refuse)?;
         }
         let batch = positions::batch(&found).map_err(|error| refuse(error.to_string()))?;
         session.register_batches(NEWEST_SUMS, batch.schema(), vec![batch]).map_err(BatchError::sql(what))

@@ -2,11 +2,11 @@
 
 use super::pass::{self, Pass, Reference};
 use super::{CHECKED, CheckResult};
-use crate::batch::model::{Model, Severity};
+use crate::batch::model::{Model, Severity, Test};
 use crate::batch::row_set::RowSet;
 use crate::batch::rows::{Collected, number};
 use crate::batch::{Batch, BatchError, sql};
-use affluent_lake::sql::{Session, referenced_tables};
+use affluent_lake::sql::{Session, filter_of, referenced_tables};
 use std::collections::BTreeSet;
 
 /// The table of the model, in the queries of its header.
@@ -16,17 +16,19 @@ const UNIQUE: &str = "unique key";
 const REFERENCED_MAX: u64 = 4_000_000;
 
 impl Batch {
-    /// Keys, nulls, accepted values and references of the rows in scope.
+    /// Keys, nulls, accepted values, references and the header's own conditions of the rows in scope, in one pass over them.
     pub(super) async fn check_rows(
         &self,
         session: &Session,
         model: &Model,
     ) -> Result<Vec<CheckResult>, BatchError> {
         let header = &model.header;
-        let mut conditions: Vec<(String, String)> = Vec::new();
+        // What is checked, what a failure means, the condition that holds for what is wrong.
+        let mut conditions: Vec<(String, Severity, String)> = Vec::new();
         let not_null: BTreeSet<&String> = header.key.iter().chain(&header.not_null).collect();
         for column in not_null {
-            conditions.push((format!("not_null {column}"), format!("{} is null", sql::ident(column))));
+            let is_null = format!("{} is null", sql::ident(column));
+            conditions.push((format!("not_null {column}"), Severity::Error, is_null));
         }
         for (column, values) in &header.accepted {
             let values: Vec<String> = values.iter().map(|value| sql::text(value)).collect();
@@ -35,12 +37,17 @@ impl Batch {
             } else {
                 format!("{} not in ({})", sql::ident(column), values.join(", "))
             };
-            conditions.push((format!("accepted {column}"), condition));
+            conditions.push((format!("accepted {column}"), Severity::Error, condition));
+        }
+        for test in &header.tests {
+            if let Some(condition) = condition_of(test) {
+                conditions.push((test.name.clone(), test.severity, condition));
+            }
         }
         // The rows of a staged table are unique by the way in which they are appended.
         let key: &[String] = if model.zone == "staged" { &[] } else { &header.key };
         let truths = conditions.iter().enumerate();
-        let truths = truths.map(|(place, (_, condition))| format!("({condition}) as \"check {place}\""));
+        let truths = truths.map(|(place, (_, _, condition))| format!("({condition}) as \"check {place}\""));
         let mut columns: Vec<String> = truths.chain(key.iter().map(|column| sql::ident(column))).collect();
         let mut references = Vec::new();
         let mut joined = Vec::new();
@@ -62,7 +69,9 @@ impl Batch {
         .await?;
         let result = |name: String, failures| CheckResult::new(model, name, Severity::Error, failures);
         let counted = conditions.into_iter().zip(&pass.holds);
-        let mut results: Vec<CheckResult> = counted.map(|((name, _), holds)| result(name, *holds)).collect();
+        let counted =
+            counted.map(|((name, severity, _), holds)| CheckResult { severity, ..result(name, *holds) });
+        let mut results: Vec<CheckResult> = counted.collect();
         if pass.may_have_twins() {
             let key = model.key_sql();
             let text = format!(
@@ -112,7 +121,8 @@ impl Batch {
         Ok(Some(known))
     }
 
-    /// The header's own queries: over the rows in scope, where there are any, those for the whole table always.
+    /// The header's own queries that are no conditions of rows: over the rows in scope, where there are any, those for the
+    /// whole table always.
     pub(super) async fn check_queries(
         &self,
         session: &Session,
@@ -120,7 +130,8 @@ impl Batch {
         is_in_scope: bool,
     ) -> Result<Vec<CheckResult>, BatchError> {
         let mut results = Vec::new();
-        for test in model.header.tests.iter().filter(|test| test.whole || is_in_scope) {
+        let is_due = |test: &&Test| test.whole || (is_in_scope && condition_of(test).is_none());
+        for test in model.header.tests.iter().filter(is_due) {
             let this = if test.whole { model.quoted() } else { CHECKED.to_owned() };
             self.view(session, THIS, &format!("select * from {this}")).await?;
             let named = |error: affluent_lake::sql::SqlError| {
@@ -151,6 +162,12 @@ impl Batch {
         let count = rows.batches.first().and_then(|batch| number(batch, 0, 0)).unwrap_or(0);
         Ok(CheckResult::new(model, name, severity, count.unsigned_abs()))
     }
+}
+
+/// The condition under which a row fails a test of the rows in scope; `None` of a test that looks at more than a row.
+fn condition_of(test: &Test) -> Option<String> {
+    let condition = filter_of(&test.sql, THIS).filter(|_| !test.whole)?;
+    Some(format!("({condition}) is true"))
 }
 
 /// Table and column of a reference.
