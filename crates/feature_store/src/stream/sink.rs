@@ -361,7 +361,8 @@ impl Sink for FeaturesSink {
                 tracing::warn!(%partition, next, end, "the topic was made anew: it is read from its beginning");
                 self.live.with(|state| state.offsets.remove(partition));
             }
-            let start = self.start(partition);
+            // What the topic no longer holds cannot be read, whoever lacks it.
+            let start = self.start(partition).max(first);
             starts.insert(partition.clone(), start);
             self.read.insert(partition.clone(), start);
             // Where nothing is left to be read, the end is never reached.

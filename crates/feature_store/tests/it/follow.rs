@@ -12,15 +12,16 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-type Taken = Arc<Mutex<BTreeMap<(TopicPartition, i64), Option<LiveRow>>>>;
+/// Rows by where they stood.
+pub(crate) type Taken = Arc<Mutex<BTreeMap<(TopicPartition, i64), Option<LiveRow>>>>;
 
 /// Keeps what it takes, and how far that is, as if it were durable.
-struct Keeper {
-    topic: String,
-    taken: Taken,
-    next: Arc<Mutex<BTreeMap<TopicPartition, i64>>>,
+pub(crate) struct Keeper {
+    pub(crate) topic: String,
+    pub(crate) taken: Taken,
+    pub(crate) next: Arc<Mutex<BTreeMap<TopicPartition, i64>>>,
     /// Notes how far it is.
-    notes: bool,
+    pub(crate) notes: bool,
 }
 
 #[async_trait]
@@ -141,7 +142,7 @@ async fn a_row_that_is_asked_for_is_the_one_that_comes() {
 }
 
 /// The same bits: what is no value is equal to itself.
-fn same(row: Option<&LiveRow>, other: &LiveRow) -> bool {
+pub(crate) fn same(row: Option<&LiveRow>, other: &LiveRow) -> bool {
     let bits = |row: &LiveRow| row.values.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
     row.is_some_and(|row| bits(row) == bits(other) && row.is_exact == other.is_exact)
 }
