@@ -19,7 +19,7 @@ pub const TOPIC_LABELS: &str = "labels.public.disputes";
 /// Scores of payments.
 pub const TOPIC_SCORES: &str = "fraud.scores";
 /// Payments that are not approved.
-pub const TOPIC_ALERTS: &str = "fraud.alerts";
+pub const TOPIC_FRAUD_ALERTS: &str = "fraud.alerts";
 /// Collection of the scores of record, by payment.
 pub const COLLECTION_SCORES: &str = "fraud_events";
 /// Collection of the same labels, by payment.

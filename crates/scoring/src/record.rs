@@ -16,7 +16,9 @@ use std::fmt::Write as _;
 use std::ops::Deref;
 
 pub use affluent_bus::codec::SCORE_SCHEMA;
-pub use affluent_model::names::{COLLECTION_SCORES as COLLECTION, TOPIC_ALERTS, TOPIC_SCORES};
+pub use affluent_model::names::{
+    COLLECTION_SCORES as COLLECTION, TOPIC_FRAUD_ALERTS as TOPIC_ALERTS, TOPIC_SCORES,
+};
 
 const DAY_S: u64 = 86_400;
 

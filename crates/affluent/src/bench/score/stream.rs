@@ -4,7 +4,7 @@
 use super::super::Report;
 use crate::platform::Platform;
 use affluent_bus::TopicPartition;
-use affluent_model::names::{COLLECTION_SCORES, TOPIC_ALERTS};
+use affluent_model::names::{COLLECTION_SCORES, TOPIC_FRAUD_ALERTS};
 use affluent_telemetry::latency::{self, Latency};
 use affluent_testkit::Database;
 use affluent_testkit::payments::{SCHEMA, Simulated, simulated};
@@ -69,7 +69,7 @@ pub(super) async fn measure(
     let written = until(total, || written_back(&client)).await?;
     let arrived = begun.elapsed().as_secs_f64();
     let recorded = platform.documents().await?.count(COLLECTION_SCORES).await?;
-    let alerts = records(platform, TOPIC_ALERTS).await?;
+    let alerts = records(platform, TOPIC_FRAUD_ALERTS).await?;
 
     report.loss("score.stream", total, recorded.min(written), recorded.saturating_sub(total));
     report.at_least("score.stream.rate", rate as f64 * 0.98, total as f64 / inserted, "payments/s");
