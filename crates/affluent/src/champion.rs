@@ -60,7 +60,7 @@ pub(crate) async fn serve(config: &Config, trained: &Trained) -> anyhow::Result<
     let registry = config.learning.store(&config.data_dir)?;
     let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
     write_folder(trained, scratch.path())?;
-    let version = registry.register(NAME, scratch.path(), &trained.report).await?;
+    let version = registry.register(NAME, scratch.path()).await?;
     // It is learned for a minute's demonstration; gates of long histories do not apply.
     promote(registry.as_ref(), NAME, Some(version), true).await?;
     Ok(version)
@@ -96,7 +96,7 @@ fn learn(streamed: &Streamed) -> anyhow::Result<Trained> {
     let protocol = Protocol { train: days(9, 15), test: days(16, DAYS), delay: DAY };
     let boost = BoostOptions { budget: 0.3, max_bin: 256, boosters: 1, ..BoostOptions::default() };
     let options = TrainOptions { boost, folds: 1, draws: 20, ..TrainOptions::default() };
-    Ok(train(NAME, &dataset, manifest, protocol, &options, None)?)
+    Ok(train(NAME, &dataset, manifest, protocol, &options, None, None)?)
 }
 
 /// The payments with their features, in the order of time.

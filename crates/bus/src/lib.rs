@@ -8,6 +8,7 @@
 //! in-sync replica, or the producer is poisoned and says so; nothing is given up in silence.
 
 pub mod admin;
+mod alerts;
 mod bus;
 pub mod codec;
 pub mod consumer;
@@ -17,6 +18,7 @@ pub mod producer;
 mod record;
 pub mod registry;
 
+pub use alerts::Alerts;
 pub use admin::{Admin, TopicSpec};
 pub use bus::{Bus, BusOptions};
 pub use consumer::{Committer, Consumer, ConsumerOptions};

@@ -2,6 +2,7 @@
 //!
 //! Decisions over measured facts; what measures them is [`crate::train`].
 
+use crate::evaluate::value::ValueSegment;
 use crate::evaluate::{Evaluation, Interval};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,9 @@ impl Default for GateOptions {
             feature_auc: 0.98,
             chance: 0.1,
             latency_us: 2_000.0,
-            rising: vec!["card_customer_amount_to_mean_30d".to_owned()],
+            rising: ["card_customer_amount_to_mean_30d", "customer_amount_to_mean"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 }
@@ -42,55 +45,96 @@ pub struct Gate {
     pub finding: String,
 }
 
-/// Facts beside the evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Facts beside the evaluation. An area is the part of pairs of rows that are in the right order: that under the ROC curve, or (1 + rank
+/// correlation) / 2 where a number is predicted; a half is chance.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The best that one feature alone ranks, either way around, and which it is.
     pub best_feature: String,
     pub best_feature_auc: f64,
-    /// The area once rows are shuffled.
+    /// The area of the baseline where all outcomes are those of other times: it learns from shuffled ones and is judged by shuffled ones.
     pub shuffled_auc: f64,
-    /// The largest difference of a score when rows come in another order.
+    /// The area of scores from the features that another card has later.
+    pub future_auc: f64,
+    /// How far from a half areas of so few rows lie by chance (standard error).
+    pub chance_error: f64,
+    /// The largest difference of a score when rows come in another order, and when what the model does not read is changed.
     pub order_difference: f64,
+    pub irrelevant_difference: f64,
     pub latency_us_p99: f64,
     /// Of each rising feature the model has, the mean score at its value, at twice and at four times it.
     pub rising: Vec<(String, [f64; 3])>,
 }
 
-/// All gates.
+/// The gate of a model against the one that serves.
+pub const CHAMPION: &str = "better_than_champion";
+
+/// Standard errors that a thing at chance may be away from it.
+const ERRORS: f64 = 3.0;
+
+/// All gates but that against the champion, which [`against_champion`] is.
 #[must_use]
 pub fn gates(
     evaluation: &Evaluation,
     baseline: &Evaluation,
     gain: Interval,
-    champion_gain: Option<Interval>,
     facts: &Facts,
     options: &GateOptions,
 ) -> Vec<Gate> {
-    let mut gates = vec![better("better_than_baseline", gain)];
-    gates.extend(champion_gain.map(|gain| better("better_than_champion", gain)));
+    let mut gates = vec![better("better_than_baseline", "average precision", gain)];
     gates.push(segments(evaluation, baseline, options.segment_fall));
-    gates.push(gate(
+    gates.extend(of_facts(facts, options));
+    gates
+}
+
+/// The same of a model of a number. The intervals are those of the gain in R².
+#[must_use]
+pub fn value_gates(
+    segments: &[ValueSegment],
+    baseline: &[ValueSegment],
+    gain: Interval,
+    facts: &Facts,
+    options: &GateOptions,
+) -> Vec<Gate> {
+    let mut gates = vec![better("better_than_baseline", "R²", gain)];
+    gates.push(value_segments(segments, baseline, options.segment_fall));
+    gates.extend(of_facts(facts, options));
+    gates
+}
+
+/// Better or equal passes. `metric` is what gains.
+#[must_use]
+pub fn against_champion(metric: &str, gain: Interval) -> Gate {
+    better(CHAMPION, metric, gain)
+}
+
+fn of_facts(facts: &Facts, options: &GateOptions) -> Vec<Gate> {
+    let mut gates = vec![gate(
         "no_feature_carries_the_label",
         facts.best_feature_auc <= options.feature_auc,
         format!(
             "{} alone has an area of {:.3}, at most {:.3} is allowed",
             facts.best_feature, facts.best_feature_auc, options.feature_auc
         ),
-    ));
-    gates.push(gate(
-        "shuffled_rows_at_chance",
-        (facts.shuffled_auc - 0.5).abs() <= options.chance,
-        format!(
-            "the area of shuffled rows is {:.3}, allowed is 0.5 ± {:.3}",
-            facts.shuffled_auc, options.chance
-        ),
-    ));
-    gates.push(gate(
-        "row_order",
-        facts.order_difference == 0.0,
-        format!("scores in another order differ by up to {:e}, nought is asked", facts.order_difference),
-    ));
+    )];
+    let allowed = options.chance.max(ERRORS * facts.chance_error);
+    for (name, what, area) in [
+        ("shuffled_time_at_chance", "what was learned from shuffled outcomes", facts.shuffled_auc),
+        ("future_features_at_chance", "features of another card's future", facts.future_auc),
+    ] {
+        gates.push(gate(
+            name,
+            (area - 0.5).abs() <= allowed,
+            format!("{what} have an area of {area:.3}, allowed is 0.5 ± {allowed:.3}"),
+        ));
+    }
+    for (name, what, difference) in [
+        ("row_order", "rows come in another order", facts.order_difference),
+        ("irrelevant_fields", "what it does not read is changed", facts.irrelevant_difference),
+    ] {
+        let finding = format!("scores differ by up to {difference:e} when {what}, nought is asked");
+        gates.push(gate(name, difference == 0.0, finding));
+    }
     gates.push(gate(
         "latency",
         facts.latency_us_p99 <= options.latency_us,
@@ -111,7 +155,7 @@ fn gate(name: &str, passed: bool, finding: String) -> Gate {
 }
 
 /// Better or equal passes; an interval that holds nought is equal.
-fn better(name: &str, gain: Interval) -> Gate {
+fn better(name: &str, metric: &str, gain: Interval) -> Gate {
     let verdict = if gain.low > 0.0 {
         "better"
     } else if gain.high < 0.0 {
@@ -119,8 +163,7 @@ fn better(name: &str, gain: Interval) -> Gate {
     } else {
         "equal"
     };
-    let finding =
-        format!("{verdict}: the gain in average precision lies in {:.3} to {:.3}", gain.low, gain.high);
+    let finding = format!("{verdict}: the gain in {metric} lies in {:.3} to {:.3}", gain.low, gain.high);
     gate(name, verdict != "worse" && gain.low.is_finite(), finding)
 }
 
@@ -149,19 +192,43 @@ fn segments(evaluation: &Evaluation, baseline: &Evaluation, fall: f64) -> Gate {
     gate("no_segment_collapses", part >= 1.0 - fall, finding)
 }
 
+/// Of segments with enough rows, the one whose error has risen most over the baseline's.
+fn value_segments(segments: &[ValueSegment], baseline: &[ValueSegment], fall: f64) -> Gate {
+    let worst = segments
+        .iter()
+        .filter(|segment| segment.rows >= crate::evaluate::SEGMENT_MIN)
+        .filter_map(|segment| {
+            let same = |s: &&ValueSegment| s.by == segment.by && s.value == segment.value;
+            baseline.iter().find(same).map(|base| (segment, base.mae))
+        })
+        .max_by(|a, b| (a.0.mae * b.1).total_cmp(&(b.0.mae * a.1)));
+    let Some((segment, base)) = worst else {
+        return gate("no_segment_collapses", true, "no segment has enough rows to be judged".to_owned());
+    };
+    let most = base * (1.0 + fall);
+    let finding = format!(
+        "worst is {} {}: a mean error of {:.2}, the baseline's is {base:.2}, at most {most:.2} is asked",
+        segment.by, segment.value, segment.mae
+    );
+    gate("no_segment_collapses", segment.mae <= most, finding)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dataset::Rows;
     use crate::decide::Costs;
-    use crate::evaluate::{Judged, evaluate};
+    use crate::evaluate::{CardScore, Judged, evaluate};
 
     fn facts() -> Facts {
         Facts {
             best_feature: "a".to_owned(),
             best_feature_auc: 0.8,
             shuffled_auc: 0.52,
+            future_auc: 0.47,
+            chance_error: 0.01,
             order_difference: 0.0,
+            irrelevant_difference: 0.0,
             latency_us_p99: 50.0,
             rising: vec![("a".to_owned(), [0.1, 0.2, 0.2])],
         }
@@ -174,11 +241,13 @@ mod tests {
             amount: vec![1_000; 400],
             label: (0..400).map(|n| n % 4 == 0).collect(),
             pattern: vec![0; 400],
+            ..Rows::default()
         };
         let places: Vec<usize> = (0..400).collect();
         let scores: Vec<f64> = (0..400).map(|n| if good == (n % 4 == 0) { 0.9 } else { 0.1 }).collect();
-        let judged = Judged { scores: &scores, probabilities: &scores, rows: &rows, places: &places };
-        evaluate(judged, 0.5, &Costs::default())
+        let judged =
+            Judged { scores: &scores, probabilities: &scores, any: &scores, rows: &rows, places: &places };
+        evaluate(judged, 0.5, &Costs::default(), CardScore::Max)
     }
 
     fn failed(found: &[Gate]) -> Vec<&str> {
@@ -190,22 +259,30 @@ mod tests {
         let (good, poor) = (evaluation(true), evaluation(false));
         let gain = Interval { low: 0.1, high: 0.2 };
         let options = GateOptions::default();
-        let of = |facts: &Facts| gates(&good, &good, gain, None, facts, &options);
+        let of = |facts: &Facts| gates(&good, &good, gain, facts, &options);
         assert_eq!(failed(&of(&facts())), [""; 0]);
         assert_eq!(
             failed(&of(&Facts { best_feature_auc: 0.99, ..facts() })),
             ["no_feature_carries_the_label"]
         );
-        assert_eq!(failed(&of(&Facts { shuffled_auc: 0.7, ..facts() })), ["shuffled_rows_at_chance"]);
+        assert_eq!(failed(&of(&Facts { shuffled_auc: 0.7, ..facts() })), ["shuffled_time_at_chance"]);
+        assert_eq!(failed(&of(&Facts { future_auc: 0.3, ..facts() })), ["future_features_at_chance"]);
+        // Of few rows a like area is chance.
+        assert_eq!(failed(&of(&Facts { future_auc: 0.3, chance_error: 0.07, ..facts() })), [""; 0]);
         assert_eq!(failed(&of(&Facts { order_difference: 1e-17, ..facts() })), ["row_order"]);
+        assert_eq!(failed(&of(&Facts { irrelevant_difference: 1e-17, ..facts() })), ["irrelevant_fields"]);
         assert_eq!(failed(&of(&Facts { latency_us_p99: 9e9, ..facts() })), ["latency"]);
         let falls = Facts { rising: vec![("a".to_owned(), [0.3, 0.2, 0.4])], ..facts() };
         assert_eq!(failed(&of(&falls)), ["rises_with_a"]);
-        assert_eq!(failed(&gates(&poor, &good, gain, None, &facts(), &options)), ["no_segment_collapses"]);
-        let worse = Interval { low: -0.2, high: -0.1 };
-        let found = gates(&good, &good, gain, Some(worse), &facts(), &options);
-        assert_eq!(failed(&found), ["better_than_champion"]);
+        assert_eq!(failed(&gates(&poor, &good, gain, &facts(), &options)), ["no_segment_collapses"]);
+        let worse = against_champion("R²", Interval { low: -0.2, high: -0.1 });
+        assert!(!worse.passed && worse.name == CHAMPION && worse.finding.contains("in R²"), "{worse:?}");
         let equal = Interval { low: -0.1, high: 0.1 };
-        assert!(gates(&good, &good, equal, None, &facts(), &options)[0].finding.starts_with("equal"));
+        assert!(gates(&good, &good, equal, &facts(), &options)[0].finding.starts_with("equal"));
+        let part =
+            |mae| ValueSegment { by: "country".to_owned(), value: "DE".to_owned(), rows: 50, mae, bias: 0.0 };
+        let of = |mae| value_gates(&[part(mae)], &[part(2.0)], gain, &facts(), &options);
+        assert_eq!(failed(&of(2.9)), [""; 0]);
+        assert_eq!(failed(&of(3.1)), ["no_segment_collapses"]);
     }
 }

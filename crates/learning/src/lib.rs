@@ -1,6 +1,6 @@
 //! Models: from features and labels to a fitted, judged and registered model.
 //!
-//! [`dataset`] is what a model learns from, [`split`] who of it is for learning and who for judging, [`fit`] learns, [`decide`] turns
+//! [`dataset`] is what a model learns from, [`split`] who of it is for learning and who for judging, [`fit`] learns ([`forest`] reads what others learned), [`decide`] turns
 //! scores into decisions, [`evaluate`] judges, [`gate`] says whether a model may be promoted, [`drift`] whether the world has changed,
 //! [`report`] shows it, [`registry`] keeps it. Features are computed elsewhere (`affluent-features`); reading files and tables is the binary's.
 //!
@@ -11,6 +11,7 @@ pub mod decide;
 pub mod drift;
 pub mod evaluate;
 pub mod fit;
+pub mod forest;
 pub mod gate;
 pub mod registry;
 pub mod report;

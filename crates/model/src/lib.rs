@@ -1,7 +1,8 @@
-//! The nouns of the platform: values, schemas, change events, positions, money, events, scores, names.
+//! The nouns of the platform: values, schemas, change events, positions, money, events, scores, alerts, names.
 //!
 //! Nothing here does I/O or waits. What two crates must agree on is defined here once.
 
+pub mod alert;
 pub mod change;
 pub mod event;
 pub mod money;
@@ -13,6 +14,7 @@ pub mod score;
 pub mod time;
 pub mod value;
 
+pub use alert::{Alert, AlertState, Severity};
 pub use change::{ChangeEvent, Op, Snapshot, Source, Transaction};
 pub use event::{ClickEvent, EventKind, LogEvent, LogKind};
 pub use money::{Currency, Money, MoneyError};

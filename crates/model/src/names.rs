@@ -10,6 +10,8 @@ pub const HEADER_EVENT_TYPE: &str = "event_type";
 pub const HEADER_CHUNK: &str = "chunk";
 /// Quarantined records.
 pub const TOPIC_DEAD_LETTERS: &str = "dead-letters";
+/// What needs a person, by rule.
+pub const TOPIC_ALERTS: &str = "ops.alerts";
 /// Clicks of app and web.
 pub const TOPIC_CLICKS: &str = "clickstream.events";
 /// Log lines of services.

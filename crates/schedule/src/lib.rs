@@ -29,8 +29,8 @@ pub use ledger::{
     PipelineStatus, Reason, RunRecord, RunState, Scope, Seen, Started, Status, TaskRecord,
 };
 pub use options::{
-    FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, PipelineOptions, RAW_TO_DWH, REBUILD,
-    ScheduleOptions,
+    DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, PipelineOptions, RAW_TO_DWH, REBUILD,
+    ScheduleOptions, TRAIN_CHURN, TRAIN_FRAUD, TRAIN_SCORE,
 };
 pub use runner::{Request, RunEnd, RunError, Runner};
 pub use service::{ScheduleError, ScheduleService};

@@ -16,6 +16,13 @@ pub const FEATURES_NIGHTLY: &str = "features-nightly";
 /// The pipeline that computes a sample of served features once more.
 pub const FEATURES_PARITY: &str = "features-parity";
 
+/// The pipelines that train models.
+pub const TRAIN_FRAUD: &str = "train-fraud";
+pub const TRAIN_CHURN: &str = "train-churn";
+pub const TRAIN_SCORE: &str = "train-score";
+/// The pipeline that looks whether what models see has moved.
+pub const DRIFT: &str = "drift";
+
 /// A day, in seconds.
 const DAY_S: u64 = 86_400;
 /// The longest time that any key may give.
@@ -61,6 +68,12 @@ pub struct ScheduleOptions {
     pub features_nightly: PipelineOptions,
     /// The pipeline [`FEATURES_PARITY`].
     pub features_parity: PipelineOptions,
+    /// The pipelines [`TRAIN_FRAUD`], [`TRAIN_CHURN`] and [`TRAIN_SCORE`].
+    pub train_fraud: PipelineOptions,
+    pub train_churn: PipelineOptions,
+    pub train_score: PipelineOptions,
+    /// The pipeline [`DRIFT`].
+    pub drift: PipelineOptions,
 }
 
 /// When one pipeline runs, and how long it may take.
@@ -122,10 +135,14 @@ impl Default for ScheduleOptions {
             features_5m: features("*/5 * * * *", 12, 300, 900, 600),
             features_1h: features("0 * * * *", 24, 1800, 3600, 3600),
             features_nightly: features("30 3 * * *", 7, 3600, 14_400, 14_400),
+            train_fraud: training("0 4 * * *"),
+            train_churn: training("0 5 * * 1"),
+            train_score: training("30 5 * * 1"),
             features_parity: PipelineOptions {
                 lock: String::new(),
                 ..features("15 * * * *", 1, 600, 1800, 0)
             },
+            drift: PipelineOptions { lock: String::new(), ..features("45 4 * * *", 1, 1800, 7200, 0) },
         }
     }
 }
@@ -140,6 +157,11 @@ fn features(
 ) -> PipelineOptions {
     let (cron, lock) = (cron.to_owned(), "features".to_owned());
     PipelineOptions { cron, catchup_max, runs_max: 1, lock, task_slow_s, task_limit_s, deadline_s }
+}
+
+/// Models are trained one after the other, so that they share no memory.
+fn training(cron: &str) -> PipelineOptions {
+    PipelineOptions { lock: "training".to_owned(), ..features(cron, 1, 1800, 7200, 0) }
 }
 
 impl ScheduleOptions {
@@ -174,6 +196,10 @@ impl ScheduleOptions {
             ("features_1h", &self.features_1h),
             ("features_nightly", &self.features_nightly),
             ("features_parity", &self.features_parity),
+            ("train_fraud", &self.train_fraud),
+            ("train_churn", &self.train_churn),
+            ("train_score", &self.train_score),
+            ("drift", &self.drift),
         ] {
             options.check(&self.time_zone).map_err(|problem| format!("{section}.{problem}"))?;
         }

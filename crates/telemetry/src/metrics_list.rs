@@ -28,6 +28,7 @@ const SCORING_RELOADS: &str = "affluent_scoring_reloads_total";
 const SCORING_STALE: &str = "affluent_scoring_stale";
 const INFERENCE: &str = "affluent_inference_seconds";
 const SCORES: &str = "affluent_scores_total";
+const DRIFT_SCORE: &str = "drift_score";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -90,6 +91,10 @@ fn describe() {
     );
     describe_histogram!(INFERENCE, Unit::Seconds, "Time of a payment's features and of its judgement");
     describe_counter!(SCORES, "Payments scored, by model and decision");
+    describe_gauge!(
+        DRIFT_SCORE,
+        "How far what a model sees and says has moved, by model, feature (or score, label, error) and test"
+    );
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -198,6 +203,13 @@ pub fn inference(seconds: f64) {
 /// A payment was scored by `model` (`none`: by rules alone), and this was decided.
 pub fn scored(model: &str, decision: &'static str) {
     counter!(SCORES, "model" => model.to_owned(), "decision" => decision).increment(1);
+}
+
+/// How far `feature` of `model` has moved by `test` (`psi`, `ks`, `jensen_shannon`, `wasserstein` since the training, the same with `_previous` since
+/// the period before, `chi_square`, `adwin`).
+pub fn drift_score(model: &str, feature: &str, test: &str, value: f64) {
+    gauge!(DRIFT_SCORE, "model" => model.to_owned(), "feature" => feature.to_owned(), "test" => test.to_owned())
+        .set(value);
 }
 
 /// Resident memory of this process in bytes.

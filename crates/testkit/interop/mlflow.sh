@@ -28,6 +28,8 @@ if [ ! -e "$venv/complete" ]; then
 fi
 
 port=$(free_ports 1)
+# No background jobs, which outlive their parent, and no figures of use sent to anybody.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true
 (cd "$work" && exec "$venv/bin/mlflow" server --host 127.0.0.1 --port "$port" --workers 1 --serve-artifacts \
     --backend-store-uri "sqlite:///$work/mlflow.db" --artifacts-destination "$work/artefacts") > "$work/log" 2>&1 &
 server=$!

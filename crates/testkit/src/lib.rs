@@ -1,10 +1,11 @@
 //! Real services for tests, benches and the demo: PostgreSQL, the broker, a REST catalog that is already
-//! there, simulated payments, clicks and log lines.
+//! there, simulated payments, clicks and log lines, a history of card payments.
 //!
 //! Nothing here is a mock. What is started here belongs to this process and goes with it, also when
 //! it is killed: see [`postgres`].
 
 pub mod broker;
+pub mod card_history;
 pub mod catalog;
 pub mod events;
 pub mod payments;

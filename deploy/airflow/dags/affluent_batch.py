@@ -1,5 +1,6 @@
 """The batch pipelines of Affluent: `raw_to_dwh` every quarter of an hour, `nightly_rebuild` every night, the features of
-freshness 5m, 1h and nightly, and their parity with what was served.
+freshness 5m, 1h and nightly, their parity with what was served, the training of the models fraud, churn and score, and
+the look whether they drift.
 
 One Airflow task is one call of `affluent batch run PIPELINE --task T --from F --to T`, which is idempotent for its
 interval: clearing a task, a retry and a backfill are all the same call again. Exit code 99 means that there was nothing
@@ -25,6 +26,8 @@ from airflow.sdk import (
 TASKS = ["ingest", "clean", "deduplicate", "enrich", "load", "check", "publish"]
 FEATURE_TASKS = ["materialise", "serve"]
 PARITY_TASKS = ["compare"]
+DRIFT_TASKS = ["compare", "retrain"]
+TRAINING_TASKS = ["dataset", "split", "fit", "evaluate", "validate", "compare", "drift", "register", "promote"]
 
 # One JSON object; every key has a default.
 SETTINGS = Variable.get("affluent_batch", default={}, deserialize_json=True)
@@ -160,4 +163,42 @@ features_parity = pipeline(
     deadline=seconds("features_parity_deadline_s", 0),
     task_limit=seconds("features_parity_task_limit_s", 1800),
     tasks=PARITY_TASKS,
+)
+
+# Alerts go to the topic ops.alerts; the metric drift_score is exported by the platform's own scheduler alone.
+drift = pipeline(
+    "drift",
+    "drift",
+    SETTINGS.get("drift_cron", "45 4 * * *"),
+    deadline=seconds("drift_deadline_s", 0),
+    task_limit=seconds("drift_task_limit_s", 7200),
+    tasks=DRIFT_TASKS,
+)
+
+# Without enough new labels every task is skipped. What one task leaves for the next lies in the data directory.
+train_fraud = pipeline(
+    "train_fraud",
+    "train-fraud",
+    SETTINGS.get("train_fraud_cron", "0 4 * * *"),
+    deadline=seconds("train_fraud_deadline_s", 0),
+    task_limit=seconds("train_fraud_task_limit_s", 7200),
+    tasks=TRAINING_TASKS,
+)
+
+train_churn = pipeline(
+    "train_churn",
+    "train-churn",
+    SETTINGS.get("train_churn_cron", "0 5 * * 1"),
+    deadline=seconds("train_churn_deadline_s", 0),
+    task_limit=seconds("train_churn_task_limit_s", 7200),
+    tasks=TRAINING_TASKS,
+)
+
+train_score = pipeline(
+    "train_score",
+    "train-score",
+    SETTINGS.get("train_score_cron", "30 5 * * 1"),
+    deadline=seconds("train_score_deadline_s", 0),
+    task_limit=seconds("train_score_task_limit_s", 7200),
+    tasks=TRAINING_TASKS,
 )

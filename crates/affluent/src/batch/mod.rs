@@ -24,6 +24,7 @@ Examples:
   affluent batch run raw-to-dwh                       take on what came since, check, publish
   affluent batch run raw-to-dwh --task clean --from 2026-11-22T06:00:00Z --to 2026-11-22T06:15:00Z
   affluent batch run rebuild                          compute everything again, compare, put right
+  affluent batch run train-churn                      train anew, where there are enough new labels
   affluent batch backfill raw-to-dwh --from 2026-11-22T00:00:00Z --to 2026-11-22T06:00:00Z
   affluent batch status                               runs, alerts, published versions
   affluent batch lineage --format json                which table is made of which

@@ -4,10 +4,14 @@ use super::{Emitter, engine, ledger, pipelines};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::features;
+use crate::models;
 use crate::output::{self, Exit};
+use crate::platform::Platform;
+use crate::train;
 use affluent_schedule::{
-    Backfill, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
-    RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, parse_time,
+    Backfill, DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, Interval, Ledger, Pipeline,
+    RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner, TRAIN_CHURN, TRAIN_FRAUD, TRAIN_SCORE,
+    parse_time,
 };
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
@@ -16,7 +20,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Every pipeline.
-const NAMES: [&str; 6] = [RAW_TO_DWH, REBUILD, FEATURES_5M, FEATURES_1H, FEATURES_NIGHTLY, FEATURES_PARITY];
+const NAMES: [&str; 10] = [
+    RAW_TO_DWH,
+    REBUILD,
+    FEATURES_5M,
+    FEATURES_1H,
+    FEATURES_NIGHTLY,
+    FEATURES_PARITY,
+    TRAIN_FRAUD,
+    TRAIN_CHURN,
+    TRAIN_SCORE,
+    DRIFT,
+];
 
 /// Options of `affluent batch run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,7 +39,8 @@ pub(crate) struct RunArgs {
     /// Which pipeline
     #[arg(value_parser = PossibleValuesParser::new(NAMES))]
     pipeline: String,
-    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish; of features materialise, serve or compare
+    /// One task alone: ingest, clean, deduplicate, enrich, load, check or publish; of features materialise, serve or compare; of training
+    /// dataset, split, fit, evaluate, validate, compare, drift, register or promote; of drift compare or retrain
     #[arg(long)]
     task: Option<String>,
     /// First moment of the interval, 2026-11-22T06:00:00Z [default: the last interval that has ended, done again]
@@ -153,6 +169,12 @@ async fn prepared(
         pipelines(&config.schedule, &batch, full, emitter.as_ref())?
     } else if full {
         return Err(output::usage(format!("--full is for {RAW_TO_DWH}; {name} computes the same each time")));
+    } else if name == DRIFT {
+        let platform = Platform::new(config.clone())?;
+        let training = train::pipelines(config, batch.lake())?;
+        vec![models::drift_pipeline(config, batch.lake(), platform.bus(), runner.clone(), training)?]
+    } else if [TRAIN_FRAUD, TRAIN_CHURN, TRAIN_SCORE].contains(&name) {
+        train::pipelines(config, batch.lake())?
     } else {
         features::pipelines(config, batch.lake(), features::shared_documents(config).await?)?
     };

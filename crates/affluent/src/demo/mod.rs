@@ -1,12 +1,14 @@
 //! `affluent demo`: the whole platform at work on a private PostgreSQL under simulated payments, beside
 //! visitors who click and services that log, and the proof: how long everything took, that every row and
-//! event arrived everywhere once, and that features have the values which the lake gives again.
+//! event arrived everywhere once, that features have the values which the lake gives again, and that
+//! models learn from a history and notice when payments change.
 //!
 //! Everything runs in this process and in temporary directories, and is gone at the end. What the load
 //! does lives in the test kit, what is compared in `verify`; here both are put together and judged.
 
 mod events;
 mod features;
+mod learning;
 mod live;
 mod report;
 mod scoring;
@@ -40,6 +42,7 @@ Examples:
   affluent demo --seconds 300 --rate 2000           longer and harder
   affluent demo --seconds 20 --report report.json   the figures for machines
   affluent demo --keep ./demo                       leave the data for a look
+  affluent demo --no-models                         without the models that are trained afterwards
 
 Needs the PostgreSQL server's binaries (Debian, Ubuntu: apt-get install postgresql), and nothing that
 runs already. Ctrl-C ends the load early; what was written by then is still compared.
@@ -76,6 +79,9 @@ pub(crate) struct Args {
     /// Write the report as JSON into this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Train no models afterwards
+    #[arg(long)]
+    no_models: bool,
     /// Run in this directory and leave everything there
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -132,7 +138,7 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
     let roles = roles::needed(&config);
     let platform = roles::prepare(config, &roles)?;
     let runtime = crate::runtime()?;
-    let played = runtime.block_on(Box::pin(play(args, platform, roles, database)));
+    let played = runtime.block_on(Box::pin(play(args, directory.path(), platform, roles, database)));
     runtime.shutdown_timeout(LEAVE);
     let report = played?;
     if let Some(path) = &args.report {
@@ -168,6 +174,10 @@ fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> 
          [schedule.features_1h]\ncron = \"\"\n\
          [schedule.features_nightly]\ncron = \"\"\n\
          [schedule.features_parity]\ncron = \"\"\n\
+         [schedule.train_fraud]\ncron = \"\"\n\
+         [schedule.train_churn]\ncron = \"\"\n\
+         [schedule.train_score]\ncron = \"\"\n\
+         [schedule.drift]\ncron = \"\"\n\
          [features.stream]\nlogged_share = 0.05\n\
          [log]\nfilter = \"warn\"\n",
         data = directory.join("data"),
@@ -179,6 +189,7 @@ fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> 
 
 async fn play(
     args: &Args,
+    directory: &Path,
     platform: Arc<Platform>,
     roles: Vec<&'static roles::Role>,
     database: Database,
@@ -208,6 +219,13 @@ async fn play(
     live.clear();
     let stopped = running.stop().await;
     let mut report = played?;
+    if !args.no_models && !interrupted.is_cancelled() {
+        // Once the roles have stopped: both cores are theirs as long as anything is measured.
+        tokio::select! {
+            learned = Box::pin(learning::play(directory, args.seed, &live)) => report.learned(learned),
+            () = interrupted.cancelled() => report.note("models: interrupted".to_owned()),
+        }
+    }
     if let Err(error) = stopped {
         report.note(format!("not every role stopped in order: {error:#}"));
     }

@@ -2,6 +2,7 @@
 
 use super::events::EventsSent;
 use super::features::Computed;
+use super::learning::Learned;
 use super::scoring::{self, Alert, Found};
 use super::warehouse::Warehouse;
 use crate::bench;
@@ -230,6 +231,27 @@ impl DemoReport {
         }
     }
 
+    /// Adds how much better than the baseline the fraud model is, and whether other amounts were noticed.
+    pub(super) fn learned(&mut self, found: Learned) {
+        // Nothing measured is a goal missed.
+        let lift = found.lift.unwrap_or(f64::NEG_INFINITY);
+        let detected = f64::from(u8::from(found.detected));
+        self.figures.at_least("train.fraud.ap_lift_over_baseline", 0.0, lift, "average precision");
+        self.figures.at_least("drift.detected_injected", 1.0, detected, "shifted weeks found");
+        let verdict = |good: bool| if good { "met" } else { "MISSED" };
+        self.rates += &format!(
+            "train.fraud.ap_lift_over_baseline: {lift:+.3} average precision over the logistic regression, {}\n\
+             drift.detected_injected: other amounts raise the alarm, a usual week does not, {}; models in {:.1} s\n",
+            verdict(lift >= 0.0),
+            verdict(found.detected),
+            found.seconds,
+        );
+        for note in found.notes {
+            self.rates += &format!("  {note}\n");
+            self.note(note);
+        }
+    }
+
     pub(super) fn note(&mut self, text: String) {
         self.figures.note(text);
     }
@@ -296,6 +318,18 @@ mod tests {
         assert!(!report(&all[..all.len() - 1]).is_good());
         all[4].p99 = 2.5;
         assert!(!report(&all).is_good(), "log lines have less time than the rest");
+    }
+
+    #[test]
+    fn models_that_were_not_trained_and_drift_that_was_not_found_are_goals_missed() {
+        let all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, p.goal)).collect();
+        let good = |lift, detected| {
+            let mut report = report(&all);
+            report.learned(Learned { lift, detected, ..Learned::default() });
+            report.is_good()
+        };
+        assert!(good(Some(0.1), true));
+        assert!(!good(None, true) && !good(Some(-0.1), true) && !good(Some(0.1), false));
     }
 
     #[test]

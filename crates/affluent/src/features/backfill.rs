@@ -151,7 +151,7 @@ fn as_json((name, done, note): &(String, Option<Materialised>, String)) -> serde
 }
 
 /// Writes until a signal comes.
-struct UntilStopped(CancellationToken);
+pub(crate) struct UntilStopped(pub(crate) CancellationToken);
 
 #[async_trait]
 impl Writer for UntilStopped {

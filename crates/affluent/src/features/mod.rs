@@ -10,6 +10,7 @@ mod parity;
 mod show;
 mod store;
 
+pub(crate) use backfill::UntilStopped;
 pub(crate) use options::FeatureOptions;
 pub(crate) use store::{offline, past, pipelines, shared_documents};
 

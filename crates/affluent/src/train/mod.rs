@@ -1,35 +1,49 @@
-//! `affluent train MODEL`: from a file of history to a judged model in the registry. The pipeline itself is `affluent-learning`; here it is fed,
+//! `affluent train MODEL`: from rows of the lake, or a file of history, to a judged model in the registry. The pipeline itself is `affluent-learning`; here it is fed,
 //! shown and stored.
 
+mod again;
 mod dataset;
 mod form;
+mod job;
+mod kind;
+mod lake;
 mod options;
+mod periods;
+mod state;
 
-pub(crate) use options::{LearningOptions, Store};
+pub(crate) use job::pipelines;
+pub(crate) use options::{LearningOptions, RowOptions, Store};
 
 use crate::card_payments::CardPayments;
 use crate::cli::Format;
 use crate::config::Config;
+use crate::features::{UntilStopped, offline};
 use crate::output::{self, Exit};
 use affluent_features::Definitions;
-use affluent_features::definition::parse_duration;
-use affluent_learning::registry::write_folder;
-use affluent_learning::split::{Period, Protocol};
-use affluent_learning::train::{TrainOptions, Trained, train};
-use affluent_learning::{DAY, fit::Model};
+use affluent_lake::Lake;
+use affluent_learning::dataset::{Dataset, Manifest};
+use affluent_learning::fit::{Imported, Model};
+use affluent_learning::split::Protocol;
+use affluent_learning::train::{TrainOptions, train, train_value};
 use anyhow::Context as _;
 use clap::Subcommand;
-use std::path::PathBuf;
+use kind::{Kind, Outcome};
+use lake::{Asked, Planned};
+use periods::PeriodArgs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 const EXAMPLES: &str = "\
 Examples:
+  affluent train fraud                       from the lake: the newest payments whose labels are known are judged
+  affluent train churn --evaluate            judge only: one JSON
+  affluent train score --as-of 2026-11-22T00:00:00Z --report out      register it, and write its report to out/
+  affluent train fraud --again 3             learn version 3 once more from its rows: does it say the same?
   affluent train fraud --from payments.parquet --train-from 2018-07-04 --train-to 2018-07-10 \\
-      --test-from 2018-07-18 --test-to 2018-07-24 --label-delay 7d --evaluate     judge only: one JSON
-  affluent train fraud --from payments.parquet … --report out                     register it, and write its report to out/
+      --test-from 2018-07-18 --test-to 2018-07-24 --label-delay 7d --evaluate     from a file, judge only
 
-The protocol is that of the Fraud Detection Handbook; features come from the one feature engine, with all earlier rows of the
-file as their history. See docs/models.md.";
+Rows come from the lake as they were known then, or from a file. The protocol is that of the Fraud Detection Handbook; features
+come from the one feature engine. See docs/models.md.";
 
 /// Options of `affluent train`.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,33 +55,23 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Subcommand)]
 enum ModelArgs {
-    /// The probability that a card payment is fraud
+    /// The probability that a payment is fraud
     Fraud(FraudArgs),
+    /// The probability that a customer does not come back
+    Churn(CustomerArgs),
+    /// What a customer will bring: payments less refunds, in the reporting currency
+    Score(CustomerArgs),
 }
 
-/// Options of `affluent train fraud`.
+/// Options that all models have.
 #[derive(Debug, Clone, clap::Args)]
-struct FraudArgs {
-    /// Payments with labels: Parquet with transaction_id, occurred_at, customer_id, terminal_id, amount_minor, fraud
-    /// and, where known, fraud_scenario
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
-    /// First day of the rows for learning
-    #[arg(long, value_name = "DAY")]
-    train_from: String,
-    /// Last day of the rows for learning
-    #[arg(long, value_name = "DAY")]
-    train_to: String,
-    /// First day on which the model is judged: at least the label delay after the last day for learning
-    #[arg(long, value_name = "DAY")]
-    test_from: String,
-    /// Last day on which the model is judged
-    #[arg(long, value_name = "DAY")]
-    test_to: String,
-    /// How long after a payment its label is known
-    #[arg(long, value_name = "DURATION", default_value = "7d")]
-    label_delay: String,
-    /// Judged periods of the prequential validation, the one above and earlier ones [default: `learning.fraud.folds`]
+struct CommonArgs {
+    /// What had come by then is known, 2026-11-22T00:00:00Z [default: up to where the warehouse knows]
+    #[arg(long, value_name = "TIME", value_parser = crate::batch::time)]
+    as_of: Option<i64>,
+    #[command(flatten)]
+    periods: PeriodArgs,
+    /// Judged periods of the prequential validation, the newest and earlier ones [default: `learning.MODEL.folds`]
     #[arg(long, value_name = "N")]
     folds: Option<usize>,
     /// Judge only, and print one JSON; nothing is registered
@@ -76,100 +80,230 @@ struct FraudArgs {
     /// Write model, report (HTML, JSON) and plots to this folder, too
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,
+    /// Learn this version once more, from the rows that its manifest names, and see whether it says the same; nothing is registered
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["as_of", "train_from", "folds", "evaluate", "report"])]
+    again: Option<u64>,
 }
 
-/// The name under which fraud models are registered.
-const FRAUD: &str = "fraud";
+/// Options of `affluent train fraud`.
+#[derive(Debug, Clone, clap::Args)]
+struct FraudArgs {
+    /// Learn from this file in place of the lake; Parquet with transaction_id, occurred_at, customer_id, terminal_id,
+    /// amount_minor, fraud and, where known, fraud_scenario. Needs the four days below
+    #[arg(long, value_name = "FILE", requires = "train_from", conflicts_with_all = ["as_of", "again"])]
+    from: Option<PathBuf>,
+    /// How long after a payment its label is known [default: 7d of a file, `learning.rows.fraud_label_delay_s` of the lake]
+    #[arg(long, value_name = "DURATION")]
+    label_delay: Option<String>,
+    /// Judge this model of XGBoost (saved as JSON) or LightGBM (saved as text) in place of learning one
+    #[arg(long, value_name = "FILE", requires = "from")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Options of `affluent train churn` and `affluent train score`.
+#[derive(Debug, Clone, clap::Args)]
+struct CustomerArgs {
+    /// How far ahead is looked [default: `learning.rows.churn_horizon_s`, `learning.rows.score_horizon_s`]
+    #[arg(long, value_name = "DURATION")]
+    horizon: Option<String>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Labels of a file are known so long after their payments, where nothing else is said.
+const FILE_DELAY: &str = "7d";
 
 /// Runs `affluent train`.
 ///
 /// # Errors
-/// A file that cannot be read, rows from which nothing can be learned, a registry that does not answer.
+/// Rows that cannot be read or from which nothing can be learned, a registry that does not answer.
 pub(crate) async fn run(args: Args, config: Config, format: Format) -> anyhow::Result<Exit> {
-    let ModelArgs::Fraud(args) = args.model;
+    match args.model {
+        ModelArgs::Fraud(FraudArgs { from: Some(file), label_delay, model, common }) => {
+            Box::pin(from_file(&file, label_delay, model, common, config, format)).await
+        }
+        ModelArgs::Fraud(FraudArgs { from: None, label_delay, model: _, common }) => {
+            let delay = label_delay.map(|text| periods::duration("label-delay", &text)).transpose()?;
+            Box::pin(from_lake(Kind::Fraud, delay, common, config, format)).await
+        }
+        ModelArgs::Churn(CustomerArgs { horizon, common }) => {
+            let delay = horizon.map(|text| periods::duration("horizon", &text)).transpose()?;
+            Box::pin(from_lake(Kind::Churn, delay, common, config, format)).await
+        }
+        ModelArgs::Score(CustomerArgs { horizon, common }) => {
+            let delay = horizon.map(|text| periods::duration("horizon", &text)).transpose()?;
+            Box::pin(from_lake(Kind::Score, delay, common, config, format)).await
+        }
+    }
+}
+
+/// The options of a model with what the command line says of them.
+fn trained_by(kind: Kind, config: &Config, common: &CommonArgs) -> anyhow::Result<TrainOptions> {
+    let mut options = kind.options(&config.learning).clone();
+    options.folds = common.folds.unwrap_or(options.folds);
+    let wrong = |problem| output::usage(format!("learning.{}.{problem}", kind.name()));
+    options.check().map_err(wrong)?;
+    Ok(options)
+}
+
+async fn from_lake(
+    kind: Kind,
+    delay: Option<i64>,
+    common: CommonArgs,
+    config: Config,
+    format: Format,
+) -> anyhow::Result<Exit> {
     let began = Instant::now();
-    let protocol = protocol(&args)?;
-    let mut options = config.learning.fraud.clone();
-    options.folds = args.folds.unwrap_or(options.folds);
-    options.check().map_err(|problem| output::usage(format!("learning.fraud.{problem}")))?;
+    let options = trained_by(kind, &config, &common)?;
+    let protocol = common.periods.protocol(delay.unwrap_or_else(|| lake::delay(kind, &config.learning)))?;
+    let remedy = "does `[lake]` name the right directory, and did `affluent up` or `affluent import` ever write to it?";
+    let opened = Lake::open_existing(config.lake.clone()).await;
+    let opened = opened.with_context(|| format!("open the lake; {remedy}"))?;
+    let offline = offline(&config, &opened)?;
+    let registry = config.learning.store(&config.data_dir)?;
+    if let Some(version) = common.again {
+        return again::run(kind, version, (&config, &offline, &registry), format).await;
+    }
+    let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
+    let champion = if common.evaluate { None } else { champion(&registry, kind, scratch.path()).await? };
+    let asked = Asked { as_of: common.as_of, protocol, delay, folds: common.folds };
+    let writer = UntilStopped(crate::batch::stopped_by_signals()?);
+    let (planned, dataset) = lake::prepare(&offline, kind, &config.learning, asked, &writer).await?;
+    let features = began.elapsed().as_secs_f64();
+    let work = move || {
+        let began = Instant::now();
+        let Planned { protocol, manifest, notes } = planned;
+        let mut outcome = learned(kind, &dataset, manifest, protocol, &options, champion.as_ref(), None)?;
+        outcome.note(&notes);
+        let took = form::Took { read: 0.0, features, train: began.elapsed().as_secs_f64(), total: 0.0 };
+        Ok::<_, anyhow::Error>((outcome, took))
+    };
+    let (outcome, mut took) = tokio::task::spawn_blocking(work).await??;
+    took.total = began.elapsed().as_secs_f64();
+    finish(kind, &outcome, took, &common, (&registry, scratch), format).await
+}
+
+async fn from_file(
+    file: &Path,
+    label_delay: Option<String>,
+    model: Option<PathBuf>,
+    common: CommonArgs,
+    config: Config,
+    format: Format,
+) -> anyhow::Result<Exit> {
+    let (began, kind) = (Instant::now(), Kind::Fraud);
+    let delay = periods::whole_days("label-delay", label_delay.as_deref().unwrap_or(FILE_DELAY))?;
+    let protocol = common.periods.protocol(delay)?.context("--from needs the periods")?;
+    let options = trained_by(kind, &config, &common)?;
     let definitions =
         Definitions::load(config.features.directory()).map_err(|error| output::usage(error.to_string()))?;
     let registry = config.learning.store(&config.data_dir)?;
     let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
     // Without `--evaluate` the model is compared with the one that serves.
-    let champion = if args.evaluate { None } else { champion(&registry, scratch.path()).await? };
+    let champion = if common.evaluate { None } else { champion(&registry, kind, scratch.path()).await? };
+    let imported = model.as_deref().map(import).transpose()?;
+    let file = file.to_owned();
+    let work =
+        move || fit_file(&file, &definitions, protocol, &options, champion.as_ref(), imported.as_ref());
+    let (outcome, mut took) = tokio::task::spawn_blocking(work).await??;
+    took.total = began.elapsed().as_secs_f64();
+    finish(kind, &outcome, took, &common, (&registry, scratch), format).await
+}
 
-    let file = args.from.clone();
-    let work = move || fit(&file, &definitions, protocol, &options, champion.as_ref());
-    let (trained, mut took) = tokio::task::spawn_blocking(work).await??;
-    if let Some(folder) = &args.report {
+/// Writes, prints and registers what was trained.
+async fn finish(
+    kind: Kind,
+    outcome: &Outcome,
+    took: form::Took,
+    common: &CommonArgs,
+    (registry, scratch): (&Store, tempfile::TempDir),
+    format: Format,
+) -> anyhow::Result<Exit> {
+    if let Some(folder) = &common.report {
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        write_folder(&trained, folder)?;
+        outcome.write(folder)?;
         output::note(&format!("the report is {}", folder.join("report.html").display()));
     }
-    took.total = began.elapsed().as_secs_f64();
-    if args.evaluate {
-        output::print_json(&form::json(&trained.report, &took))?;
+    if common.evaluate {
+        output::print_json(&outcome.json(&took, None))?;
         return Ok(Exit::Done);
     }
-    let registered = register(&registry, &trained, scratch.path()).await;
+    let registered = register(registry, kind, outcome, scratch.path()).await;
     let version = registered.map_err(|error| kept(error, scratch))?;
     match format {
-        Format::Json => output::print_json(&form::registered_json(&trained.report, &took, version))?,
-        Format::Text => output::print(&form::registered_text(&trained.report, version)),
+        Format::Json => output::print_json(&outcome.json(&took, Some(version)))?,
+        Format::Text => output::print(&outcome.text(version)),
     }
-    Ok(if trained.report.failed().next().is_none() { Exit::Done } else { Exit::Failed })
+    Ok(if outcome.gates().iter().all(|gate| gate.passed) { Exit::Done } else { Exit::Failed })
+}
+
+/// Reads a model of another library.
+///
+/// # Errors
+/// A file that cannot be read, parts that are not supported.
+pub(crate) fn import(file: &Path) -> anyhow::Result<Imported> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    Imported::read(&text).with_context(|| format!("read {}", file.display()))
 }
 
 /// The model that serves, where there is one.
-async fn champion(registry: &Store, scratch: &std::path::Path) -> anyhow::Result<Option<Model>> {
-    if !registry.models().await?.iter().any(|model| model == FRAUD) {
+async fn champion(registry: &Store, kind: Kind, scratch: &Path) -> anyhow::Result<Option<Model>> {
+    let name = kind.name();
+    if !registry.models().await?.iter().any(|model| model == name) {
         return Ok(None);
     }
-    let Some(version) = registry.aliases(FRAUD).await?.champion else { return Ok(None) };
-    let folder = registry.folder(FRAUD, version, &scratch.join("champion")).await?;
+    let Some(version) = registry.aliases(name).await?.champion else { return Ok(None) };
+    let folder = registry.folder(name, version, &scratch.join("champion")).await?;
     let read = Model::read(&folder.join("data"));
-    Ok(Some(read.with_context(|| format!("read version {version} of {FRAUD}, the champion"))?))
+    Ok(Some(read.with_context(|| format!("read version {version} of {name}, the champion"))?))
 }
 
-async fn register(registry: &Store, trained: &Trained, scratch: &std::path::Path) -> anyhow::Result<u64> {
+async fn register(registry: &Store, kind: Kind, outcome: &Outcome, scratch: &Path) -> anyhow::Result<u64> {
     let folder = scratch.join("model");
     std::fs::create_dir_all(&folder)?;
-    write_folder(trained, &folder)?;
-    Ok(registry.register(FRAUD, &folder, &trained.report).await?)
+    outcome.write(&folder)?;
+    Ok(registry.register(kind.name(), &folder).await?)
 }
 
 /// A model that could not be registered is kept where it lies, and said so.
-fn kept(error: anyhow::Error, scratch: tempfile::TempDir) -> anyhow::Error {
+pub(crate) fn kept(error: anyhow::Error, scratch: tempfile::TempDir) -> anyhow::Error {
     let folder = scratch.keep().join("model");
     error.context(format!("the model is not registered; it is kept in {}", folder.display()))
 }
 
-fn protocol(args: &FraudArgs) -> anyhow::Result<Protocol> {
-    let wrong = |error: &dyn std::fmt::Display| output::usage(error.to_string());
-    let train = Period::days(&args.train_from, &args.train_to).map_err(|error| wrong(&error))?;
-    let test = Period::days(&args.test_from, &args.test_to).map_err(|error| wrong(&error))?;
-    // A number alone is days.
-    let delay = match args.label_delay.parse::<i64>() {
-        Ok(days) => days.checked_mul(DAY),
-        Err(_) => parse_duration(&args.label_delay).ok(),
-    };
-    let delay = delay.filter(|&delay| delay >= 0 && delay % DAY == 0 && delay <= 1_000 * DAY);
-    let message =
-        || output::usage(format!("--label-delay {}: write whole days, such as 7d", args.label_delay));
-    let protocol = Protocol { train, test, delay: delay.ok_or_else(message)? };
-    protocol.check().map_err(|error| wrong(&error))?;
-    Ok(protocol)
+/// Trains and judges.
+fn learned(
+    kind: Kind,
+    dataset: &Dataset,
+    manifest: Manifest,
+    protocol: Protocol,
+    options: &TrainOptions,
+    champion: Option<&Model>,
+    imported: Option<&Imported>,
+) -> anyhow::Result<Outcome> {
+    let name = kind.name();
+    Ok(match kind {
+        Kind::Fraud | Kind::Churn => {
+            Outcome::Class(Box::new(train(name, dataset, manifest, protocol, options, champion, imported)?))
+        }
+        Kind::Score => {
+            let trained = train_value(name, dataset, manifest, protocol, options, champion)?;
+            Outcome::Value(Box::new(trained))
+        }
+    })
 }
 
-/// Reads, computes features, trains.
-fn fit(
-    file: &std::path::Path,
+/// Reads a file, computes features, trains.
+fn fit_file(
+    file: &Path,
     definitions: &Definitions,
     protocol: Protocol,
     options: &TrainOptions,
     champion: Option<&Model>,
-) -> anyhow::Result<(Trained, form::Took)> {
+    imported: Option<&Imported>,
+) -> anyhow::Result<(Outcome, form::Took)> {
     let began = Instant::now();
     let seconds = |since: Instant| since.elapsed().as_secs_f64();
     let plan = dataset::FraudFeatures::new(definitions, protocol.delay)?;
@@ -181,7 +315,7 @@ fn fit(
     drop(payments);
     let features = seconds(began);
     let began = Instant::now();
-    let trained = train(FRAUD, &dataset, manifest, protocol, options, champion)?;
+    let outcome = learned(Kind::Fraud, &dataset, manifest, protocol, options, champion, imported)?;
     let took = form::Took { read, features, train: seconds(began), total: 0.0 };
-    Ok((trained, took))
+    Ok((outcome, took))
 }

@@ -87,7 +87,8 @@ impl Trial {
             "[schedule]\nlease_s = {LEASE_S}\npoll_ms = 50\n[schedule.raw_to_dwh]\ncron = \"\"\n\
              [schedule.rebuild]\ncron = \"\"\n[schedule.features_5m]\ncron = \"\"\n\
              [schedule.features_1h]\ncron = \"\"\n[schedule.features_nightly]\ncron = \"\"\n\
-             [schedule.features_parity]\ncron = \"\"\n[batch]\nrows_max = 1000\n\
+             [schedule.features_parity]\ncron = \"\"\n[schedule.train_fraud]\ncron = \"\"\n\
+             [schedule.train_churn]\ncron = \"\"\n[schedule.train_score]\ncron = \"\"\n[schedule.drift]\ncron = \"\"\n[batch]\nrows_max = 1000\n\
              openlineage_url = \"http://127.0.0.1:9/nobody/is/there\"\n"
         );
         let mut installation = Installation::with_sections(&database, &sections);

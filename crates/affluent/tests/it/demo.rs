@@ -53,6 +53,8 @@ async fn the_demo_loses_and_duplicates_nothing() {
         "features.computed",
         "features.sources",
         "features.parity",
+        "train.fraud.ap_lift_over_baseline",
+        "drift.detected_injected",
     ];
     assert_eq!(ids, expected);
     for slo in slos {
@@ -65,6 +67,8 @@ async fn the_demo_loses_and_duplicates_nothing() {
             "features.computed" => ("features", measured >= 40.0),
             "features.sources" => ("sources", measured >= 5.0 && slo["goal"] == measured),
             "features.parity" => ("values that differ", measured == 0.0),
+            "train.fraud.ap_lift_over_baseline" => ("average precision", measured > 0.0),
+            "drift.detected_injected" => ("shifted weeks found", measured == 1.0),
             _ => ("s", measured > 0.0),
         };
         assert!(as_expected && slo["unit"] == unit, "{slo}");

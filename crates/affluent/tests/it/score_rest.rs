@@ -5,7 +5,9 @@ use crate::installation::{Installation, turn};
 use affluent_features::Definitions;
 use affluent_learning::dataset::{Dataset, FeatureVersion, Rows};
 use affluent_learning::fit::boost::Target;
-use affluent_learning::fit::{BoostOptions, Calibration, CalibrationKind, Ensemble, Logistic, Model};
+use affluent_learning::fit::{
+    BoostOptions, Calibration, CalibrationKind, Ensemble, Learner, Logistic, Model,
+};
 use affluent_model::time::{format_micros, now_micros};
 use affluent_testkit::Postgres;
 use affluent_testkit::payments::SCHEMA;
@@ -53,9 +55,11 @@ fn serve_a_model(data: &Path) {
     let mut model = Model {
         name: "fraud".to_owned(),
         features: dataset.features.clone(),
-        ensemble: Ensemble::fit(&names, &matrix, &target, Target::Class, &options).unwrap(),
-        linear: Logistic::fit(&matrix, &labels, 1.0).unwrap(),
-        boost_share: 0.7,
+        learner: Learner::Boosted {
+            ensemble: Ensemble::fit(&names, &matrix, &target, Target::Class, &options).unwrap(),
+            linear: Logistic::fit(&matrix, &labels, 1.0).unwrap(),
+            boost_share: 0.7,
+        },
         calibration: None,
         threshold: None,
     };

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a helper of a test may fail the test, too
 
+mod alerts;
 mod codec;
 mod consumer;
 mod events;

@@ -11,7 +11,7 @@ use affluent_model::{Position, time::now_micros};
 use fjall::compaction::Leveled;
 use fjall::config::FilterPolicy;
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode, Slice,
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice,
 };
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -22,8 +22,6 @@ const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
 /// Threads that flush and merge. With more than one, the library's first keeps itself free for flushes by handing merges on, to
 /// itself too while the others are busy: it spins on a processor for as long as a merge takes.
 const WORKERS: usize = 1;
-/// Documents from this size on, bytes, are written once, apart from their ids; merging moves the ids alone.
-const VALUES_APART: u32 = 128;
 /// Flushed files of a collection that are merged together.
 const FILES_MERGED: u8 = 8;
 
@@ -117,9 +115,7 @@ impl Engine {
                 .max_memtable_size(self.memtable_bytes)
                 .compaction_strategy(Arc::new(merged))
         };
-        let apart = KvSeparationOptions::default().separation_threshold(VALUES_APART);
-        let documents = || options().with_kv_separation(Some(apart));
-        let documents = self.database.keyspace(&format!("d.{name}"), documents)?;
+        let documents = self.database.keyspace(&format!("d.{name}"), options)?;
         // Entries are read in ranges, for which filters are of no use.
         let entries =
             || options().max_memtable_size(self.memtable_bytes / 2).filter_policy(FilterPolicy::disabled());

@@ -58,7 +58,12 @@ impl History {
 
     /// A session over the newest state of the lake.
     pub(crate) async fn session(&self) -> Result<Session, HistoryError> {
-        self.engine.session(Pins::default()).await.map_err(HistoryError::sql("open a session over the lake"))
+        self.session_at(Pins::default()).await
+    }
+
+    /// The same over the snapshots that are named, and the newest of the other tables.
+    pub(crate) async fn session_at(&self, pins: Pins) -> Result<Session, HistoryError> {
+        self.engine.session(pins).await.map_err(HistoryError::sql("open a session over the lake"))
     }
 
     /// The table that a source reads and that is not there yet, in words; none where its history can be read.

@@ -222,7 +222,7 @@ impl Offline {
 }
 
 /// The instants of a query's one column.
-pub(super) async fn instants(session: &Session, text: &str) -> Result<Vec<i64>, HistoryError> {
+pub(crate) async fn instants(session: &Session, text: &str) -> Result<Vec<i64>, HistoryError> {
     let batches = session.collect(text).await.map_err(HistoryError::sql(text))?;
     let mut found = Vec::new();
     for batch in &batches {

@@ -14,8 +14,8 @@ pub(crate) mod slices;
 mod table;
 mod view;
 
-pub(crate) use materialise::digest;
 pub use materialise::{Materialised, Writer};
+pub(crate) use materialise::{digest, instants};
 pub use view::ViewPlan;
 pub(crate) use view::{reach, sources};
 

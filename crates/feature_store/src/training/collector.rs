@@ -25,6 +25,10 @@ impl<'a> Collector<'a> {
         Collector { set, marked, lateness: planned.lateness, seen: BTreeSet::new(), rows, done }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.set.name
+    }
+
     /// Whether an event becomes a row. An event is one row, that of its first version, however often it changed within its lateness;
     /// later changes are no events. Events are asked for in the order of their arrival.
     pub(super) fn takes(&mut self, events: &Events, place: usize) -> bool {
@@ -42,11 +46,12 @@ impl<'a> Collector<'a> {
     pub(super) fn push(&mut self, events: &Events, row: Row<'_>) {
         let time = events.time[row.event];
         let label = self.set.label.as_ref().map(|label| {
-            let is_marked = self.marked.contains(&(time, events.order[row.event]));
-            let is_known = is_marked || time.saturating_add(label.delay) <= self.set.as_of;
-            self.done.marked += u64::from(is_marked);
+            // Before its delay is over no label is known, not even of what is marked already: else young rows would be marked ones alone.
+            let is_known = time.saturating_add(label.delay) <= self.set.as_of;
+            let label = is_known.then(|| self.marked.contains(&(time, events.order[row.event])));
+            self.done.marked += u64::from(label == Some(true));
             self.done.unlabelled += u64::from(!is_known);
-            is_known.then_some(is_marked)
+            label
         });
         self.done.inexact += u64::from(!row.exact);
         self.rows.push(events, row, label.flatten());

@@ -1,21 +1,35 @@
 //! Rows for training: of each event of a source its features as they were then, and what is known of it now.
 //!
-//! A row sees the events that had happened and had arrived when its own did; its label is what had arrived by the set's `as_of`, and
-//! null where the event is younger than the label's delay. The table `features.training_<name>` is written once: corrections that
+//! A row sees the events that had happened and had arrived when its own did; its label is what was known the label's delay after the
+//! event, and null where that is later than the set's `as_of`. The table `features.training_<name>` is written once: corrections that
 //! come later change no set that there is.
 //!
 //! `planned` decides what is computed, `collector` which events become rows, `output` writes. History is gone through once with all windows
-//! in memory, or in `parts` where they do not fit.
+//! in memory, or in `parts` where they do not fit. [`customer_rows`] are rows of customers at instants in place of events; [`load()`] reads
+//! either as they were, `beside` writes what is known of payments beside their features.
 //!
 //! Invariants: one name, one set: a call with the same name and meaning goes on where it was killed, or finds it done. Memory holds windows
 //! of at most `memory_bytes`, a chunk of rows and the marks of labels, however long the history.
 
+mod beside;
 mod collector;
+mod customers;
+mod load;
+mod marks;
 mod output;
 mod parts;
 mod planned;
+mod readable;
 mod rows;
 mod spill;
+
+pub use beside::{CATEGORIES, write_beside};
+pub use customers::{
+    CUSTOMER_CATEGORIES, CustomerRows, CustomerSet, INSTANTS_MAX, customer_rows, payments_span,
+};
+pub use load::{Loaded, Wanted, drop_table, events_between, load, table_of};
+pub use readable::readable;
+pub use rows::TrainingColumns;
 
 use crate::history::{Counted, Events, History, HistoryError, Kept, Piece, Range};
 use crate::offline::{Offline, Writer};
@@ -26,13 +40,11 @@ use affluent_lake::sql::Session;
 use collector::Collector;
 use output::Output;
 use planned::Planned;
-use std::collections::HashSet;
 use std::sync::Arc;
 
+const NAMESPACE: &str = "features";
 /// Rows of a commit.
 const CHUNK_ROWS: usize = 50_000;
-/// Bytes that a marked event takes in a set of them that has just grown.
-const MARK_BYTES: u64 = 40;
 
 /// What a training set is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +68,7 @@ pub struct TrainingSet {
 pub struct TrainingLabel {
     /// The source whose events mark those with the same time and id, such as `fraud_labels`.
     pub source: String,
-    /// An event that is not marked so long after it happened counts as good; microseconds.
+    /// An event that is not marked so long after it happened counts as good, whatever comes later; microseconds.
     pub delay: i64,
 }
 
@@ -88,35 +100,41 @@ pub async fn training_rows(
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<TrainingRows, HistoryError> {
     let planned = Planned::new(offline.history().definitions(), set)?;
-    let history = offline.history();
-    let session = history.session().await?;
-    let readable = planned.sources.iter().chain(set.label.as_ref().map(|label| &label.source));
-    for name in readable {
-        if let Some(missing) = history.unreadable(&session, history.source(name)?).await? {
-            return Err(HistoryError::Definition(format!("training set {}: {missing}", set.name)));
-        }
-    }
-    let job = Job { history, session: &session, planned: &planned, set };
-    let marked = match &set.label {
-        Some(label) => marked(&job, label, offline.memory_bytes()).await?,
-        None => HashSet::new(),
-    };
-    let mut collector = Collector::new(set, &planned, marked);
-    let output = Output::open(offline, set, &planned).await?;
+    let session = offline.history().session().await?;
+    let job = Job { history: offline.history(), session: &session, planned: &planned, set };
+    let mut collector = job.collector(offline.memory_bytes()).await?;
+    let mut output = Output::open(offline, set, &planned).await?;
     collector.done.table = output.table();
-    let mut chunks = Chunks { output, writer, progress: &mut progress };
-    let read = match parts::needed(&job, offline.memory_bytes()).await? {
-        None => whole(&job, &mut collector, &mut chunks).await?,
-        Some(parts) => parts::joined(&job, &parts, &mut collector, &mut chunks).await?,
-    };
-    chunks.write(&mut collector).await?;
-    let Chunks { output, .. } = chunks;
+    let chunks = Chunks { writer, target: Target::Table(&mut output, &mut progress) };
+    let read = job.collect(&mut collector, chunks, offline.memory_bytes()).await?;
     let done = TrainingRows { read, ..collector.done };
     if done.rows == 0 {
         return Err(nothing(set, &done.read));
     }
     output.complete(writer, done.rows).await?;
     Ok(done)
+}
+
+/// The same rows in memory, in the order of time, and no table: at most `rows_max`.
+///
+/// # Errors
+/// As [`training_rows`]; more rows than that.
+pub async fn training_columns(
+    offline: &Offline,
+    set: &TrainingSet,
+    rows_max: usize,
+    writer: &dyn Writer,
+) -> Result<TrainingColumns, HistoryError> {
+    let planned = Planned::new(offline.history().definitions(), set)?;
+    let session = offline.history().session().await?;
+    let job = Job { history: offline.history(), session: &session, planned: &planned, set };
+    let mut collector = job.collector(offline.memory_bytes()).await?;
+    let chunks = Chunks { writer, target: Target::Memory(rows_max) };
+    let read = job.collect(&mut collector, chunks, offline.memory_bytes()).await?;
+    if collector.rows.len() == 0 {
+        return Err(nothing(set, &read));
+    }
+    Ok(collector.rows.into_columns())
 }
 
 fn nothing(set: &TrainingSet, read: &Counted) -> HistoryError {
@@ -133,26 +151,79 @@ struct Job<'a> {
     set: &'a TrainingSet,
 }
 
-/// Where rows go, a commit at a time.
+impl<'a> Job<'a> {
+    /// A collector that knows what is marked, once all that the set needs can be read.
+    async fn collector(&self, memory_bytes: u64) -> Result<Collector<'a>, HistoryError> {
+        let label = self.set.label.as_ref().map(|label| &label.source);
+        for name in self.planned.sources.iter().chain(label) {
+            let source = self.history.source(name)?;
+            if let Some(missing) = self.history.unreadable(self.session, source).await? {
+                let message = format!("training set {}: {missing}", self.set.name);
+                return Err(HistoryError::Definition(message));
+            }
+        }
+        let marked = marks::marked(self, memory_bytes).await?;
+        Ok(Collector::new(self.set, self.planned, marked))
+    }
+
+    /// Goes through history; what was read.
+    async fn collect(
+        &self,
+        collector: &mut Collector<'_>,
+        mut chunks: Chunks<'_>,
+        memory_bytes: u64,
+    ) -> Result<Counted, HistoryError> {
+        let read = match parts::needed(self, memory_bytes).await? {
+            None => whole(self, collector, &mut chunks).await?,
+            Some(parts) => parts::joined(self, &parts, collector, &mut chunks).await?,
+        };
+        chunks.after_all(collector).await?;
+        Ok(read)
+    }
+}
+
+/// What becomes of rows as they are collected.
 struct Chunks<'a> {
-    output: Output,
     writer: &'a dyn Writer,
-    progress: &'a mut (dyn FnMut(u64) + Send),
+    target: Target<'a>,
+}
+
+enum Target<'a> {
+    /// They are written, a commit at a time, and it is told how many there are.
+    Table(&'a mut Output, &'a mut (dyn FnMut(u64) + Send)),
+    /// They stay in the collector: so many at most.
+    Memory(usize),
 }
 
 impl Chunks<'_> {
     /// Writes as long as there are enough rows for a commit.
-    async fn write_full(&mut self, collector: &mut Collector<'_>) -> Result<(), HistoryError> {
-        while collector.rows.len() >= CHUNK_ROWS {
-            self.write(collector).await?;
-        }
-        Ok(())
+    async fn after_piece(&mut self, collector: &mut Collector<'_>) -> Result<(), HistoryError> {
+        self.write(collector, CHUNK_ROWS).await
     }
 
-    async fn write(&mut self, collector: &mut Collector<'_>) -> Result<(), HistoryError> {
-        let rows = collector.rows.take(CHUNK_ROWS);
-        self.output.write(rows, self.writer, &mut collector.done).await?;
-        (self.progress)(collector.done.rows);
+    /// Writes what is left.
+    async fn after_all(&mut self, collector: &mut Collector<'_>) -> Result<(), HistoryError> {
+        self.write(collector, 1).await
+    }
+
+    async fn write(&mut self, collector: &mut Collector<'_>, least: usize) -> Result<(), HistoryError> {
+        match &mut self.target {
+            Target::Table(output, progress) => {
+                while collector.rows.len() >= least {
+                    let rows = collector.rows.take(CHUNK_ROWS);
+                    output.write(rows, self.writer, &mut collector.done).await?;
+                    (**progress)(collector.done.rows);
+                }
+            }
+            Target::Memory(rows_max) => {
+                self.writer.permit().await?;
+                if collector.rows.len() > *rows_max {
+                    let name = collector.name();
+                    let message = format!("{name}: more than {rows_max} rows; take a shorter time");
+                    return Err(HistoryError::Definition(message));
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -179,7 +250,7 @@ async fn whole(
             feed.step(&mut engine, range.until, Some(job.planned.spine), &mut sink).await?
         };
         let Some(piece) = piece else { break };
-        chunks.write_full(collector).await?;
+        chunks.after_piece(collector).await?;
         evict_daily(&mut engine, &piece, &mut day);
     }
     Ok(feed.counted)
@@ -197,31 +268,4 @@ fn evict_daily(engine: &mut Engine, piece: &Piece, day: &mut i64) {
         *day = newest.div_euclid(DAY);
         engine.evict(newest);
     }
-}
-
-/// Time and order of the events that are marked.
-async fn marked(
-    job: &Job<'_>,
-    label: &TrainingLabel,
-    memory_bytes: u64,
-) -> Result<HashSet<(i64, u64)>, HistoryError> {
-    let set = job.set;
-    let range = Range { since: set.from, until: set.as_of };
-    let what = (&job.planned.definitions, &job.planned.plan);
-    let sources = std::slice::from_ref(&label.source);
-    let mut feed = job.history.feed(job.session, what, sources, range, &Kept::default()).await?;
-    let mut marked = HashSet::new();
-    while let Some(piece) = feed.next(set.as_of).await? {
-        for (_, events) in piece {
-            let inside =
-                events.time.iter().zip(&events.order).filter(|(time, _)| (set.from..set.to).contains(*time));
-            marked.extend(inside.map(|(&time, &order)| (time, order)));
-        }
-        let bytes = marked.len() as u64 * MARK_BYTES;
-        if bytes > memory_bytes {
-            let what = format!("training set {}: a part of the marked events", set.name);
-            return Err(HistoryError::Memory { what, bytes, limit: memory_bytes });
-        }
-    }
-    Ok(marked)
 }

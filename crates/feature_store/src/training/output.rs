@@ -1,14 +1,12 @@
 //! The table of a set, and how far it has the rows.
 
 use super::rows::{self, Rows};
-use super::{Planned, TrainingRows, TrainingSet};
+use super::{NAMESPACE, Planned, TrainingRows, TrainingSet};
 use crate::history::HistoryError;
 use crate::offline::{Offline, Writer, digest};
 use affluent_lake::{Advance, LakeError, LakeTable, Partition};
 use affluent_telemetry::failpoint;
 use std::sync::Arc;
-
-const NAMESPACE: &str = "features";
 
 pub(super) struct Output {
     table: LakeTable,

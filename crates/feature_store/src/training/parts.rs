@@ -112,7 +112,7 @@ pub(super) async fn joined(
                 collector.push(&events, Row { input: 0, event: place, exact, values: &row });
             }
         }
-        chunks.write_full(collector).await?;
+        chunks.after_piece(collector).await?;
     }
     Ok(feed.counted)
 }

@@ -3,7 +3,7 @@
 use super::TrainingSet;
 use crate::history::HistoryError;
 use crate::offline::{reach, sources};
-use affluent_features::definition::{Definitions, Feature, REQUEST};
+use affluent_features::definition::{Definitions, Feature, REQUEST, Source};
 use affluent_features::{Plan, SourceId};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -51,12 +51,11 @@ impl Planned {
         let source = all.sources.get(&set.source);
         let source =
             source.ok_or_else(|| HistoryError::Definition(format!("there is no source {}", set.source)))?;
-        let belongs = |feature: &&Feature| match feature.entity.as_str() {
-            REQUEST => all.sources_of(feature) == [set.source.as_str()],
-            entity => source.entity(entity).is_some(),
-        };
         let wanted: Vec<&str> = match set.features.as_slice() {
-            [] => all.features.iter().filter(belongs).map(|feature| feature.name.as_str()).collect(),
+            [] => {
+                let own = all.features.iter().filter(|feature| belongs(all, source, feature));
+                own.map(|feature| feature.name.as_str()).collect()
+            }
             names => names.iter().map(String::as_str).collect(),
         };
         let definitions = all.select(&wanted)?;
@@ -117,6 +116,14 @@ impl Planned {
             });
         }
         Ok(parts)
+    }
+}
+
+/// Whether it is a feature of an event of a source.
+pub(super) fn belongs(definitions: &Definitions, source: &Source, feature: &Feature) -> bool {
+    match feature.entity.as_str() {
+        REQUEST => definitions.sources_of(feature) == [source.name.as_str()],
+        entity => source.entity(entity).is_some(),
     }
 }
 

@@ -39,6 +39,19 @@ pub(super) struct Rows {
     labels: Option<Vec<Option<bool>>>,
 }
 
+/// Rows in memory, in the order of time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainingColumns {
+    pub features: Vec<String>,
+    pub ids: Vec<String>,
+    /// Microseconds UTC.
+    pub time: Vec<i64>,
+    /// One a feature; NaN where there is no value.
+    pub values: Vec<Vec<f64>>,
+    /// None where it is not known yet; empty where the set has no label.
+    pub labels: Vec<Option<bool>>,
+}
+
 impl Rows {
     pub(super) fn new(features: &[(String, usize)], labelled: bool) -> Self {
         Rows {
@@ -83,6 +96,20 @@ impl Rows {
             arrived: front(&mut self.arrived, count),
             values: self.values.iter_mut().map(|column| front(column, count)).collect(),
             labels: self.labels.as_mut().map(|labels| front(labels, count)),
+        }
+    }
+
+    /// The rows in the order of time, those of one moment in the order of their ids.
+    pub(super) fn into_columns(self) -> TrainingColumns {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by(|&a, &b| (self.time[a], &self.ids[a]).cmp(&(self.time[b], &self.ids[b])));
+        let labels = self.labels.unwrap_or_default();
+        TrainingColumns {
+            ids: order.iter().map(|&row| self.ids[row].clone()).collect(),
+            time: order.iter().map(|&row| self.time[row]).collect(),
+            values: self.values.iter().map(|column| order.iter().map(|&row| column[row]).collect()).collect(),
+            labels: if labels.is_empty() { labels } else { order.iter().map(|&row| labels[row]).collect() },
+            features: self.names,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod clean;
 pub(crate) mod compact;
+mod purge;
 pub(crate) mod retain;
 pub(crate) mod service;
 pub(crate) mod tags;

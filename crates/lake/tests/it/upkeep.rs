@@ -2,7 +2,7 @@
 
 use crate::python;
 use crate::tables::{advance, expected_sums, options, payments, payments_table, sums};
-use affluent_lake::{Lake, LakeOptions, LakeTable, MaintenanceService, Scan};
+use affluent_lake::{Lake, LakeError, LakeOptions, LakeTable, MaintenanceService, Scan};
 use serde_json::json;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -164,4 +164,22 @@ async fn commits_stay_fast_after_many() {
     println!("median append: {first:?} in the first hundred, {last:?} in the sixth");
     assert!(last < first * 4 + std::time::Duration::from_millis(10), "{first:?} -> {last:?}");
     assert_eq!(sums(&table, None).await, expected_sums(0..60_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_table_leaves_no_file_and_can_be_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(eager(dir.path())).await.unwrap();
+    let table = payments_table(&lake).await;
+    append_to(&table, 300).await;
+    assert!(parquet_files(dir.path()) > 0);
+    let full_name = table.name();
+    let (namespace, name) = full_name.split_once('.').unwrap();
+    lake.purge_table(namespace, name).await.unwrap();
+    assert_eq!(parquet_files(dir.path()), 0);
+    assert!(matches!(lake.purge_table(namespace, name).await, Err(LakeError::NotFound(_))));
+    assert_eq!(lake.tables().await.unwrap(), []);
+    let table = payments_table(&lake).await;
+    append_to(&table, 100).await;
+    assert_eq!(sums(&table, None).await, expected_sums(0..100));
 }

@@ -12,7 +12,7 @@ pub const POSITIVES_MIN: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error(
-        "no rows in {what} ({from} to {to}): the file has rows from {first} to {last}; choose a range inside"
+        "no rows in {what} ({from} to {to}): there are rows from {first} to {last}; choose a range inside"
     )]
     Empty { what: &'static str, from: String, to: String, first: String, last: String },
     #[error(
@@ -23,6 +23,12 @@ pub enum Problem {
         "{what} has {count} rows with the label {label}, at least {POSITIVES_MIN} are needed: choose a longer range"
     )]
     TooFew { what: &'static str, count: usize, label: bool },
+    #[error("{what} has {count} rows, at least {POSITIVES_MIN} are needed: choose a longer range")]
+    TooFewRows { what: &'static str, count: usize },
+    #[error("all {rows} rows of {what} have the value {value}: there is nothing to predict")]
+    OneValue { what: &'static str, rows: usize, value: String },
+    #[error("{count} rows of {what} have no value: leave them out, or give them one")]
+    NoValue { what: &'static str, count: usize },
     #[error("there is no feature {name} in the dataset")]
     MissingFeature { name: String },
     #[error("no feature has a value that varies: {names}")]
@@ -52,6 +58,24 @@ pub fn labels(what: &'static str, labels: &[bool]) -> Result<(), Problem> {
         if count < POSITIVES_MIN {
             return Err(Problem::TooFew { what, count, label });
         }
+    }
+    Ok(())
+}
+
+/// Whether these numbers can be learned from, or judged by.
+///
+/// # Errors
+/// [`Problem::TooFewRows`], [`Problem::NoValue`], [`Problem::OneValue`].
+pub fn values(what: &'static str, values: &[f64]) -> Result<(), Problem> {
+    if values.len() < POSITIVES_MIN {
+        return Err(Problem::TooFewRows { what, count: values.len() });
+    }
+    let count = values.iter().filter(|value| !value.is_finite()).count();
+    if count > 0 {
+        return Err(Problem::NoValue { what, count });
+    }
+    if values.iter().all(|value| *value == values[0]) {
+        return Err(Problem::OneValue { what, rows: values.len(), value: values[0].to_string() });
     }
     Ok(())
 }
@@ -96,6 +120,19 @@ mod tests {
         assert_eq!(labels("t", &mix(19, 50)), Err(Problem::TooFew { what: "t", count: 19, label: true }));
         assert_eq!(labels("t", &mix(50, 3)), Err(Problem::TooFew { what: "t", count: 3, label: false }));
         assert!(labels("t", &[]).is_err());
+    }
+
+    #[test]
+    fn numbers_that_teach_nothing_are_refused() {
+        let mut numbers: Vec<f64> = (0..30).map(f64::from).collect();
+        assert_eq!(values("t", &numbers), Ok(()));
+        assert_eq!(values("t", &numbers[..19]), Err(Problem::TooFewRows { what: "t", count: 19 }));
+        assert_eq!(
+            values("t", &[7.0; 25]),
+            Err(Problem::OneValue { what: "t", rows: 25, value: "7".to_owned() })
+        );
+        numbers[3] = f64::NAN;
+        assert_eq!(values("t", &numbers), Err(Problem::NoValue { what: "t", count: 1 }));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{Dataset, FeatureVersion};
 use crate::split::Period;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// The description that is stored with a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +20,27 @@ pub struct Manifest {
     pub positives: usize,
     pub period: Option<Period>,
     pub columns: Vec<Column>,
-    /// SHA-256 of times, cards, amounts and labels.
+    /// SHA-256 of times, cards, amounts and labels, and of the values where there are any.
     pub rows_sha256: String,
+    /// Where in the lake the rows are; none where they came from a file.
+    #[serde(default)]
+    pub lake: Option<LakeSource>,
+}
+
+/// Rows of the lake that can be read again as they were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LakeSource {
+    /// Table to the snapshot that was read.
+    pub snapshots: BTreeMap<String, i64>,
+    /// Names and versions of the features, in the order of the dataset's columns.
+    pub features: Vec<FeatureVersion>,
+    /// Columns that are categories, by which rows are told apart.
+    pub categories: Vec<String>,
+    /// The table of the rows, and the one of what is known of them beside the features where that is another.
+    pub rows: String,
+    pub beside: Option<String>,
+    /// Whether rows have a value.
+    pub valued: bool,
 }
 
 /// A feature's column.
@@ -46,6 +66,7 @@ impl Manifest {
         };
         let labels = rows.label.iter().map(|&label| u64::from(label));
         let numbers = rows.time.iter().chain(&rows.card).chain(&rows.amount).map(|n| n.cast_unsigned());
+        let values = rows.value.iter().map(|value| value.to_bits());
         Manifest {
             source,
             source_rows,
@@ -57,7 +78,8 @@ impl Manifest {
                 .zip(rows.time.last())
                 .map(|(&from, &last)| Period { from, to: last + 1 }),
             columns: dataset.features.iter().zip(&dataset.columns).map(column).collect(),
-            rows_sha256: digest(numbers.chain(labels)),
+            rows_sha256: digest(numbers.chain(labels).chain(values)),
+            lake: None,
         }
     }
 }
@@ -85,6 +107,7 @@ mod tests {
                 amount: vec![7, 8],
                 label: vec![true, false],
                 pattern: vec![1, 0],
+                ..Rows::default()
             },
         }
     }

@@ -7,7 +7,9 @@ pub mod check;
 pub mod manifest;
 
 pub use check::{Problem, Screened};
-pub use manifest::Manifest;
+pub use manifest::{LakeSource, Manifest};
+
+use std::collections::HashMap;
 
 /// A feature, and the number of its meaning.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -38,6 +40,37 @@ pub struct Rows {
     pub label: Vec<bool>,
     /// Which kind of fraud it is, where known; 0 otherwise.
     pub pattern: Vec<i64>,
+    /// The number that is to be predicted, where it is a number; else empty.
+    pub value: Vec<f64>,
+    /// By what rows are told apart when a model is judged, such as the country; never learned from.
+    pub categories: Vec<Category>,
+}
+
+/// A word of each row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Category {
+    pub name: String,
+    /// Each word once.
+    pub words: Vec<String>,
+    /// Which of the words each row has.
+    pub of_row: Vec<usize>,
+}
+
+impl Category {
+    /// The words of the rows in their order.
+    #[must_use]
+    pub fn new<'a>(name: &str, of_rows: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut words = Vec::new();
+        let place = |word: &'a str| {
+            *places.entry(word).or_insert_with(|| {
+                words.push(word.to_owned());
+                words.len() - 1
+            })
+        };
+        let of_row = of_rows.into_iter().map(place).collect();
+        Category { name: name.to_owned(), words, of_row }
+    }
 }
 
 impl Rows {
@@ -61,6 +94,18 @@ impl Rows {
     #[must_use]
     pub fn positives(&self, rows: &[usize]) -> usize {
         rows.iter().filter(|&&row| self.label[row]).count()
+    }
+
+    /// The numbers of these rows.
+    #[must_use]
+    pub fn values(&self, rows: &[usize]) -> Vec<f64> {
+        rows.iter().map(|&row| self.value[row]).collect()
+    }
+
+    /// The cards of these rows.
+    #[must_use]
+    pub fn cards(&self, rows: &[usize]) -> Vec<i64> {
+        rows.iter().map(|&row| self.card[row]).collect()
     }
 
     /// The labels of these rows.

@@ -139,6 +139,7 @@ mod tests {
             amount: of.iter().map(|row| row.2).collect(),
             label: of.iter().map(|row| row.1).collect(),
             pattern: vec![0; of.len()],
+            ..Rows::default()
         };
         let places = (0..of.len()).collect();
         (scores, rows, places)

@@ -1,13 +1,17 @@
 //! Whether what a model sees is still what it learned from: two samples of a number ([`numeric`]), of a category ([`categorical`]), or a stream
-//! whose mean may change ([`adwin`]).
+//! whose mean may change ([`adwin`]). [`watch`] puts them together for a model in use, [`standing`] says when somebody is to be told.
 //!
 //! Measures are those of the field, by the definitions of scipy, evidently and river, to 1e-9.
 
 pub mod adwin;
 pub mod categorical;
 pub mod numeric;
+pub mod standing;
+pub mod watch;
 
 pub use adwin::Adwin;
+pub use standing::{Change, Standing};
+pub use watch::{Seen, TooFew, Watched, watch};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,8 @@ pub struct DriftOptions {
     /// Jensen-Shannon distance, and Wasserstein distance in standard deviations of the reference: evidently's 0.1.
     pub js_warn: f64,
     pub wasserstein_warn: f64,
+    /// A rate of labels that chance explains no more often than this is told.
+    pub chi_square_p: f64,
     /// Confidence of ADWIN.
     pub adwin_delta: f64,
 }
@@ -32,6 +38,7 @@ impl Default for DriftOptions {
             psi_alarm: 0.25,
             js_warn: 0.1,
             wasserstein_warn: 0.1,
+            chi_square_p: 0.001,
             adwin_delta: 0.002,
         }
     }
@@ -48,8 +55,10 @@ impl DriftOptions {
         if self.psi_alarm < self.psi_warn {
             return Err("psi_alarm is below psi_warn: an alarm has to come after the warning".to_owned());
         }
-        if !(self.adwin_delta > 0.0 && self.adwin_delta < 1.0) {
-            return Err("adwin_delta has to lie between 0 and 1".to_owned());
+        for (key, value) in [("chi_square_p", self.chi_square_p), ("adwin_delta", self.adwin_delta)] {
+            if !(value > 0.0 && value < 1.0) {
+                return Err(format!("{key} has to lie between 0 and 1"));
+            }
         }
         Ok(())
     }
@@ -83,13 +92,22 @@ pub struct Drift {
 /// PSI decides, as it does not grow with the number of rows the way tests do; the distances warn.
 #[must_use]
 pub fn compare(name: &str, reference: &[f64], current: &[f64], options: &DriftOptions) -> Drift {
+    compare_by(numeric::psi(reference, current), name, reference, current, options)
+}
+
+/// The same of labels, ones and noughts, however rare the ones are.
+#[must_use]
+pub fn compare_labels(name: &str, reference: &[f64], current: &[f64], options: &DriftOptions) -> Drift {
+    compare_by(numeric::psi_of_values(reference, current), name, reference, current, options)
+}
+
+fn compare_by(psi: f64, name: &str, reference: &[f64], current: &[f64], options: &DriftOptions) -> Drift {
     let part = |values: &[f64]| {
         values.iter().filter(|value| value.is_nan()).count() as f64 / values.len().max(1) as f64
     };
     let present =
         |values: &[f64]| values.iter().copied().filter(|value| !value.is_nan()).collect::<Vec<f64>>();
     let (before, now) = (present(reference), present(current));
-    let psi = numeric::psi(reference, current);
     let (ks, jensen_shannon, wasserstein) = if before.is_empty() || now.is_empty() {
         // All of it went missing, or came: as different as can be.
         let all = if before.is_empty() == now.is_empty() { 0.0 } else { 1.0 };

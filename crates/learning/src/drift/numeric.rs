@@ -7,22 +7,57 @@
 const TENTHS: usize = 10;
 /// Part of rows that a bin without any is taken to hold.
 const EMPTY: f64 = 1e-4;
-/// Up to so many different values of the reference, each is a bin of its own.
+/// Up to so many different values of the reference, each is a bin of its own (evidently's rule).
 const VALUES_MAX: usize = 20;
 
-/// Population stability index over bins that hold a tenth of the reference each, as far as equal values can be told apart, and one for missing
-/// values. 0 for samples without rows.
+/// Population stability index over bins that hold a tenth of the reference each, and one for missing values. Where the reference has few values (a
+/// count), bins are of whole values and hold a twentieth at least: what is rare in the reference alone says nothing. 0 for samples without rows.
 #[must_use]
 pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
+    let mut sorted: Vec<f64> = reference.iter().copied().filter(|value| !value.is_nan()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let mut values = sorted.clone();
+    values.dedup();
+    let edges = if values.len() <= VALUES_MAX {
+        whole_values(&sorted, &values)
+    } else {
+        let mut edges: Vec<f64> =
+            (1..TENTHS).filter_map(|tenth| sorted.get(sorted.len() * tenth / TENTHS).copied()).collect();
+        edges.dedup();
+        edges
+    };
+    index(reference, current, &edges)
+}
+
+/// The same with a bin for each value of the reference, as for a label.
+#[must_use]
+pub fn psi_of_values(reference: &[f64], current: &[f64]) -> f64 {
+    let mut values: Vec<f64> = reference.iter().copied().filter(|value| !value.is_nan()).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    index(reference, current, &values)
+}
+
+/// Where bins of whole values begin that hold a twentieth of the rows at least.
+fn whole_values(sorted: &[f64], values: &[f64]) -> Vec<f64> {
+    let least = sorted.len().div_ceil(2 * TENTHS);
+    let mut edges: Vec<f64> = Vec::new();
+    for &value in values {
+        let from = sorted.partition_point(|&other| other < value);
+        let begun = edges.last().map_or(0, |&edge| sorted.partition_point(|&other| other < edge));
+        // The bin before is full, and what is left fills another one.
+        if edges.is_empty() || (from - begun >= least && sorted.len() - from >= least) {
+            edges.push(value);
+        }
+    }
+    edges
+}
+
+/// The index over bins that begin at these edges, one below the first, and one for missing values.
+fn index(reference: &[f64], current: &[f64], edges: &[f64]) -> f64 {
     if reference.is_empty() || current.is_empty() {
         return 0.0;
     }
-    let mut sorted: Vec<f64> = reference.iter().copied().filter(|value| !value.is_nan()).collect();
-    sorted.sort_by(f64::total_cmp);
-    let mut edges: Vec<f64> =
-        (1..TENTHS).filter_map(|tenth| sorted.get(sorted.len() * tenth / TENTHS).copied()).collect();
-    edges.dedup();
-    // A bin each: below the first edge, from edge to edge, missing.
     let parts = |values: &[f64]| {
         let mut counts = vec![0usize; edges.len() + 2];
         for &value in values {
@@ -31,14 +66,14 @@ pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
         }
         counts.into_iter().map(|count| count as f64 / values.len() as f64).collect::<Vec<f64>>()
     };
-    let index = |(before, now): (f64, f64)| {
+    let one = |(before, now): (f64, f64)| {
         if before == now {
             return 0.0;
         }
         let (before, now) = (before.max(EMPTY), now.max(EMPTY));
         (now - before) * (now / before).ln()
     };
-    parts(reference).into_iter().zip(parts(current)).map(index).sum()
+    parts(reference).into_iter().zip(parts(current)).map(one).sum()
 }
 
 /// PSI over the bins of a histogram of equal widths (Sturges' rule on both samples), as evidently computes it.
@@ -183,5 +218,12 @@ mod tests {
         // Half of the reference went over to the missing ones.
         let (before, now) = ([1.0, 1.0, f64::NAN, f64::NAN], [1.0, f64::NAN, f64::NAN, f64::NAN]);
         assert!((psi(&before, &now) - 0.25 * (2.0f64.ln() + 1.5f64.ln())).abs() < 1e-12);
+        // A rate of labels of a quarter becomes a half.
+        let (before, now) = ([0.0, 0.0, 0.0, 1.0], [0.0, 1.0]);
+        assert!((psi(&before, &now) - 0.25 * 3.0f64.ln()).abs() < 1e-12);
+        assert_eq!(psi_of_values(&before, &now), psi(&before, &now));
+        // Counts of which the higher ones are rare are one bin, labels are not.
+        let rare: Vec<f64> = (0..100).map(|n| if n < 94 { 0.0 } else { f64::from(n - 93) }).collect();
+        assert_eq!(whole_values(&rare, &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), [0.0, 1.0]);
     }
 }

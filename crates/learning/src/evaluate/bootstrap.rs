@@ -40,34 +40,51 @@ pub struct Intervals {
     pub average_precision_gain: Interval,
 }
 
+/// Which rows are drawn together: those of one card, or customer.
+pub(super) struct Clusters {
+    of_row: Vec<usize>,
+    count: usize,
+}
+
+impl Clusters {
+    pub(super) fn new(owners: &[i64]) -> Self {
+        let mut number = HashMap::new();
+        let of_owner = |owner| {
+            let next = number.len();
+            *number.entry(owner).or_insert(next)
+        };
+        let of_row = owners.iter().map(of_owner).collect();
+        Clusters { of_row, count: number.len() }
+    }
+
+    /// Hands how often each row was drawn to `draw`, the same each time that this is called.
+    pub(super) fn draw(&self, draws: usize, mut draw: impl FnMut(&[f64])) {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let (mut drawn, mut weights) = (vec![0u32; self.count], vec![0.0; self.of_row.len()]);
+        for _ in 0..draws {
+            drawn.fill(0);
+            for _ in 0..self.count {
+                drawn[rng.random_range(0..self.count)] += 1;
+            }
+            for (weight, &cluster) in weights.iter_mut().zip(&self.of_row) {
+                *weight = f64::from(drawn[cluster]);
+            }
+            draw(&weights);
+        }
+    }
+}
+
 /// Draws cards `draws` times.
 #[must_use]
 pub fn compare(scores: &[f64], other: &[f64], labels: &[bool], cards: &[i64], draws: usize) -> Intervals {
-    let mut number = HashMap::new();
-    let cluster: Vec<usize> = cards
-        .iter()
-        .map(|card| {
-            let next = number.len();
-            *number.entry(card).or_insert(next)
-        })
-        .collect();
     let (one, two) = (Ranking::new(scores), Ranking::new(other));
-    let mut rng = SmallRng::seed_from_u64(1);
     let mut found: [Vec<f64>; 4] = Default::default();
-    let (mut drawn, mut weights) = (vec![0u32; number.len()], vec![0.0; labels.len()]);
-    for _ in 0..draws {
-        drawn.fill(0);
-        for _ in 0..drawn.len() {
-            drawn[rng.random_range(0..number.len())] += 1;
-        }
-        for (weight, &cluster) in weights.iter_mut().zip(&cluster) {
-            *weight = f64::from(drawn[cluster]);
-        }
-        let auc = [&one, &two].map(|ranking| ranking.auc_roc(labels, Some(&weights)));
-        let precision = [&one, &two].map(|ranking| ranking.average_precision(labels, Some(&weights)));
+    Clusters::new(cards).draw(draws, |weights| {
+        let auc = [&one, &two].map(|ranking| ranking.auc_roc(labels, Some(weights)));
+        let precision = [&one, &two].map(|ranking| ranking.average_precision(labels, Some(weights)));
         let values = [auc[0], precision[0], auc[0] - auc[1], precision[0] - precision[1]];
         found.iter_mut().zip(values).for_each(|(found, value)| found.push(value));
-    }
+    });
     let [auc_roc, average_precision, auc_roc_gain, average_precision_gain] = found.map(Interval::of);
     Intervals { auc_roc, average_precision, auc_roc_gain, average_precision_gain }
 }

@@ -4,7 +4,37 @@
 //! found it is not looked at again.
 
 use crate::dataset::Rows;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// By what the cards of a day are ordered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CardScore {
+    /// The highest score of its payments.
+    #[default]
+    Max,
+    /// The probability that any of its payments is fraud, see [`any_so_far`].
+    Any,
+}
+
+/// Of each row the probability that it or an earlier payment of its card on its day is fraud: one less the product of the probabilities that
+/// they are not. `places` stand in the order of time.
+///
+/// A card's highest value of a day is that of its last payment. Where nothing stands out, a card with eight payments is eight times as likely to
+/// be compromised on that day as one with a single payment, which the highest score of its payments does not tell. Only payments that have
+/// happened are counted, so that it can be computed as they come.
+#[must_use]
+pub fn any_so_far(probabilities: &[f64], rows: &Rows, places: &[usize]) -> Vec<f64> {
+    let mut genuine: HashMap<(i64, i64), f64> = HashMap::new();
+    let mut one = |(p, &row): (&f64, &usize)| {
+        let sum = genuine.entry((rows.day(row), rows.card[row])).or_insert(0.0);
+        // As a sum of logarithms, so that small probabilities do not vanish beside one.
+        *sum += (-p.clamp(0.0, 1.0 - 1e-12)).ln_1p();
+        -sum.exp_m1()
+    };
+    probabilities.iter().zip(places).map(&mut one).collect()
+}
 
 /// The precision of each day, in the order of days.
 #[must_use]
@@ -42,6 +72,14 @@ mod tests {
     use crate::DAY;
 
     #[test]
+    fn small_chances_of_a_day_add_up() {
+        let rows = Rows { time: vec![0, 1, 2, DAY, DAY + 1], card: vec![1, 2, 1, 1, 1], ..Rows::default() };
+        let found = any_so_far(&[0.5, 0.1, 0.5, 0.1, 1e-9], &rows, &[0, 1, 2, 3, 4]);
+        let expected = [0.5, 0.1, 0.75, 0.1, 0.1 + 0.9e-9];
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+    }
+
+    #[test]
     fn cards_by_hand() {
         // Day, card, score, fraud.
         let table = [
@@ -61,6 +99,7 @@ mod tests {
             amount: vec![1; table.len()],
             label: table.iter().map(|row| row.3).collect(),
             pattern: vec![0; table.len()],
+            ..Rows::default()
         };
         let scores: Vec<f64> = table.iter().map(|row| row.2).collect();
         let places: Vec<usize> = (0..table.len()).collect();

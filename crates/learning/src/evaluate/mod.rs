@@ -11,6 +11,7 @@ mod segments;
 pub mod value;
 
 pub use bootstrap::{Interval, Intervals};
+pub use cards::CardScore;
 pub use ranking::{Point, Ranking};
 pub use segments::{JUDGED_MIN as SEGMENT_MIN, Segment};
 
@@ -32,6 +33,8 @@ pub struct Judged<'a> {
     /// By which rows are ordered.
     pub scores: &'a [f64],
     pub probabilities: &'a [f64],
+    /// By which the cards of a day are ordered with [`CardScore::Any`], see [`cards::any_so_far`].
+    pub any: &'a [f64],
     pub rows: &'a Rows,
     /// Which rows the scores are of.
     pub places: &'a [usize],
@@ -46,6 +49,8 @@ pub struct Evaluation {
     pub average_precision: f64,
     pub card_precision_at_100: f64,
     pub card_precision_by_day: Vec<f64>,
+    /// The same by either order of the cards.
+    pub card_precision_by: CardPrecision,
     pub recall_at_alert_rate: Vec<RecallAt>,
     pub decisions: Decided,
     pub brier: f64,
@@ -54,6 +59,27 @@ pub struct Evaluation {
     pub segments: Vec<Segment>,
     /// Both curves, for the report.
     pub curve: Vec<Point>,
+}
+
+/// Card Precision@100 by the highest score of a card's payments, and by the probability that any of them is fraud.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CardPrecision {
+    pub max: f64,
+    pub any: f64,
+}
+
+impl CardPrecision {
+    /// Both, and the precision of each day by the order that is chosen.
+    #[must_use]
+    pub(crate) fn of(judged: Judged, order: CardScore) -> (Self, Vec<f64>) {
+        let by_day = |scores: &[f64]| cards::card_precision_by_day(scores, judged.rows, judged.places, CARDS);
+        let (max, any) = (by_day(judged.scores), by_day(judged.any));
+        let both = CardPrecision { max: cards::mean(&max), any: cards::mean(&any) };
+        match order {
+            CardScore::Max => (both, max),
+            CardScore::Any => (both, any),
+        }
+    }
 }
 
 /// Which part of the fraud is among so many of the payments.
@@ -65,11 +91,11 @@ pub struct RecallAt {
 
 /// Measures everything.
 #[must_use]
-pub fn evaluate(judged: Judged, threshold: f64, costs: &Costs) -> Evaluation {
-    let Judged { scores, probabilities, rows, places } = judged;
+pub fn evaluate(judged: Judged, threshold: f64, costs: &Costs, order: CardScore) -> Evaluation {
+    let Judged { scores, probabilities, rows, places, .. } = judged;
     let labels = rows.labels(places);
     let ranking = Ranking::new(scores);
-    let by_day = cards::card_precision_by_day(scores, rows, places, CARDS);
+    let (card_precision_by, by_day) = CardPrecision::of(judged, order);
     let recall = |alert_rate| RecallAt { alert_rate, recall: ranking.recall_at(&labels, alert_rate) };
     Evaluation {
         rows: places.len(),
@@ -78,6 +104,7 @@ pub fn evaluate(judged: Judged, threshold: f64, costs: &Costs) -> Evaluation {
         average_precision: ranking.average_precision(&labels, None),
         card_precision_at_100: cards::mean(&by_day),
         card_precision_by_day: by_day,
+        card_precision_by,
         recall_at_alert_rate: ALERT_RATES.into_iter().map(recall).collect(),
         decisions: decide(scores, rows, places, threshold, costs),
         brier: probability::brier(probabilities, &labels),

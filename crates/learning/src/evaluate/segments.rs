@@ -1,7 +1,9 @@
-//! The same metrics for parts of the rows: bands of amounts, time of day, and patterns of fraud, so that a good mean hides no bad part.
+//! The same metrics for parts of the rows: bands of amounts, time of day, categories such as the country, and patterns of fraud, so that a good
+//! mean hides no bad part.
 
 use super::{Judged, Ranking};
 use crate::DAY;
+use crate::dataset::Category;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -24,6 +26,8 @@ pub struct Segment {
 const BANDS: [i64; 5] = [2_000, 5_000, 10_000, 20_000, 50_000];
 /// A segment with less fraud is too small to judge by.
 pub const JUDGED_MIN: usize = 20;
+/// Words of a category that are judged: those with most rows.
+const WORDS: usize = 12;
 const HOUR: i64 = DAY / 24;
 
 /// All segments that have rows.
@@ -44,6 +48,12 @@ pub(super) fn segments(judged: Judged, threshold: f64) -> Vec<Segment> {
         let within = |row: usize| hours.contains(&(rows.time[row].rem_euclid(DAY) / HOUR));
         found.extend(part(judged, threshold, "hour", value.to_owned(), within));
     }
+    for category in &rows.categories {
+        for word in largest(category, judged.places) {
+            let within = |row: usize| category.of_row[row] == word;
+            found.extend(part(judged, threshold, &category.name, category.words[word].clone(), within));
+        }
+    }
     let patterns: BTreeSet<i64> =
         judged.places.iter().filter(|&&row| rows.label[row]).map(|&row| rows.pattern[row]).collect();
     for pattern in patterns.into_iter().filter(|&pattern| pattern != 0) {
@@ -52,6 +62,16 @@ pub(super) fn segments(judged: Judged, threshold: f64) -> Vec<Segment> {
         found.extend(part(judged, threshold, "pattern", pattern.to_string(), within));
     }
     found
+}
+
+/// The words that most of these rows have, the most frequent first.
+pub(super) fn largest(category: &Category, places: &[usize]) -> Vec<usize> {
+    let mut count = vec![0usize; category.words.len()];
+    places.iter().for_each(|&row| count[category.of_row[row]] += 1);
+    let mut words: Vec<usize> = (0..count.len()).filter(|&word| count[word] > 0).collect();
+    words.sort_by_key(|&word| (std::cmp::Reverse(count[word]), word));
+    words.truncate(WORDS);
+    words
 }
 
 fn part(
@@ -99,13 +119,22 @@ mod tests {
             amount: (0..40).map(|n| n * 2_000).collect(),
             label: (0..40).map(|n| n % 4 == 0).collect(),
             pattern: (0..40).map(|n| if n % 4 == 0 { 1 + n / 20 } else { 0 }).collect(),
+            categories: vec![Category::new("country", (0..40).map(|n| if n % 5 == 0 { "DE" } else { "FR" }))],
+            ..Rows::default()
         };
         let places: Vec<usize> = (0..40).collect();
         let scores: Vec<f64> = (0..40).map(f64::from).collect();
-        let judged = Judged { scores: &scores, probabilities: &scores, rows: &rows, places: &places };
+        let judged =
+            Judged { scores: &scores, probabilities: &scores, any: &scores, rows: &rows, places: &places };
         let found = segments(judged, 20.0);
         let sum = |by: &str| found.iter().filter(|s| s.by == by).map(|s| s.rows).sum::<usize>();
         assert_eq!((sum("amount"), sum("hour")), (40, 40));
+        let countries: Vec<(&str, usize, usize)> = found
+            .iter()
+            .filter(|s| s.by == "country")
+            .map(|s| (s.value.as_str(), s.rows, s.positives))
+            .collect();
+        assert_eq!(countries, [("FR", 32, 8), ("DE", 8, 2)]);
         let patterns: Vec<&Segment> = found.iter().filter(|s| s.by == "pattern").collect();
         assert_eq!(patterns.iter().map(|s| (s.rows, s.positives)).collect::<Vec<_>>(), [(35, 5), (35, 5)]);
         assert_eq!((patterns[0].recall, patterns[1].recall), (Some(0.0), Some(1.0)));

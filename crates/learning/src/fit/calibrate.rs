@@ -66,6 +66,27 @@ pub(super) fn log_odds(score: f64) -> f64 {
     (score / (1.0 - score)).ln()
 }
 
+/// Log odds by which scores have to be moved so that they add up to `count`, of learners that were given other odds than there are.
+#[must_use]
+pub fn shift_to(scores: &[f64], count: usize) -> f64 {
+    let wanted = count as f64;
+    let odds: Vec<f64> = scores.iter().map(|&score| log_odds(score)).collect();
+    let sum = |shift: f64| odds.iter().map(|odds| logistic_function(odds + shift)).sum::<f64>();
+    // The sum rises with the shift; sixty halvings leave nothing of the range.
+    let (mut low, mut high) = (-40.0, 40.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if sum(middle) < wanted { low = middle } else { high = middle }
+    }
+    f64::midpoint(low, high)
+}
+
+/// The scores, moved.
+#[must_use]
+pub fn shifted(scores: &[f64], shift: f64) -> Vec<f64> {
+    scores.iter().map(|&score| logistic_function(log_odds(score) + shift)).collect()
+}
+
 /// A step of the curve: its rows, how many are labelled, its first and last score.
 struct Step {
     rows: f64,
@@ -165,6 +186,14 @@ mod tests {
             let other: f64 = rows.iter().map(|&(s, y)| (step(s) - f64::from(u8::from(y))).powi(2)).sum();
             prop_assert!(brier(&calibration, &rows) <= other + 1e-9);
         }
+    }
+
+    #[test]
+    fn moved_scores_add_up_and_keep_their_order() {
+        let scores: Vec<f64> = (0..500).map(|n| f64::from(n) / 500.0).collect();
+        let moved = shifted(&scores, shift_to(&scores, 20));
+        assert!((moved.iter().sum::<f64>() - 20.0).abs() < 1e-6);
+        assert!(moved.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]

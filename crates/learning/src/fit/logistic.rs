@@ -82,21 +82,15 @@ impl Logistic {
     /// The probability of one row, with the bits of [`Logistic::predict`].
     #[must_use]
     pub fn predict_row(&self, row: &[f64]) -> f64 {
-        logistic_function(self.terms(row).sum::<f64>() + self.intercept)
+        let terms = terms(&self.centres, &self.scales, &self.weights, row);
+        logistic_function(terms.sum::<f64>() + self.intercept)
     }
 
     /// Adds to each feature what it contributes to the log odds, times `share`; the intercept, times `share`, is returned.
     pub(super) fn explain(&self, row: &[f64], share: f64, contributions: &mut [f64]) -> f64 {
-        contributions.iter_mut().zip(self.terms(row)).for_each(|(sum, term)| *sum += share * term);
+        let terms = terms(&self.centres, &self.scales, &self.weights, row);
+        contributions.iter_mut().zip(terms).for_each(|(sum, term)| *sum += share * term);
         share * self.intercept
-    }
-
-    /// What each feature of a row adds to the log odds.
-    fn terms<'a>(&'a self, row: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
-        let scales = self.centres.iter().zip(&self.scales);
-        row.iter().zip(scales).zip(&self.weights).map(|((&value, (&centre, &scale)), weight)| {
-            Numeric::Linear { centre, scale }.apply(value) * weight
-        })
     }
 
     /// Weights of the standardised features.
@@ -112,7 +106,7 @@ impl Logistic {
 }
 
 /// Mean and deviation. Without values a feature says nothing: it stands at its centre, nought.
-fn standard(values: &[f64]) -> (f64, f64) {
+pub(super) fn standard(values: &[f64]) -> (f64, f64) {
     match Numeric::fit(NumericFit::Standard, values) {
         Ok(Numeric::Linear { centre, scale }) => (centre, scale),
         Ok(Numeric::Log1p | Numeric::Quantile { .. }) | Err(_) => (0.0, 1.0),
@@ -120,7 +114,7 @@ fn standard(values: &[f64]) -> (f64, f64) {
 }
 
 /// Row after row, each with a one for the intercept at its end.
-fn standardised(matrix: &Matrix, centres: &[f64], scales: &[f64]) -> Vec<f64> {
+pub(super) fn standardised(matrix: &Matrix, centres: &[f64], scales: &[f64]) -> Vec<f64> {
     let width = matrix.columns + 1;
     let mut rows = vec![1.0; matrix.rows * width];
     for (column, (&centre, &scale)) in centres.iter().zip(scales).enumerate() {
@@ -132,7 +126,21 @@ fn standardised(matrix: &Matrix, centres: &[f64], scales: &[f64]) -> Vec<f64> {
     rows
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// What each feature of a row adds to the sum.
+pub(super) fn terms<'a>(
+    centres: &'a [f64],
+    scales: &'a [f64],
+    weights: &'a [f64],
+    row: &'a [f64],
+) -> impl Iterator<Item = f64> + 'a {
+    let scales = centres.iter().zip(scales);
+    row.iter()
+        .zip(scales)
+        .zip(weights)
+        .map(|((&value, (&centre, &scale)), weight)| Numeric::Linear { centre, scale }.apply(value) * weight)
+}
+
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 

@@ -4,16 +4,20 @@
 
 pub mod boost;
 pub mod calibrate;
+pub mod learner;
 mod linear;
 pub mod logistic;
 pub mod model;
+pub mod ridge;
 mod row;
 mod trees;
 
 pub use boost::{BoostOptions, Ensemble};
 pub use calibrate::{Calibration, CalibrationKind};
+pub use learner::{Imported, Learner};
 pub use logistic::Logistic;
 pub use model::{Model, ModelError};
+pub use ridge::Ridge;
 pub use row::Contributions;
 
 /// Why nothing was learned.
@@ -23,9 +27,7 @@ pub enum FitError {
     Boost(String),
     #[error("monotone constraint on {0}: the dataset has no such feature")]
     Constraint(String),
-    #[error(
-        "logistic regression: the features are so much alike that no weights can be found; raise the ridge"
-    )]
+    #[error("regression: the features are so much alike that no weights can be found; raise the ridge")]
     Singular,
 }
 

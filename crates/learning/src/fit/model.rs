@@ -1,13 +1,14 @@
-//! A model as it is stored and applied: which features in which order, boosters, calibration, threshold.
+//! A model as it is stored and applied: which features in which order, what makes the score, calibration, threshold.
 //!
-//! It is a folder: `model.json` and one `booster-N.json` for each booster, which the Python package of the same library reads as well.
+//! It is a folder: `model.json` and the files of its learner: `booster-N.json`, which the Python package of the same library reads as well, or the model
+//! of another library as it was.
 //!
 //! Invariant: what is read back predicts the same numbers, to the bit.
 
-use super::boost::{Ensemble, Target};
-use super::row::blended;
-use super::{Calibration, FitError, Logistic};
+use super::learner::{Learner, StoredLearner};
+use super::{Calibration, FitError};
 use crate::dataset::{Dataset, FeatureVersion, Problem};
+use crate::forest::ForestError;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -18,24 +19,12 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Model {
     pub name: String,
-    /// In the order in which the boosters take them.
+    /// In the order in which the learner takes them.
     pub features: Vec<FeatureVersion>,
-    pub ensemble: Ensemble,
-    /// The logistic regression that has a say beside the boosters.
-    pub linear: Logistic,
-    /// How much of the log odds is the boosters'; the rest is the regression's.
-    pub boost_share: f64,
+    pub learner: Learner,
     pub calibration: Option<Calibration>,
     /// From this score on a row is looked at.
     pub threshold: Option<f64>,
-}
-
-/// Both scores' log odds, weighted.
-///
-/// Boosters rank what stands out; among the many rows that do not, a regression has the smoother order.
-#[must_use]
-pub(crate) fn blend(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f64> {
-    boosted.iter().zip(linear).map(|(b, l)| blended(*b, *l, boost_share)).collect()
 }
 
 /// `model.json`
@@ -43,20 +32,10 @@ pub(crate) fn blend(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f6
 struct Stored {
     format: u32,
     name: String,
-    target: Target,
     features: Vec<FeatureVersion>,
-    boosters: Vec<StoredBooster>,
-    linear: Logistic,
-    boost_share: f64,
+    learner: StoredLearner,
     calibration: Option<Calibration>,
     threshold: Option<f64>,
-}
-
-/// A booster's file, and which of the features it takes.
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredBooster {
-    file: String,
-    columns: Vec<usize>,
 }
 
 /// Why a model cannot be stored, read or applied.
@@ -72,6 +51,8 @@ pub enum ModelError {
     Fit(#[from] FitError),
     #[error(transparent)]
     Problem(#[from] Problem),
+    #[error("{file}: {source}")]
+    Forest { file: String, source: ForestError },
     #[error("the model reads version {wanted} of feature {name}, the dataset has version {found}")]
     Version { name: String, wanted: u32, found: u32 },
 }
@@ -94,7 +75,7 @@ impl Model {
             values.extend(rows.iter().map(|&row| dataset.columns[place][row]));
         }
         let matrix = crate::dataset::Matrix { values, rows: rows.len(), columns: names.len() };
-        Ok(blend(&self.ensemble.predict(&matrix), &self.linear.predict(&matrix), self.boost_share))
+        Ok(self.learner.predict(&matrix))
     }
 
     /// The probability that belongs to a score.
@@ -108,20 +89,11 @@ impl Model {
     /// # Errors
     /// [`ModelError`]
     pub fn write(&self, folder: &Path) -> Result<(), ModelError> {
-        let mut boosters = Vec::new();
-        for (nth, (text, columns)) in self.ensemble.to_json()?.into_iter().enumerate() {
-            let file = format!("booster-{nth}.json");
-            write(&folder.join(&file), &text)?;
-            boosters.push(StoredBooster { file, columns });
-        }
         let stored = Stored {
             format: FORMAT,
             name: self.name.clone(),
-            target: self.ensemble.target(),
             features: self.features.clone(),
-            boosters,
-            linear: self.linear.clone(),
-            boost_share: self.boost_share,
+            learner: self.learner.write(folder)?,
             calibration: self.calibration.clone(),
             threshold: self.threshold,
         };
@@ -142,33 +114,25 @@ impl Model {
         if stored.format != FORMAT {
             return Err(ModelError::Format { file: shown(&file), format: stored.format });
         }
-        let mut boosters = Vec::new();
-        for StoredBooster { file, columns } in stored.boosters {
-            if let Some(column) = columns.iter().find(|&&column| column >= stored.features.len()) {
-                return Err(FitError::Boost(format!("{file}: there is no feature {column}")).into());
-            }
-            boosters.push((read(&folder.join(&file))?, columns));
-        }
+        let learner = Learner::read(folder, stored.learner, stored.features.len())?;
         Ok(Model {
             name: stored.name,
             features: stored.features,
-            ensemble: Ensemble::from_json(boosters, stored.target)?,
-            linear: stored.linear,
-            boost_share: stored.boost_share,
+            learner,
             calibration: stored.calibration,
             threshold: stored.threshold,
         })
     }
 }
 
-fn shown(file: &Path) -> String {
+pub(super) fn shown(file: &Path) -> String {
     file.display().to_string()
 }
 
-fn read(file: &Path) -> Result<String, ModelError> {
+pub(super) fn read(file: &Path) -> Result<String, ModelError> {
     std::fs::read_to_string(file).map_err(|source| ModelError::File { file: shown(file), source })
 }
 
-fn write(file: &Path, text: &str) -> Result<(), ModelError> {
+pub(super) fn write(file: &Path, text: &str) -> Result<(), ModelError> {
     std::fs::write(file, text).map_err(|source| ModelError::File { file: shown(file), source })
 }

@@ -3,8 +3,7 @@
 //! A version is written beside and renamed into place; names are one file that is replaced at once. Two processes that register at the same
 //! time take different numbers, because the second rename finds the folder there.
 
-use super::{Aliases, Registry, RegistryError, Version, check_name};
-use crate::train::Report;
+use super::{Aliases, Registry, RegistryError, Version, card, check_name};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +66,8 @@ impl LocalRegistry {
 
     fn keep(&self, model: &str, from: &Path) -> Result<u64, RegistryError> {
         check_name(model)?;
+        // What a list shows has to be there.
+        card::read(from)?;
         let folder = self.folder.join(model);
         let versions = folder.join("versions");
         std::fs::create_dir_all(&versions).map_err(file("make", &versions))?;
@@ -93,9 +94,8 @@ impl LocalRegistry {
 
     fn version(folder: &Path, model: &str, version: u64) -> Result<Version, RegistryError> {
         let place = folder.join("versions").join(version.to_string());
-        let path = place.join("report.json");
-        let text = std::fs::read_to_string(&path).map_err(file("read", &path))?;
-        let report: Report = serde_json::from_str(&text).map_err(json(&path))?;
+        let card = card::read(&place)?;
+        let path = place.join(card::FILE);
         let written =
             std::fs::metadata(&path).and_then(|meta| meta.modified()).map_err(file("read", &path))?;
         let since = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -103,16 +103,15 @@ impl LocalRegistry {
             model: model.to_owned(),
             version,
             registered_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-            auc_roc: Some(report.evaluation.auc_roc),
-            average_precision: Some(report.evaluation.average_precision),
-            failed: report.failed().map(|gate| gate.name.clone()).collect(),
+            headline: card.headline,
+            failed: card.failed,
         })
     }
 }
 
 #[async_trait]
 impl Registry for LocalRegistry {
-    async fn register(&self, model: &str, folder: &Path, _report: &Report) -> Result<u64, RegistryError> {
+    async fn register(&self, model: &str, folder: &Path) -> Result<u64, RegistryError> {
         self.keep(model, folder)
     }
 

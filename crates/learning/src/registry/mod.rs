@@ -6,16 +6,18 @@
 //! Invariant: a version that was registered is whole and is never changed; who reads names sees the old or the new ones.
 
 mod artefacts;
+mod card;
 mod local;
 mod mlflow;
 
-pub use artefacts::write_folder;
+pub use artefacts::{write_folder, write_imported, write_value_folder};
+pub use card::{Card, Metric};
 pub use local::LocalRegistry;
 pub use mlflow::{MlflowOptions, MlflowRegistry};
 
-use crate::train::Report;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The names of versions.
@@ -33,9 +35,8 @@ pub struct Version {
     pub version: u64,
     /// When it was registered, in milliseconds since the epoch.
     pub registered_ms: i64,
-    /// Some of its metrics.
-    pub auc_roc: Option<f64>,
-    pub average_precision: Option<f64>,
+    /// Some of its metrics, by their names; none of a model that was not judged here.
+    pub headline: BTreeMap<String, f64>,
     /// Gates that failed.
     pub failed: Vec<String>,
 }
@@ -71,8 +72,8 @@ pub enum RegistryError {
 /// repeated. A call that is dropped half-way leaves no version that is not whole.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Keeps the files of a folder (see [`write_folder`]) as a new version and names it the challenger.
-    async fn register(&self, model: &str, folder: &Path, report: &Report) -> Result<u64, RegistryError>;
+    /// Keeps the files of a folder (see [`write_folder`] and [`write_imported`]) as a new version and names it the challenger.
+    async fn register(&self, model: &str, folder: &Path) -> Result<u64, RegistryError>;
 
     /// The names of all models.
     async fn models(&self) -> Result<Vec<String>, RegistryError>;

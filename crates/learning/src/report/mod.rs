@@ -3,9 +3,13 @@
 //! Invariant: whatever a name or a note says, it is shown as text.
 
 mod chart;
+pub mod drift;
+pub mod value;
 
-use crate::drift::Level;
+use crate::dataset::Manifest;
+use crate::drift::{Drift, Level};
 use crate::evaluate::{Evaluation, Segment};
+use crate::gate::Gate;
 use crate::train::Report;
 use chart::{Chart, bars};
 use std::fmt::Write as _;
@@ -27,14 +31,7 @@ const SHOWN: usize = 20;
 /// The whole page.
 #[must_use]
 pub fn html(report: &Report) -> String {
-    let mut page = String::new();
-    let title = format!("{}: {}", report.model, report.protocol.test);
-    let _ = write!(
-        page,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{0}</title><style>{STYLE}</style><h1>{0}</h1>",
-        escaped(&title)
-    );
+    let mut page = opened(&format!("{}: {}", report.model, report.protocol.test));
     let _ = write!(
         page,
         "<p class=\"sub\">Learned from {} ({} rows, {} labelled), labels known after {} days; judged on {} rows, {} labelled; {} \
@@ -58,13 +55,22 @@ pub fn html(report: &Report) -> String {
         let _ = write!(page, "<div>{svg}</div>");
     }
     page.push_str("</div>");
-    page.push_str(&gates(report));
+    page.push_str(&gates(&report.gates));
     page.push_str(&folds(report));
     page.push_str(&segments(&report.evaluation, &report.baseline));
-    page.push_str(&drift(report));
-    page.push_str(&dataset(report));
+    page.push_str(&drift(&report.drift));
+    page.push_str(&dataset(&report.manifest));
     page.push_str("</html>\n");
     page
+}
+
+/// The page up to its title.
+fn opened(title: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{0}</title><style>{STYLE}</style><h1>{0}</h1>",
+        escaped(title)
+    )
 }
 
 /// Each plot by its name.
@@ -152,8 +158,8 @@ fn cards(report: &Report) -> String {
     text + "</div>"
 }
 
-fn gates(report: &Report) -> String {
-    let rows = report.gates.iter().map(|gate| {
+fn gates(gates: &[Gate]) -> String {
+    let rows = gates.iter().map(|gate| {
         let (class, word) = if gate.passed { ("ok", "passed") } else { ("bad", "failed") };
         format!(
             "<tr><td class=\"{class}\">{word}</td><td>{}</td><td>{}</td></tr>",
@@ -215,8 +221,8 @@ fn segments(model: &Evaluation, base: &Evaluation) -> String {
     )
 }
 
-fn drift(report: &Report) -> String {
-    let rows = report.drift.iter().map(|drift| {
+fn drift(drift: &[Drift]) -> String {
+    let rows = drift.iter().map(|drift| {
         let (class, word) = match drift.level {
             Level::Stable => ("ok", "stable"),
             Level::Warn => ("warn", "warning"),
@@ -239,8 +245,8 @@ fn drift(report: &Report) -> String {
     )
 }
 
-fn dataset(report: &Report) -> String {
-    let rows = report.manifest.columns.iter().map(|column| {
+fn dataset(manifest: &Manifest) -> String {
+    let rows = manifest.columns.iter().map(|column| {
         format!(
             "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td><code>{}</code></td></tr>",
             escaped(&column.name),
@@ -252,10 +258,10 @@ fn dataset(report: &Report) -> String {
     format!(
         "<h2>Dataset</h2><p class=\"sub\">{}, {} of {} rows, checksum <code>{}</code></p><table><tr><th>feature</th>\
          <th class=\"n\">version</th><th class=\"n\">missing</th><th>checksum</th></tr>{}</table>",
-        escaped(&report.manifest.source),
-        report.manifest.rows,
-        report.manifest.source_rows,
-        escaped(report.manifest.rows_sha256.get(..16).unwrap_or_default()),
+        escaped(&manifest.source),
+        manifest.rows,
+        manifest.source_rows,
+        escaped(manifest.rows_sha256.get(..16).unwrap_or_default()),
         rows.collect::<String>()
     )
 }

@@ -6,8 +6,10 @@
 //!
 //! Invariant: every row for learning had its label before the first judged row happened; no card is judged after its fraud was known.
 
+mod choose;
 mod period;
 
+pub use choose::{Lengths, TooShort, choose};
 pub use period::{Period, PeriodError, day_text, parse_day};
 
 use crate::DAY;
@@ -65,14 +67,26 @@ impl Protocol {
         Protocol { train: self.train.earlier(by), test: self.test.earlier(by), delay: self.delay }
     }
 
-    /// Which rows are for learning, which for judging.
+    /// How many judged periods before this one the last one lies whose labels are known when it begins: the fold of which calibration and
+    /// threshold are taken.
+    #[must_use]
+    pub fn validation_fold(&self) -> usize {
+        let length = (self.test.to - self.test.from).max(1);
+        usize::try_from((length + self.delay + length - 1) / length).unwrap_or(1)
+    }
+
+    /// Which rows are for learning, which for judging. With `leave_known`, cards that are known already are not judged: right where a
+    /// labelled card is blocked, wrong where it is a customer who may leave and come back.
     ///
     /// # Errors
     /// [`SplitError`]: periods that overlap, or without rows.
-    pub fn split(&self, rows: &Rows) -> Result<Split, SplitError> {
+    pub fn split(&self, rows: &Rows, leave_known: bool) -> Result<Split, SplitError> {
         self.check()?;
         let train = rows_in(rows, self.train, "the training period")?;
         let judged = rows_in(rows, self.test, "the judged period")?;
+        if !leave_known {
+            return Ok(Split { train: train.collect(), test: judged.collect(), known: 0 });
+        }
         let mut known: HashSet<i64> =
             train.clone().filter(|&row| rows.label[row]).map(|row| rows.card[row]).collect();
         // Fraud between learning and judging becomes known day by day.
@@ -125,6 +139,7 @@ mod tests {
             amount: vec![100; of.len()],
             label: of.iter().map(|row| row.2).collect(),
             pattern: vec![0; of.len()],
+            ..Rows::default()
         }
     }
 
@@ -155,7 +170,7 @@ mod tests {
             of.sort();
             let rows = rows(&of);
             let protocol = Protocol { train: days(3, 9), test: days(9 + delay, 16 + delay), delay: delay * DAY };
-            prop_assert_eq!(protocol.split(&rows).unwrap(), handbook(&rows, 3, 6, delay, 7));
+            prop_assert_eq!(protocol.split(&rows, true).unwrap(), handbook(&rows, 3, 6, delay, 7));
         }
 
         #[test]
@@ -163,7 +178,7 @@ mod tests {
             of.sort();
             let rows = rows(&of);
             let protocol = Protocol { train: days(30, 37), test: days(44 + gap, 51 + gap), delay: 7 * DAY }.earlier(fold);
-            let split = protocol.split(&rows).unwrap();
+            let split = protocol.split(&rows, true).unwrap();
             let learned = split.train.iter().map(|&row| rows.time[row] + protocol.delay).max().unwrap();
             prop_assert!(split.test.iter().all(|&row| rows.time[row] > learned));
             for &row in &split.test {
@@ -176,6 +191,15 @@ mod tests {
                 prop_assert!(!(0..rows.len()).any(|other| known(&other)));
             }
         }
+    }
+
+    #[test]
+    fn who_may_come_back_is_judged_again() {
+        let rows = rows(&[(0, 1, true), (10 * DAY, 1, false), (10 * DAY, 2, true)]);
+        let protocol = Protocol { train: days(0, 1), test: days(10, 11), delay: 2 * DAY };
+        let split = |leave_known| protocol.split(&rows, leave_known).unwrap();
+        assert_eq!((split(true).test, split(true).known), (vec![2], 1));
+        assert_eq!((split(false).test, split(false).known), (vec![1, 2], 0));
     }
 
     #[test]
@@ -195,10 +219,10 @@ mod tests {
              let it begin then or later"
         );
         let protocol = Protocol { test: days(17_751, 17_757), ..protocol };
-        let message = protocol.split(&rows(&[(17_740 * DAY, 1, false)])).unwrap_err().to_string();
+        let message = protocol.split(&rows(&[(17_740 * DAY, 1, false)]), true).unwrap_err().to_string();
         assert_eq!(
             message,
-            "no rows in the judged period (2018-08-08 to 2018-08-13): the file has rows from 2018-07-28 to 2018-07-28; \
+            "no rows in the judged period (2018-08-08 to 2018-08-13): there are rows from 2018-07-28 to 2018-07-28; \
              choose a range inside"
         );
     }

@@ -1,4 +1,4 @@
-//! Periods of whole days, UTC, as people write them: the last day is part of it.
+//! Periods, as people write them: whole days (UTC) by their first and last, others by their first moment and the one behind the last.
 
 use crate::DAY;
 use chrono::{DateTime, NaiveDate};
@@ -48,7 +48,10 @@ impl Period {
 
 impl std::fmt::Display for Period {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} to {}", day_text(self.from), day_text(self.to - 1))
+        if self.from % DAY == 0 && self.to % DAY == 0 {
+            return write!(f, "{} to {}", day_text(self.from), day_text(self.to - 1));
+        }
+        write!(f, "{} to {}", moment_text(self.from), moment_text(self.to))
     }
 }
 
@@ -68,6 +71,12 @@ pub fn day_text(time: i64) -> String {
         .map_or_else(|| time.to_string(), |time| time.format("%Y-%m-%d").to_string())
 }
 
+/// A moment, to the second.
+fn moment_text(time: i64) -> String {
+    DateTime::from_timestamp_micros(time)
+        .map_or_else(|| time.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +87,8 @@ mod tests {
         assert_eq!((week.from, week.length_days()), (17_737 * DAY, 7));
         assert_eq!(week.to_string(), "2018-07-25 to 2018-07-31");
         assert_eq!(week.earlier(DAY).to_string(), "2018-07-24 to 2018-07-30");
+        let hour = Period { from: week.from, to: week.from + DAY / 24 };
+        assert_eq!(hour.to_string(), "2018-07-25T00:00:00Z to 2018-07-25T01:00:00Z");
         assert_eq!(Period::days("25.7.2018", "2018-07-31"), Err(PeriodError::Day("25.7.2018".to_owned())));
         assert!(matches!(Period::days("2018-07-25", "2018-07-24"), Err(PeriodError::Order { .. })));
         assert_eq!(parse_day("2018-02-30"), Err(PeriodError::Day("2018-02-30".to_owned())));

@@ -2,10 +2,11 @@
 
 use super::{TrainError, TrainOptions};
 use crate::dataset::{Dataset, Problem, check};
-use crate::evaluate::{CARDS, Ranking, cards};
-use crate::fit::Logistic;
+use crate::evaluate::cards::any_so_far;
+use crate::evaluate::{CardPrecision, CardScore, Judged, Ranking};
 use crate::fit::boost::{BoostOptions, Ensemble, Target};
-use crate::fit::model::blend;
+use crate::fit::calibrate::{shift_to, shifted};
+use crate::fit::{Imported, Learner, Logistic};
 use crate::split::{Protocol, SplitError};
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
@@ -20,6 +21,8 @@ pub struct Fold {
     pub auc_roc: f64,
     pub average_precision: f64,
     pub card_precision_at_100: f64,
+    /// By either order of the cards.
+    pub card_precision_by: CardPrecision,
     /// The baseline's, on the same rows.
     pub baseline_average_precision: f64,
 }
@@ -30,7 +33,7 @@ pub(super) struct Learned {
     /// How many judged periods earlier.
     pub(super) number: usize,
     protocol: Protocol,
-    pub(super) ensemble: Ensemble,
+    pub(super) learner: Learner,
     pub(super) baseline: Logistic,
     pub(super) train: Vec<usize>,
     pub(super) test: Vec<usize>,
@@ -39,13 +42,19 @@ pub(super) struct Learned {
     /// Of the rows for learning.
     pub(super) train_scores: Vec<f64>,
     pub(super) train_baseline_scores: Vec<f64>,
-    metrics: [f64; 4],
+    metrics: [f64; 3],
+    card_precision_by: CardPrecision,
     positives: usize,
 }
 
 impl Fold {
-    pub(super) fn of(learned: &Learned) -> Self {
-        let [auc_roc, average_precision, card_precision_at_100, baseline_average_precision] = learned.metrics;
+    pub(super) fn of(learned: &Learned, order: CardScore) -> Self {
+        let [auc_roc, average_precision, baseline_average_precision] = learned.metrics;
+        let card_precision_by = learned.card_precision_by;
+        let card_precision_at_100 = match order {
+            CardScore::Max => card_precision_by.max,
+            CardScore::Any => card_precision_by.any,
+        };
         Fold {
             train: learned.protocol.train.to_string(),
             test: learned.protocol.test.to_string(),
@@ -54,12 +63,13 @@ impl Fold {
             auc_roc,
             average_precision,
             card_precision_at_100,
+            card_precision_by,
             baseline_average_precision,
         }
     }
 }
 
-/// The model asked for, then the earlier folds and the one for validation. Earlier ones that have no rows, or too few labels, are
+/// The model asked for (an imported one is not learned, only judged), then the earlier folds and the one for validation. Earlier ones that have no rows, or too few labels, are
 /// left out and noted.
 pub(super) fn learn_all(
     dataset: &Dataset,
@@ -67,6 +77,7 @@ pub(super) fn learn_all(
     names: &[String],
     options: &TrainOptions,
     validation: usize,
+    imported: Option<&Imported>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Learned>, TrainError> {
     let mut numbers: Vec<usize> = (0..options.folds).collect();
@@ -75,24 +86,17 @@ pub(super) fn learn_all(
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = cores.min(numbers.len());
-    let boost = BoostOptions {
-        threads: if options.boost.threads == 0 { (cores / workers).max(1) } else { options.boost.threads },
-        ..options.boost.clone()
-    };
+    let threads = if options.boost.threads == 0 { (cores / workers).max(1) } else { options.boost.threads };
+    let boost = BoostOptions { threads, ..options.boost.clone() };
+    let of_fold = TrainOptions { boost, ..options.clone() };
     let open = Mutex::new(numbers.clone().into_iter());
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(number) = locked(&open).next() {
-                    let learned = learn(
-                        dataset,
-                        protocol.earlier(number),
-                        number,
-                        names,
-                        &boost,
-                        (options.ridge, options.boost_share),
-                    );
+                    let earlier = protocol.earlier(number);
+                    let learned = learn(dataset, earlier, number, names, &of_fold, imported);
                     locked(&done).push((number, learned));
                 }
             });
@@ -120,7 +124,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// What is wrong with a fold; the advice to choose another range is not for folds.
-fn short(problem: &Problem) -> String {
+pub(super) fn short(problem: &Problem) -> String {
     let text = problem.to_string();
     text.split("; choose").next().unwrap_or(&text).to_owned()
 }
@@ -130,39 +134,47 @@ fn learn(
     protocol: Protocol,
     number: usize,
     names: &[String],
-    boost: &BoostOptions,
-    (ridge, share): (f64, f64),
+    options: &TrainOptions,
+    imported: Option<&Imported>,
 ) -> Result<Learned, TrainError> {
     let rows = &dataset.rows;
-    let split = protocol.split(rows)?;
+    let split = protocol.split(rows, options.leave_known)?;
     let labels = rows.labels(&split.train);
     let test_labels = rows.labels(&split.test);
     check::labels("the training period", &labels)?;
     check::labels("the judged period", &test_labels)?;
     let (matrix, test) = (dataset.gather(&split.train), dataset.gather(&split.test));
     let target: Vec<f64> = labels.iter().map(|&label| f64::from(u8::from(label))).collect();
-    let ensemble = Ensemble::fit(names, &matrix, &target, Target::Class, boost)?;
-    let baseline = Logistic::fit(&matrix, &labels, ridge)?;
+    let baseline = Logistic::fit(&matrix, &labels, options.ridge)?;
     let baseline_scores = baseline.predict(&test);
-    let scores = blend(&ensemble.predict(&test), &baseline_scores, share);
     let train_baseline_scores = baseline.predict(&matrix);
-    let train_scores = blend(&ensemble.predict(&matrix), &train_baseline_scores, share);
+    let learner = match imported {
+        Some(imported) => Learner::Imported(imported.clone()),
+        None => {
+            let ensemble = Ensemble::fit(names, &matrix, &target, Target::Class, &options.boost)?;
+            Learner::Boosted { ensemble, linear: baseline.clone(), boost_share: options.boost_share }
+        }
+    };
+    let (scores, train_scores) = (learner.predict(&test), learner.predict(&matrix));
     let (ranking, base) = (Ranking::new(&scores), Ranking::new(&baseline_scores));
-    let by_day = cards::card_precision_by_day(&scores, rows, &split.test, CARDS);
+    let shift = shift_to(&train_scores, rows.positives(&split.train));
+    let any = any_so_far(&shifted(&scores, shift), rows, &split.test);
+    let judged = Judged { scores: &scores, probabilities: &scores, any: &any, rows, places: &split.test };
+    let (card_precision_by, _) = CardPrecision::of(judged, options.card_score);
     Ok(Learned {
         number,
         protocol,
         train_scores,
         train_baseline_scores,
-        baseline,
         metrics: [
             ranking.auc_roc(&test_labels, None),
             ranking.average_precision(&test_labels, None),
-            cards::mean(&by_day),
             base.average_precision(&test_labels, None),
         ],
+        card_precision_by,
         positives: rows.positives(&split.test),
-        ensemble,
+        learner,
+        baseline,
         train: split.train,
         test: split.test,
         scores,

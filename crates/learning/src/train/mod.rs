@@ -7,19 +7,23 @@
 
 mod facts;
 mod folds;
+mod stages;
+mod value;
 
 pub use folds::Fold;
+pub use stages::{Fitted, Found, Judge, fit};
+pub use value::{
+    FittedValue, FoundValue, JudgeValue, TrainedValue, ValueFold, ValueReport, fit_value, train_value,
+};
 
-use crate::DAY;
-use crate::dataset::{Dataset, FeatureVersion, Manifest, Problem, Rows, Screened, check};
-use crate::decide::{Costs, choose};
+use crate::dataset::{Dataset, Manifest, Problem, Screened, check};
+use crate::decide::Costs;
 use crate::drift::{self, Drift, DriftOptions};
-use crate::evaluate::{Evaluation, Intervals, Judged, bootstrap, evaluate};
+use crate::evaluate::{CardScore, Evaluation, Intervals};
 use crate::fit::boost::BoostOptions;
-use crate::fit::{Calibration, CalibrationKind, FitError, Model, ModelError};
-use crate::gate::{Facts, Gate, GateOptions, gates};
-use crate::split::{Period, Protocol, SplitError};
-use folds::{Learned, learn_all};
+use crate::fit::{CalibrationKind, FitError, Imported, Model, ModelError};
+use crate::gate::{Facts, Gate, GateOptions};
+use crate::split::{Period, Protocol, Split, SplitError};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -36,6 +40,10 @@ pub struct TrainOptions {
     pub boost_share: f64,
     /// Judged periods of the prequential validation, the one asked for among them.
     pub folds: usize,
+    /// Whether cards that are known to be labelled are no longer judged.
+    pub leave_known: bool,
+    /// By what the cards of a day are ordered.
+    pub card_score: CardScore,
     /// Draws of the bootstrap.
     pub draws: usize,
     /// Ridge of the baseline.
@@ -52,6 +60,8 @@ impl Default for TrainOptions {
             drift: DriftOptions::default(),
             boost_share: 0.7,
             folds: 4,
+            leave_known: true,
+            card_score: CardScore::default(),
             draws: 500,
             ridge: 1.0,
         }
@@ -85,7 +95,7 @@ impl TrainOptions {
     /// The period that holds every row of learning and judging, all folds included.
     #[must_use]
     pub fn span(&self, protocol: Protocol) -> Period {
-        let earliest = validation_fold(protocol).max(self.folds.saturating_sub(1));
+        let earliest = protocol.validation_fold().max(self.folds.saturating_sub(1));
         Period { from: protocol.earlier(earliest).train.from, to: protocol.test.to }
     }
 }
@@ -155,7 +165,8 @@ impl Report {
     }
 }
 
-/// Trains and judges a model. `champion` is the one it is compared with beside the baseline.
+/// Trains and judges a model: every stage, one after the other. `champion` is the one it is compared with beside the baseline; one that was
+/// `imported` is judged in place of one that is learned.
 ///
 /// # Errors
 /// [`TrainError`]: nothing can be learned, or judged.
@@ -166,90 +177,30 @@ pub fn train(
     protocol: Protocol,
     options: &TrainOptions,
     champion: Option<&Model>,
+    imported: Option<&Imported>,
 ) -> Result<Trained, TrainError> {
     let began = Instant::now();
-    let rows = &dataset.rows;
-    let split = protocol.split(rows)?;
-    check::labels("the training period", &rows.labels(&split.train))?;
-    check::labels("the judged period", &rows.labels(&split.test))?;
-    let (names, screened) = check::screen(dataset, &split.train)?;
-    let dataset = &dataset.select(&names)?;
-    let mut notes = told(&screened);
-
-    let validation = validation_fold(protocol);
-    let learned = learn_all(dataset, protocol, &names, options, validation, &mut notes)?;
-    let mut learned = learned.into_iter();
-    // The first is the model itself; without it there is an error already.
-    let Some(main) = learned.next() else { return Err(FitError::Singular.into()) };
-    let others: Vec<Learned> = learned.collect();
-    let judge = others.iter().find(|fold| fold.number == validation);
-    let chosen = Chosen::on(judge, &main, rows, options, &mut notes);
-
-    let model = Model {
-        name: name.to_owned(),
-        features: features_of(dataset),
-        ensemble: main.ensemble.clone(),
-        linear: main.baseline.clone(),
-        boost_share: options.boost_share,
-        calibration: chosen.calibration.clone(),
-        threshold: Some(chosen.threshold),
-    };
-    let probabilities: Vec<f64> = main.scores.iter().map(|&score| model.probability(score)).collect();
-    let judged = Judged { scores: &main.scores, probabilities: &probabilities, rows, places: &main.test };
-    let evaluation = evaluate(judged, chosen.threshold, &options.costs);
-    let base = &main.baseline_scores;
-    let judged = Judged { scores: base, probabilities: base, rows, places: &main.test };
-    let baseline = evaluate(judged, chosen.baseline_threshold, &options.costs);
-
-    let labels = rows.labels(&main.test);
-    let cards: Vec<i64> = main.test.iter().map(|&row| rows.card[row]).collect();
-    let intervals = bootstrap::compare(&main.scores, base, &labels, &cards, options.draws);
-    let champion_gain = champion_gain(champion, dataset, &main, &labels, &cards, options, &mut notes);
-    let facts = facts::measure(&model, dataset, &split.train, &main, &options.gates)?;
-    let gates = gates(
-        &evaluation,
-        &baseline,
-        intervals.average_precision_gain,
-        champion_gain,
-        &facts,
-        &options.gates,
-    );
-
-    let mut importance: Vec<(String, f64)> =
-        names.iter().cloned().zip(model.ensemble.importance(names.len())).collect();
-    importance.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let folds: Vec<Fold> = std::iter::once(&main)
-        .chain(&others)
-        .filter(|fold| fold.number < options.folds)
-        .map(Fold::of)
-        .collect();
-    let report = Report {
-        model: name.to_owned(),
-        protocol,
-        train_rows: split.train.len(),
-        train_positives: rows.positives(&split.train),
-        known_left_out: split.known,
-        evaluation,
-        baseline,
-        intervals,
-        prequential: Prequential::over(&folds),
-        folds,
-        importance,
-        trees: model.ensemble.trees(),
-        screened,
-        drift: drifts(&model, dataset, &split.train, &main, &options.drift)?,
-        facts,
-        gates,
-        notes,
-        manifest,
-        options: options.clone(),
-        seconds: began.elapsed().as_secs_f64(),
-    };
-    Ok(Trained { model, report })
+    let fitted = fit(name, dataset, protocol, options, imported)?;
+    let judge = Judge::new(&fitted, dataset, protocol, options)?;
+    let mut report = judge.evaluate(manifest);
+    judge.validate(&mut report)?;
+    judge.compare(champion, &mut report);
+    judge.drift(&mut report)?;
+    report.seconds = began.elapsed().as_secs_f64();
+    drop(judge);
+    Ok(Trained { model: fitted.model, report })
 }
 
-fn features_of(dataset: &Dataset) -> Vec<FeatureVersion> {
-    dataset.features.clone()
+/// The names of the features to learn from, and those left out. Constraints may name features that say nothing here.
+fn screened(
+    dataset: &Dataset,
+    train: &[usize],
+    imported: Option<&Imported>,
+) -> Result<(Vec<String>, Screened), Problem> {
+    match imported {
+        Some(imported) => Ok((imported.forest.features.clone(), Screened::default())),
+        None => check::screen(dataset, train),
+    }
 }
 
 /// What was left out, for people.
@@ -263,77 +214,12 @@ fn told(screened: &Screened) -> Vec<String> {
         .collect()
 }
 
-/// How many judged periods before this one the last one lies whose labels are known when it begins.
-fn validation_fold(protocol: Protocol) -> usize {
-    let length = (protocol.test.to - protocol.test.from).max(DAY);
-    usize::try_from((length + protocol.delay + length - 1) / length).unwrap_or(1)
-}
-
-/// What was chosen on the validation fold.
-struct Chosen {
-    calibration: Option<Calibration>,
-    threshold: f64,
-    baseline_threshold: f64,
-}
-
-impl Chosen {
-    /// Where there is no such fold, scores are not calibrated and the threshold is the one of the training rows: told in a note.
-    fn on(
-        judge: Option<&Learned>,
-        main: &Learned,
-        rows: &Rows,
-        options: &TrainOptions,
-        notes: &mut Vec<String>,
-    ) -> Self {
-        let (scores, base, places) = match judge {
-            Some(fold) => (&fold.scores, &fold.baseline_scores, &fold.test),
-            None => (&main.train_scores, &main.train_baseline_scores, &main.train),
-        };
-        let labels = rows.labels(places);
-        let calibration = judge.map(|_| Calibration::fit(options.calibration, scores, &labels));
-        if calibration.is_none() {
-            notes.push(
-                "there are no earlier rows to validate on: probabilities are not calibrated, and the threshold was chosen on \
-                 the training rows"
-                    .to_owned(),
-            );
-        }
-        Chosen {
-            calibration,
-            threshold: choose(scores, rows, places, &options.costs),
-            baseline_threshold: choose(base, rows, places, &options.costs),
-        }
-    }
-}
-
-/// How much better the model is than the champion, which may read features that this dataset lacks.
-fn champion_gain(
-    champion: Option<&Model>,
-    dataset: &Dataset,
-    main: &Learned,
-    labels: &[bool],
-    cards: &[i64],
-    options: &TrainOptions,
-    notes: &mut Vec<String>,
-) -> Option<crate::evaluate::Interval> {
-    match champion?.score(dataset, &main.test) {
-        Ok(scores) => {
-            let compared = bootstrap::compare(&main.scores, &scores, labels, cards, options.draws);
-            Some(compared.average_precision_gain)
-        }
-        Err(error) => {
-            notes.push(format!("not compared with the champion: {error}"));
-            None
-        }
-    }
-}
-
-/// Features and score, the rows of learning against the judged ones; the most changed first.
+/// Features and score, the rows for learning against the judged ones; the most changed first.
 fn drifts(
     model: &Model,
     dataset: &Dataset,
-    train: &[usize],
-    main: &Learned,
+    split: &Split,
+    scores: &[f64],
     options: &DriftOptions,
 ) -> Result<Vec<Drift>, TrainError> {
     let mut found: Vec<Drift> = dataset
@@ -342,11 +228,11 @@ fn drifts(
         .zip(&dataset.columns)
         .map(|(feature, column)| {
             let of = |rows: &[usize]| rows.iter().map(|&row| column[row]).collect::<Vec<f64>>();
-            drift::compare(&feature.name, &of(train), &of(&main.test), options)
+            drift::compare(&feature.name, &of(&split.train), &of(&split.test), options)
         })
         .collect();
-    let reference = model.score(dataset, train)?;
-    found.push(drift::compare("score", &reference, &main.scores, options));
+    let reference = model.score(dataset, &split.train)?;
+    found.push(drift::compare("score", &reference, scores, options));
     found.sort_by(|a, b| b.psi.total_cmp(&a.psi));
     Ok(found)
 }

@@ -123,6 +123,9 @@ fn drift_is_that_of_scipy_evidently_and_river() {
         (sample(900, 1.0, 1e6), sample(700, 1.6, 1e6)),
         (sample(500, 5.0, 100.0), sample(2_000, 4.0, 100.0)),
         (sample(500, 1.0, 2.0), sample(400, 1.5, 2.0)),
+        // Apart altogether, and one value against many.
+        (sample(300, 1.0, 1e6), sample(300, 1.0, 1e6).into_iter().map(|value| value + 60.0).collect()),
+        (vec![3.0; 50], sample(200, 1.0, 1.0)),
     ];
     let categories: Vec<Vec<u8>> =
         [300, 500].into_iter().map(|count| (0..count).map(|_| rng.random_range(0..6)).collect()).collect();
@@ -162,7 +165,8 @@ fn drift_is_that_of_scipy_evidently_and_river() {
     assert_eq!(json!(at), theirs["adwin"]);
 }
 
-const LOADED: &str = r"
+/// Loads a version's folder as MLflow does, and predicts.
+pub(crate) const LOADED: &str = r"
 import json, sys
 import pandas as pd
 it = json.load(sys.stdin)
@@ -175,7 +179,7 @@ print(affluent_model._load_pyfunc(it['folder'] + '/data').predict(frame).to_json
 #[test]
 fn python_predicts_the_same() {
     let dataset = dataset(50);
-    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None).unwrap();
+    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None, None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     write_folder(&trained, folder.path()).unwrap();
     let rows: Vec<usize> = (0..1_000).collect();

@@ -1,7 +1,7 @@
 //! Payments with two kinds of fraud that features can tell, and some that none can.
 
 use affluent_learning::DAY;
-use affluent_learning::dataset::{Dataset, FeatureVersion, Manifest, Rows};
+use affluent_learning::dataset::{Category, Dataset, FeatureVersion, Manifest, Rows};
 use affluent_learning::fit::boost::BoostOptions;
 use affluent_learning::split::{Period, Protocol};
 use affluent_learning::train::TrainOptions;
@@ -27,12 +27,16 @@ pub(crate) fn dataset(days: i64) -> Dataset {
         rows.time.push(n * DAY / PER_DAY);
         rows.card.push(rng.random_range(0..CARDS));
         rows.amount.push((ratio * 5_000.0) as i64);
+        // What the customer will bring rises with the ratio, but for chance.
+        rows.value.push(20.0 * ratio * ratio + rng.random_range(-10.0..10.0));
         rows.label.push(fraud);
         rows.pattern.push(pattern);
         let missing = rng.random_bool(0.1);
         let values = [ratio, if missing { f64::NAN } else { risk }, rng.random(), 1.0];
         columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
     }
+    let countries = (0..rows.len()).map(|n| ["DE", "FR", "PL"][n % 3]);
+    rows.categories.push(Category::new("country", countries));
     let feature = |name: &str| FeatureVersion { name: name.to_owned(), version: 1 };
     let features = [RATIO, "terminal_risk", NOISE, "constant"].map(feature).to_vec();
     Dataset { features, columns, rows }

@@ -3,19 +3,20 @@
 use crate::payments::{NOISE, RATIO, dataset, manifest, options, protocol};
 use affluent_learning::DAY;
 use affluent_learning::dataset::{Dataset, Problem};
+use affluent_learning::evaluate::CardScore;
 use affluent_learning::fit::{Model, ModelError};
 use affluent_learning::registry::write_folder;
 use affluent_learning::split::SplitError;
-use affluent_learning::train::{TrainError, Trained, train};
+use affluent_learning::train::{Fitted, Judge, Report, TrainError, TrainOptions, Trained, fit, train};
 
 const DAYS: i64 = 50;
 
 fn trained(dataset: &Dataset) -> Trained {
-    train("fraud", dataset, manifest(dataset), protocol(), &options(), None).unwrap()
+    train("fraud", dataset, manifest(dataset), protocol(), &options(), None, None).unwrap()
 }
 
 fn failure(dataset: &Dataset) -> TrainError {
-    train("fraud", dataset, manifest(dataset), protocol(), &options(), None).unwrap_err()
+    train("fraud", dataset, manifest(dataset), protocol(), &options(), None, None).unwrap_err()
 }
 
 #[test]
@@ -86,7 +87,9 @@ fn the_champion_is_compared_where_it_can_be() {
     let dataset = dataset(DAYS);
     let champion = trained(&dataset).model;
     let again = |champion: &Model, dataset: &Dataset| {
-        train("fraud", dataset, manifest(dataset), protocol(), &options(), Some(champion)).unwrap().report
+        train("fraud", dataset, manifest(dataset), protocol(), &options(), Some(champion), None)
+            .unwrap()
+            .report
     };
     let report = again(&champion, &dataset);
     let gate = report.gates.iter().find(|gate| gate.name == "better_than_champion").unwrap();
@@ -115,6 +118,73 @@ fn a_feature_that_carries_the_label_stops_promotion() {
 }
 
 #[test]
+fn stages_that_are_stored_in_between_come_to_the_same() {
+    let dataset = dataset(DAYS);
+    let whole = trained(&dataset);
+    let folder = tempfile::tempdir().unwrap();
+    let options = options();
+    let found = {
+        let fitted = fit("fraud", &dataset, protocol(), &options, None).unwrap();
+        fitted.model.write(folder.path()).unwrap();
+        serde_json::to_string(&fitted.found).unwrap()
+    };
+    let read = || Fitted {
+        model: Model::read(folder.path()).unwrap(),
+        found: serde_json::from_str(&found).unwrap(),
+    };
+    let fitted = read();
+    let report = Judge::new(&fitted, &dataset, protocol(), &options).unwrap().evaluate(manifest(&dataset));
+    let mut text = serde_json::to_string(&report).unwrap();
+    for stage in ["validate", "validate", "compare", "drift", "compare"] {
+        let fitted = read();
+        let judge = Judge::new(&fitted, &dataset, protocol(), &options).unwrap();
+        let mut report: Report = serde_json::from_str(&text).unwrap();
+        match stage {
+            "validate" => judge.validate(&mut report).unwrap(),
+            "compare" => judge.compare(Some(&whole.model), &mut report),
+            _ => judge.drift(&mut report).unwrap(),
+        }
+        text = serde_json::to_string(&report).unwrap();
+    }
+    let report: Report = serde_json::from_str(&text).unwrap();
+    assert_eq!(report.evaluation, whole.report.evaluation);
+    assert_eq!(report.folds, whole.report.folds);
+    assert_eq!(report.drift, whole.report.drift);
+    let names = |report: &Report| report.gates.iter().map(|gate| gate.name.clone()).collect::<Vec<String>>();
+    let with_champion = [names(&whole.report), vec!["better_than_champion".to_owned()]].concat();
+    assert_eq!(names(&report), with_champion, "each gate once");
+    let rows: Vec<usize> = (0..1_000).collect();
+    assert_eq!(read().model.score(&dataset, &rows).unwrap(), whole.model.score(&dataset, &rows).unwrap());
+}
+
+#[test]
+fn cards_are_ordered_as_configured_and_both_orders_are_told() {
+    let dataset = dataset(DAYS);
+    let by = |card_score| {
+        let options = TrainOptions { card_score, ..options() };
+        train("fraud", &dataset, manifest(&dataset), protocol(), &options, None, None)
+            .unwrap()
+            .report
+            .evaluation
+    };
+    let (max, any) = (by(CardScore::Max), by(CardScore::Any));
+    assert_eq!(max.card_precision_by, any.card_precision_by);
+    assert_eq!(max.card_precision_at_100, max.card_precision_by.max);
+    assert_eq!(any.card_precision_at_100, any.card_precision_by.any);
+    assert_eq!(max.average_precision, any.average_precision, "payments are ordered alike");
+}
+
+#[test]
+fn segments_are_told_by_country() {
+    let report = trained(&dataset(DAYS)).report;
+    let countries = report.evaluation.segments.iter().filter(|segment| segment.by == "country");
+    assert_eq!(
+        countries.map(|segment| segment.value.as_str()).collect::<std::collections::BTreeSet<_>>(),
+        ["DE", "FR", "PL"].into()
+    );
+}
+
+#[test]
 fn without_earlier_rows_there_is_a_model_and_a_note() {
     let mut dataset = dataset(DAYS);
     let begin = dataset.rows.time.partition_point(|&time| time < 25 * DAY);
@@ -124,6 +194,8 @@ fn without_earlier_rows_there_is_a_model_and_a_note() {
         column.drain(..begin);
     }
     rows.label.drain(..begin);
+    rows.value.drain(..begin);
+    rows.categories[0].of_row.drain(..begin);
     let Trained { model, report } = trained(&dataset);
     assert!(model.calibration.is_none() && model.threshold.is_some());
     assert!(report.notes.iter().any(|note| note.contains("no earlier rows")), "{:?}", report.notes);
@@ -151,6 +223,6 @@ fn what_cannot_be_learned_from_is_refused() {
     let TrainError::Split(SplitError::Problem(Problem::Empty { .. })) = empty else { panic!("{empty}") };
     let mut options = options();
     options.boost.rising = vec!["no_such".to_owned()];
-    let error = train("fraud", &dataset, manifest(&dataset), protocol(), &options, None).unwrap_err();
+    let error = train("fraud", &dataset, manifest(&dataset), protocol(), &options, None, None).unwrap_err();
     assert!(error.to_string().contains("no_such"), "{error}");
 }

@@ -7,9 +7,10 @@
 #[allow(dead_code, reason = "the other tests need more of it")]
 mod payments;
 
-use affluent_learning::fit::Model;
+use affluent_learning::dataset::FeatureVersion;
+use affluent_learning::fit::{Imported, Model};
 use affluent_learning::registry::{
-    MlflowOptions, MlflowRegistry, Registry, RegistryError, promote, roll_back, write_folder,
+    MlflowOptions, MlflowRegistry, Registry, RegistryError, promote, roll_back, write_folder, write_imported,
 };
 use affluent_learning::train::train;
 use payments::{dataset, manifest, options, protocol};
@@ -35,14 +36,15 @@ run = mlflow.get_run(mlflow.MlflowClient().get_model_version_by_alias(it['model'
 files = [f.path for f in mlflow.artifacts.list_artifacts(run_id=run.info.run_id)]
 print(json.dumps({'predicted': json.loads(model.predict(frame).to_json(orient='split', double_precision=15))['data'],
     'inputs': model.metadata.signature.inputs.input_names(), 'metrics': run.data.metrics, 'params': run.data.params,
-    'status': run.info.status, 'files': files}))
+    'status': run.info.status, 'files': files,
+    'plots': [f.path for f in mlflow.artifacts.list_artifacts(run_id=run.info.run_id, artifact_path='plots')]}))
 ";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() {
     let options_of_server = server();
     let dataset = dataset(50);
-    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None).unwrap();
+    let trained = train("fraud", &dataset, manifest(&dataset), protocol(), &options(), None, None).unwrap();
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("model");
     std::fs::create_dir(&folder).unwrap();
@@ -50,8 +52,8 @@ async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() 
     let registry = MlflowRegistry::new(&options_of_server).unwrap();
     let model = format!("fraud-{}", uuid::Uuid::new_v4().simple());
     assert!(matches!(registry.aliases(&model).await, Err(RegistryError::NoModel(_))));
-    assert_eq!(registry.register(&model, &folder, &trained.report).await.unwrap(), 1);
-    assert_eq!(registry.register(&model, &folder, &trained.report).await.unwrap(), 2);
+    assert_eq!(registry.register(&model, &folder).await.unwrap(), 1);
+    assert_eq!(registry.register(&model, &folder).await.unwrap(), 2);
     assert!(registry.models().await.unwrap().contains(&model));
     assert_eq!(registry.aliases(&model).await.unwrap().challenger, Some(2));
     promote(&registry, &model, Some(1), false).await.unwrap();
@@ -61,7 +63,7 @@ async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() 
     assert_eq!(registry.aliases(&model).await.unwrap(), back);
     let versions = registry.versions(&model).await.unwrap();
     assert_eq!(versions.iter().map(|v| v.version).collect::<Vec<u64>>(), [1, 2]);
-    assert_eq!(versions[0].average_precision, Some(trained.report.evaluation.average_precision));
+    assert_eq!(versions[0].headline["average_precision"], trained.report.evaluation.average_precision);
 
     let fetched = registry.folder(&model, 1, &home.path().join("fetched")).await.unwrap();
     let rows: Vec<usize> = (0..1_000).collect();
@@ -90,9 +92,36 @@ async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() 
     let precision = theirs["metrics"]["average_precision"].as_f64().unwrap();
     assert!((precision - trained.report.evaluation.average_precision).abs() < 1e-12);
     assert_eq!(theirs["params"]["source"], "simulated");
+    assert!(
+        theirs["plots"].as_array().unwrap().contains(&json!("plots/precision_recall.svg")),
+        "{}",
+        theirs["plots"]
+    );
     for file in ["model", "plots", "report.html", "report.json", "manifest.json"] {
         assert!(theirs["files"].as_array().unwrap().contains(&json!(file)), "{file}: {}", theirs["files"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_imported_model_is_kept_unjudged_and_promoted_by_force_alone() {
+    let text = "tree\nversion=v4\nnum_tree_per_iteration=1\nobjective=regression\nfeature_names=amount\n\nTree=0\nnum_leaves=2\n\
+                num_cat=0\nsplit_feature=0\nthreshold=0.5\ndecision_type=2\nleft_child=-1\nright_child=-2\nleaf_value=-1 2\n\nend of trees\n";
+    let features = vec![FeatureVersion { name: "card_payment_amount".to_owned(), version: 1 }];
+    let model = format!("fraud-{}", uuid::Uuid::new_v4().simple());
+    let imported = Imported::read(text).unwrap().into_model(&model, features, None).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    write_imported(&imported, vec![("origin".to_owned(), "LightGBM".to_owned())], &folder).unwrap();
+    let registry = MlflowRegistry::new(&server()).unwrap();
+    assert_eq!(registry.register(&model, &folder).await.unwrap(), 1);
+    let refused = promote(&registry, &model, None, false).await;
+    assert!(matches!(refused, Err(RegistryError::Gates { version: 1, .. })), "{refused:?}");
+    assert_eq!(promote(&registry, &model, None, true).await.unwrap().champion, Some(1));
+    let versions = registry.versions(&model).await.unwrap();
+    assert_eq!((versions[0].headline.len(), versions[0].failed.clone()), (0, vec!["judged".to_owned()]));
+    let fetched = registry.folder(&model, 1, &home.path().join("fetched")).await.unwrap();
+    assert_eq!(Model::read(&fetched.join("data")).unwrap().features, imported.features);
 }
 
 #[tokio::test(flavor = "multi_thread")]

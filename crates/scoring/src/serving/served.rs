@@ -18,6 +18,8 @@ pub struct Served {
 /// Why a model cannot serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    #[error("version {version} of {model} tells a number, not how likely fraud is")]
+    Number { model: String, version: u64 },
     #[error("version {version} of {model} reads the feature {feature}, which payments do not have here")]
     Missing { model: String, version: u64, feature: String },
     #[error(
@@ -40,13 +42,16 @@ impl Served {
     /// Makes a version of a model ready.
     ///
     /// # Errors
-    /// [`Refused`]: rows do not have what it was learned from.
+    /// [`Refused`]: it does not tell probabilities, or rows do not have what it was learned from.
     pub fn new(
         model: Model,
         version: u64,
         vocabulary: &Vocabulary,
         options: &DecideOptions,
     ) -> Result<Self, Refused> {
+        if !model.tells_probabilities() {
+            return Err(Refused::Number { model: model.name, version });
+        }
         let mut places = Vec::with_capacity(model.features.len());
         for feature in &model.features {
             let place = vocabulary.place(&feature.name).ok_or_else(|| Refused::Missing {

@@ -2,7 +2,9 @@
 
 use affluent_learning::dataset::{Dataset, FeatureVersion, Rows};
 use affluent_learning::fit::boost::Target;
-use affluent_learning::fit::{BoostOptions, Calibration, CalibrationKind, Ensemble, Logistic, Model};
+use affluent_learning::fit::{
+    BoostOptions, Calibration, CalibrationKind, Ensemble, Learner, Logistic, Model,
+};
 use affluent_scoring::{Row, Vocabulary};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -41,9 +43,11 @@ pub(crate) fn model(dataset: &Dataset) -> Model {
     let mut model = Model {
         name: FRAUD.to_owned(),
         features: dataset.features.clone(),
-        ensemble: Ensemble::fit(&names, &matrix, &target, Target::Class, &options).unwrap(),
-        linear: Logistic::fit(&matrix, &labels, 1.0).unwrap(),
-        boost_share: 0.7,
+        learner: Learner::Boosted {
+            ensemble: Ensemble::fit(&names, &matrix, &target, Target::Class, &options).unwrap(),
+            linear: Logistic::fit(&matrix, &labels, 1.0).unwrap(),
+            boost_share: 0.7,
+        },
         calibration: None,
         threshold: None,
     };

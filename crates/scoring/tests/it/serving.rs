@@ -1,7 +1,7 @@
 //! Models of a registry and a file of rules, changed while a judge is at work.
 
 use crate::learned::{FRAUD, dataset, model, row, vocabulary};
-use affluent_learning::fit::Model;
+use affluent_learning::fit::{Learner, Model, Ridge};
 use affluent_learning::registry::{Aliases, LocalRegistry, Registry as _};
 use affluent_scoring::serving::{Serving, ServingOptions};
 use affluent_scoring::{Degraded, Facts, Features, Judge, JudgeOptions};
@@ -66,6 +66,16 @@ impl Rig {
     }
 }
 
+/// A model of the same features that tells no probabilities.
+fn of_a_number(model: &Model) -> Model {
+    let Learner::Boosted { ensemble, boost_share, .. } = model.learner.clone() else { unreachable!() };
+    let rows: Vec<usize> = (0..100).collect();
+    let matrix = dataset(1).gather(&rows);
+    let linear = Ridge::fit(&matrix, matrix.column(0), 1.0).unwrap();
+    let learner = Learner::Regressed { ensemble, linear, boost_share };
+    Model { learner, ..model.clone() }
+}
+
 fn write_rules(file: &Path, when: &str) {
     let text =
         format!("[[rules]]\nname = \"cap\"\nwhen = '{when}'\ndecision = \"review\"\nwords = \"because\"\n");
@@ -118,12 +128,13 @@ async fn a_model_of_other_features_is_refused_and_the_one_before_stays() {
     rig.version(3, &unknown);
     let broken = rig.version(4, &good).join("data").join("model.json");
     std::fs::write(&broken, "{}").unwrap();
+    rig.version(5, &of_a_number(&good));
     // The first champion there is cannot serve: the one before it does.
     rig.name(Some(2), None, Some(1)).await;
     let mut serving = rig.serving(60_000);
     serving.refresh().await;
     assert_eq!(rig.champion(), Some(1));
-    for refused in [3, 4] {
+    for refused in [3, 4, 5] {
         rig.name(Some(refused), Some(2), Some(1)).await;
         serving.refresh().await;
         assert_eq!((rig.champion(), rig.challenger()), (Some(1), None), "version {refused}");

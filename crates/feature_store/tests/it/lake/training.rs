@@ -1,9 +1,13 @@
 //! Training sets: what a row may see, and that what comes later changes none that there is.
 
 use super::world::{BEGIN, Dying, END, LABEL_DAYS, World, of_customer, payments};
-use affluent_feature_store::training::{TrainingLabel, TrainingSet, training_rows};
+use affluent_feature_store::training::{
+    CATEGORIES, CUSTOMER_CATEGORIES, CustomerSet, TrainingLabel, TrainingSet, Wanted, customer_rows,
+    events_between, load, payments_span, table_of, training_rows, write_beside,
+};
 use affluent_features::event::{DAY, HOUR};
 use affluent_model::Value;
+use std::collections::BTreeMap;
 
 fn set(name: &str, as_of: i64) -> TrainingSet {
     TrainingSet {
@@ -68,10 +72,11 @@ async fn what_comes_later_changes_no_set() {
     let first = training_rows(&world.offline, &set("a", END), &Dying::never(), |_| {}).await.unwrap();
     let before = rows(&world, "a").await;
 
-    // An hour after the end the amount of a payment is corrected, another payment of long ago comes in, and one turns out to be
-    // fraud that nobody knew of.
-    let honest =
-        payments().into_iter().rfind(|payment| !payment.fraud && payment.time < END - 20 * DAY).unwrap();
+    // An hour after the end the amount of a payment is corrected, another payment of long ago comes in, and two turn out to be
+    // fraud that nobody knew of: one of long ago, and one whose label is not known yet.
+    let honest_before =
+        |time: i64| payments().into_iter().rfind(|payment| !payment.fraud && payment.time < time).unwrap();
+    let (honest, young) = (honest_before(END - 20 * DAY), honest_before(END - 3 * DAY));
     let payment = |id: &str, cents: &str| {
         vec![
             ("id", Value::Text(id.to_owned())),
@@ -90,17 +95,19 @@ async fn what_comes_later_changes_no_set() {
         .append("transactions", "u", 20_000_000, END + HOUR, &payment(&honest.id.to_string(), "9999.00"))
         .await;
     world.append("transactions", "c", 20_000_001, END + HOUR, &payment("999999", "1.00")).await;
-    let dispute = [
-        ("id", Value::Text("late".to_owned())),
-        ("transaction_id", Value::Text(honest.id.to_string())),
-        ("amount", Value::Decimal("1.00".parse().unwrap())),
-        ("currency", Value::Text("EUR".to_owned())),
-        ("status", Value::Text("lost".to_owned())),
-        ("reason_code", Value::Text("10.4".to_owned())),
-        ("created_at", Value::TimestampTz(END + HOUR)),
-        ("updated_at", Value::TimestampTz(END + HOUR)),
-    ];
-    world.append("disputes", "c", 20_000_002, END + HOUR, &dispute).await;
+    for (position, payment) in (20_000_002..).zip([honest.id, young.id]) {
+        let dispute = [
+            ("id", Value::Text(format!("late {payment}"))),
+            ("transaction_id", Value::Text(payment.to_string())),
+            ("amount", Value::Decimal("1.00".parse().unwrap())),
+            ("currency", Value::Text("EUR".to_owned())),
+            ("status", Value::Text("lost".to_owned())),
+            ("reason_code", Value::Text("10.4".to_owned())),
+            ("created_at", Value::TimestampTz(END + HOUR)),
+            ("updated_at", Value::TimestampTz(END + HOUR)),
+        ];
+        world.append("disputes", "c", position, END + HOUR, &dispute).await;
+    }
     world.run().await;
 
     assert_eq!(rows(&world, "a").await, before);
@@ -110,8 +117,10 @@ async fn what_comes_later_changes_no_set() {
     // Computed anew as of the same time, it is the same set.
     training_rows(&world.offline, &set("b", END), &Dying::never(), |_| {}).await.unwrap();
     assert_eq!(rows(&world, "b").await, before);
-    // Later, the fraud is known; the row itself saw none of it, and neither the amount nor the payment that came too late.
-    training_rows(&world.offline, &set("c", END + 2 * HOUR), &Dying::never(), |_| {}).await.unwrap();
+    // Later, the fraud is known; the row itself saw none of it, and neither the amount nor the payment that came too late. What was
+    // confirmed after its delay is not learned: when it was due, nobody knew.
+    let later = END + LABEL_DAYS * DAY;
+    training_rows(&world.offline, &set("c", later), &Dying::never(), |_| {}).await.unwrap();
     let later = rows(&world, "c").await;
     assert_eq!(later.len(), before.len());
     let changed: Vec<(&String, &String)> =
@@ -121,16 +130,136 @@ async fn what_comes_later_changes_no_set() {
     for (old, new) in &changed {
         assert_eq!(labels(old).0, labels(new).0, "only labels are known later");
     }
-    let of_honest = |lines: &[String]| {
-        let found = lines.iter().find(|line| line.starts_with(&format!("{},", honest.id))).unwrap();
+    assert!(changed.iter().all(|(old, _)| labels(old).1.is_empty()), "a label that was known stays");
+    let label_of = |lines: &[String], id: i64| {
+        let found = lines.iter().find(|line| line.starts_with(&format!("{id},"))).unwrap();
         labels(found).1
     };
-    assert_eq!((of_honest(&before), of_honest(&later)), ("false".to_owned(), "true".to_owned()));
+    assert_eq!([label_of(&before, honest.id), label_of(&later, honest.id)], ["false", "false"]);
+    assert_eq!([label_of(&before, young.id), label_of(&later, young.id)], ["", "true"]);
 
     // The name of a set is not used for another.
     let other =
         training_rows(&world.offline, &set("a", END + HOUR), &Dying::never(), |_| {}).await.unwrap_err();
     assert!(other.to_string().contains("give this one another name"), "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_read_again_as_it_was() {
+    let world = World::with_payments(256 << 20).await;
+    let set = set("a", END);
+    let done = training_rows(&world.offline, &set, &Dying::never(), |_| {}).await.unwrap();
+    let beside = write_beside(&world.offline, "a", &Dying::never()).await.unwrap();
+    assert_eq!(beside, write_beside(&world.offline, "a", &Dying::never()).await.unwrap());
+    let wanted = Wanted {
+        rows: table_of("a"),
+        beside: Some(beside),
+        features: done.features.clone(),
+        categories: CATEGORIES.map(str::to_owned).to_vec(),
+        valued: false,
+        snapshots: BTreeMap::new(),
+    };
+    let loaded = load(&world.offline, &wanted).await.unwrap();
+    assert_eq!(loaded.rows_all, done.rows);
+    assert_eq!(loaded.time.len() as u64, done.rows - done.unlabelled);
+    assert!(loaded.time.windows(2).all(|pair| pair[0] <= pair[1]));
+    assert_eq!(loaded.label.iter().filter(|&&label| label).count() as u64, done.marked);
+    assert_eq!((loaded.snapshots.len(), loaded.words.len(), loaded.columns.len()), (2, 2, 4));
+    let days = (BEGIN + 10 * DAY, BEGIN + 20 * DAY);
+    let fraud = payments().iter().filter(|one| one.fraud && (days.0..days.1).contains(&one.time)).count();
+    assert_eq!(events_between(&world.offline, "fraud_labels", days).await.unwrap(), fraud as u64);
+    // Amount and card are those of the payments; the amount is a feature, too.
+    let amounts: Vec<f64> = loaded.amount.iter().map(|&amount| amount as f64).collect();
+    assert_eq!(loaded.columns[3], amounts);
+    assert!(loaded.card.iter().all(|card| (1..=12).contains(card)));
+
+    // A row more is not there at the snapshot that was read.
+    let table = world.lake.table("features", "training_a").await.unwrap();
+    let before = Wanted { snapshots: loaded.snapshots.clone(), ..wanted.clone() };
+    let columns = table.columns().await.unwrap();
+    let row: affluent_model::Row = columns
+        .iter()
+        .map(|column| match column.name.as_str() {
+            "id" => Value::Text("1".to_owned()),
+            "event_time" => Value::TimestampTz(BEGIN),
+            "label" => Value::Bool(true),
+            _ => Value::Null,
+        })
+        .collect();
+    let more = affluent_lake::RowBatch { columns: columns.into(), rows: vec![row] };
+    table.append(std::sync::Arc::new(more), Vec::new()).await.unwrap();
+    assert_eq!(load(&world.offline, &before).await.unwrap(), loaded);
+
+    let missing = Wanted { rows: table_of("none"), ..wanted.clone() };
+    let error = load(&world.offline, &missing).await.unwrap_err().to_string();
+    assert!(error.contains("features.training_none is not there"), "{error}");
+    let unknown = Wanted { features: vec!["no_such_feature".to_owned()], ..wanted };
+    let error = load(&world.offline, &unknown).await.unwrap_err().to_string();
+    assert!(error.contains("no_such_feature"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_are_seen_as_they_were_and_judged_by_what_came_after() {
+    let world = World::with_payments(256 << 20).await;
+    let all = payments();
+    let (first, last) = payments_span(&world.offline).await.unwrap().unwrap();
+    assert_eq!((first, last), (all[0].time, all[all.len() - 1].time));
+    let instants: Vec<i64> = (10..30).step_by(5).map(|day| BEGIN + day * DAY).collect();
+    let set = CustomerSet {
+        name: "churn".to_owned(),
+        entities: vec!["customer".to_owned()],
+        instants: instants.clone(),
+        active: 12 * HOUR,
+        horizon: 6 * HOUR,
+    };
+    // Killed after some of its commits, and done again.
+    let killed = customer_rows(&world.offline, &set, &Dying::after(6), |_| {}).await;
+    assert!(killed.unwrap_err().is_passing());
+    let done = customer_rows(&world.offline, &set, &Dying::never(), |_| {}).await.unwrap();
+    let again = customer_rows(&world.offline, &set, &Dying::never(), |_| {}).await.unwrap();
+    assert_eq!((again.written, &again.table), (0, &done.table));
+    let wanted = Wanted {
+        rows: done.table.clone(),
+        beside: None,
+        features: vec!["customer_payments_7d".to_owned()],
+        categories: CUSTOMER_CATEGORIES.map(str::to_owned).to_vec(),
+        valued: true,
+        snapshots: BTreeMap::new(),
+    };
+    let loaded = load(&world.offline, &wanted).await.unwrap();
+    let mut expected = Vec::new();
+    for &at in &instants {
+        for customer in 1..=12 {
+            let before = of_customer(&all, customer, at, 12 * HOUR);
+            if before.is_empty() {
+                continue;
+            }
+            let after = of_customer(&all, customer, at + 6 * HOUR, 6 * HOUR);
+            let cents = |of: &[super::world::Payment]| of.iter().map(|payment| payment.cents).sum::<i64>();
+            let week = of_customer(&all, customer, at, 7 * DAY).len();
+            expected.push((at, customer, cents(&before), after.is_empty(), cents(&after), week));
+        }
+    }
+    let mut found: Vec<_> = (0..loaded.time.len())
+        .map(|row| {
+            let cents = (loaded.value[row] * 100.0).round() as i64;
+            let week = loaded.columns[0][row] as usize;
+            (loaded.time[row], loaded.card[row], loaded.amount[row], loaded.label[row], cents, week)
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(loaded.label.iter().any(|&gone| gone) && loaded.label.iter().any(|&gone| !gone));
+
+    // Another horizon is another table; nobody is seen too often.
+    let other = CustomerSet { horizon: 3 * HOUR, ..set.clone() };
+    let other = customer_rows(&world.offline, &other, &Dying::never(), |_| {}).await.unwrap();
+    assert_ne!(other.table, done.table);
+    let often = CustomerSet { instants: (0..200).map(|n| BEGIN + n * HOUR).collect(), ..set };
+    let error = customer_rows(&world.offline, &often, &Dying::never(), |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("less often"), "{error}");
+    let empty = World::empty(64 << 20).await;
+    assert_eq!(payments_span(&empty.offline).await.unwrap(), None);
 }
 
 /// A payment as the source writes it, and its capture five minutes later.

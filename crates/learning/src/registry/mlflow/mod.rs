@@ -8,8 +8,7 @@
 mod log;
 mod rest;
 
-use super::{Aliases, Registry, RegistryError, Version, check_name};
-use crate::train::Report;
+use super::{Aliases, Registry, RegistryError, Version, card, check_name};
 use async_trait::async_trait;
 use rest::Rest;
 use serde::{Deserialize, Serialize};
@@ -104,33 +103,35 @@ impl MlflowRegistry {
     /// Everything under a folder, file by file.
     async fn upload(&self, folder: &Path, to: &str) -> Result<(), RegistryError> {
         for (name, path) in files(folder)? {
-            let bytes = std::fs::read(&path)
-                .map_err(|source| RegistryError::File { what: format!("read {}", path.display()), source })?;
-            self.rest.put_artefact(&format!("{to}/{name}"), bytes).await?;
+            self.put(&path, &format!("{to}/{name}")).await?;
         }
         Ok(())
+    }
+
+    async fn put(&self, path: &Path, to: &str) -> Result<(), RegistryError> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| RegistryError::File { what: format!("read {}", path.display()), source })?;
+        self.rest.put_artefact(to, bytes).await
     }
 }
 
 #[async_trait]
 impl Registry for MlflowRegistry {
-    async fn register(&self, model: &str, folder: &Path, report: &Report) -> Result<u64, RegistryError> {
+    async fn register(&self, model: &str, folder: &Path) -> Result<u64, RegistryError> {
         check_name(model)?;
+        let card = card::read(folder)?;
         let experiment = self.experiment().await?;
         let run = self.rest.post("runs/create", &log::run(&experiment, model), "make a run").await?;
         let id = rest::text(&run, "/run/info/run_id", "make a run")?;
         let place = rest::text(&run, "/run/info/artifact_uri", "make a run")?;
-        for batch in log::batches(&id, report) {
+        for batch in log::batches(&id, &card) {
             self.rest.post("runs/log-batch", &batch, "log metrics").await?;
         }
         let artefacts = rest::artefact_path(&place)?;
         self.upload(folder, &format!("{artefacts}/model")).await?;
-        self.upload(&folder.join("plots"), &format!("{artefacts}/plots")).await?;
-        for name in ["report.html", "report.json", "manifest.json"] {
-            let path = folder.join(name);
-            let bytes = std::fs::read(&path)
-                .map_err(|source| RegistryError::File { what: format!("read {}", path.display()), source })?;
-            self.rest.put_artefact(&format!("{artefacts}/{name}"), bytes).await?;
+        // Beside the model, too, where people look first; a model that was not judged here has less of it.
+        for (name, path) in files(folder)?.into_iter().filter(|(name, _)| is_shown(name)) {
+            self.put(&path, &format!("{artefacts}/{name}")).await?;
         }
         let made =
             self.rest.post("registered-models/create", &json!({"name": model}), "make the model").await;
@@ -139,7 +140,7 @@ impl Registry for MlflowRegistry {
         {
             return Err(error);
         }
-        let body = log::version(model, &id, &format!("{place}/model"), report);
+        let body = log::version(model, &id, &format!("{place}/model"), &card);
         let version = self.rest.post("model-versions/create", &body, "make a version").await?;
         let version = rest::number(&version, "/model_version/version", "make a version")?;
         self.rest.post("runs/update", &log::finished(&id), "end the run").await?;
@@ -163,18 +164,14 @@ impl Registry for MlflowRegistry {
             .await?;
         let mut versions = Vec::new();
         for version in &found {
-            let tags = log::read_tags(version);
+            let (headline, failed) = log::read_tags(version);
             versions.push(Version {
                 model: model.to_owned(),
                 version: rest::number(version, "/version", what)?,
                 registered_ms: i64::try_from(rest::number(version, "/creation_timestamp", what)?)
                     .unwrap_or(i64::MAX),
-                auc_roc: tags.get("auc_roc").and_then(|text| text.parse().ok()),
-                average_precision: tags.get("average_precision").and_then(|text| text.parse().ok()),
-                failed: tags
-                    .get("failed_gates")
-                    .map(|text| text.split(", ").filter(|gate| !gate.is_empty()).map(str::to_owned).collect())
-                    .unwrap_or_default(),
+                headline,
+                failed,
             });
         }
         versions.sort_by_key(|version| version.version);
@@ -222,6 +219,11 @@ impl Registry for MlflowRegistry {
         }
         Ok(into.to_owned())
     }
+}
+
+/// What a run shows of the folder beside the model.
+fn is_shown(name: &str) -> bool {
+    name.starts_with("plots/") || ["report.html", "report.json", "manifest.json"].contains(&name)
 }
 
 /// The files under a folder, by their paths inside it.

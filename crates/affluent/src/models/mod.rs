@@ -1,4 +1,11 @@
-//! `affluent models`: which versions there are, and which of them serves.
+//! `affluent models`: which versions there are, which of them serves, those that were learned elsewhere, and whether what they see has moved.
+
+mod drift;
+mod import;
+mod served;
+
+pub(crate) use drift::pipeline as drift_pipeline;
+pub(crate) use served::learned;
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -18,6 +25,9 @@ Examples:
   affluent models promote fraud            let the challenger serve, if it passed every gate
   affluent models promote fraud 3
   affluent models rollback fraud           let the champion before serve again
+  affluent models import model.json --name fraud --features card_payment_amount,card_customer_payments_1d
+                                           a model of XGBoost (JSON) or LightGBM (text), as it is
+  affluent models drift fraud              is what the champion sees and says still what it learned from?
 
 Models are kept in the folder models of the data directory, or on the server of `[learning.mlflow] url`.";
 
@@ -53,6 +63,10 @@ enum Command {
     },
     /// Let the champion before serve again
     Rollback { model: String },
+    /// Keep a model that XGBoost or LightGBM has learned
+    Import(import::ImportArgs),
+    /// Compare what the champion sees and says with what it learned from, and tell what has moved
+    Drift(drift::DriftArgs),
 }
 
 /// Runs `affluent models`.
@@ -69,6 +83,8 @@ pub(crate) async fn run(args: Args, config: &Config, format: Format) -> anyhow::
             told(&model, aliases, format)
         }
         Command::Rollback { model } => told(&model, roll_back(registry.as_ref(), &model).await?, format),
+        Command::Import(args) => import::run(args, config, format).await,
+        Command::Drift(args) => Box::pin(drift::run(args, config, format)).await,
     }
 }
 
@@ -97,7 +113,10 @@ async fn list(registry: &Store, model: Option<String>, format: Format) -> anyhow
             return Ok(Exit::NothingToDo);
         }
         Format::Text => {
-            let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.4}"));
+            let metrics = |version: &Version| {
+                let shown = version.headline.iter().map(|(name, value)| format!("{name} {value:.4}"));
+                shown.collect::<Vec<String>>().join(", ")
+            };
             let row = |(version, names): &(Version, Vec<&str>)| {
                 let at = DateTime::from_timestamp_millis(version.registered_ms);
                 vec![
@@ -105,12 +124,11 @@ async fn list(registry: &Store, model: Option<String>, format: Format) -> anyhow
                     version.version.to_string(),
                     names.join(", "),
                     at.map_or_else(String::new, |at| at.format("%Y-%m-%d %H:%M:%S").to_string()),
-                    number(version.auc_roc),
-                    number(version.average_precision),
+                    metrics(version),
                     version.failed.join(", "),
                 ]
             };
-            let headers = ["model", "version", "name", "registered", "auc", "ap", "failed gates"];
+            let headers = ["model", "version", "name", "registered", "metrics", "failed gates"];
             output::print(&output::table(&headers, lines.iter().map(row)));
         }
     }
@@ -139,7 +157,7 @@ async fn show(registry: &Store, model: &str, version: Option<u64>) -> anyhow::Re
         serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?;
     // Curves are for the page.
     for part in ["evaluation", "baseline"] {
-        report[part].as_object_mut().map(|evaluation| evaluation.remove("curve"));
+        report.get_mut(part).and_then(Value::as_object_mut).map(|evaluation| evaluation.remove("curve"));
     }
     report["version"] = version.into();
     output::print_json(&report)?;
