@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod card_payments;
+mod champion;
 mod cli;
 mod config;
 mod dead_letters;
@@ -14,6 +15,7 @@ mod models;
 mod output;
 mod platform;
 mod roles;
+mod scoring;
 mod sql;
 mod status;
 mod train;

@@ -4,6 +4,7 @@
 //! when is the business of `roles`.
 
 use crate::config::Config;
+use crate::scoring::Scoring;
 use affluent_broker::Broker;
 use affluent_bus::registry::{RegistryClient, RegistryOptions};
 use affluent_bus::{Admin, Bus, TopicPartition};
@@ -43,6 +44,8 @@ pub(crate) struct Platform {
     overrides_used: AtomicBool,
     /// Where this process plays the role: its endpoints are part of the HTTP interface.
     collector: Option<Collector>,
+    /// Where this process scores payments, in the stream or over HTTP.
+    scoring: Option<Scoring>,
 }
 
 impl Platform {
@@ -95,6 +98,7 @@ impl Platform {
             broker: Mutex::new(broker),
             overrides_used: AtomicBool::new(false),
             collector: None,
+            scoring: None,
         })
     }
 
@@ -145,9 +149,23 @@ impl Platform {
         self.collector.as_ref()
     }
 
+    /// Gives the process what scoring needs. `is_role`: it plays the role `score`; `has_features`: the role `features`, too.
+    ///
+    /// # Errors
+    /// Definitions of features that cannot be used.
+    pub(crate) fn with_scoring(self, is_role: bool, has_features: bool) -> anyhow::Result<Self> {
+        let scoring = Scoring::new(&self.config, is_role, has_features)?;
+        Ok(Platform { scoring, ..self })
+    }
+
+    /// What scoring needs, where this process scores payments.
+    pub(crate) fn scoring(&self) -> Option<&Scoring> {
+        self.scoring.as_ref()
+    }
+
     /// Where the HTTP interface can be asked from this machine.
     pub(crate) fn http_url(&self) -> String {
-        format!("http://{}", reachable(self.config.http.listen))
+        self.config.http.url()
     }
 
     /// Every metric in the Prometheus text format.

@@ -31,14 +31,14 @@ pub(crate) struct Address {
     /// Where the platform answers [default: `http.listen` of the configuration]
     #[arg(long)]
     url: Option<String>,
-    /// Environment variable that holds the bearer token [default: the first of `http.tokens`]
+    /// Environment variable that holds the bearer token [default: the first of `http.tokens` that may read]
     #[arg(long, value_name = "NAME")]
     token_env: Option<String>,
 }
 
 impl Address {
     fn url(&self, config: &Config) -> String {
-        let url = self.url.clone().unwrap_or_else(|| format!("http://{}", config.http.reachable()));
+        let url = self.url.clone().unwrap_or_else(|| config.http.url());
         url.trim_end_matches('/').to_owned()
     }
 
@@ -55,9 +55,9 @@ impl Address {
         let url = self.url(config);
         let token = match &self.token_env {
             Some(name) => Some(std::env::var(name).with_context(|| format!("read the token from ${name}"))?),
-            None => config.http.tokens.first().map(|token| token.token.clone()),
+            None => config.http.reader().map(str::to_owned),
         };
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        let client = config.http.client()?.timeout(TIMEOUT).build()?;
         let mut request = client.get(format!("{url}{path}")).query(query);
         if let Some(token) = token {
             request = request.bearer_auth(token);

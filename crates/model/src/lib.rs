@@ -1,4 +1,4 @@
-//! The nouns of the platform: values, schemas, change events, positions, money, events, alerts, names.
+//! The nouns of the platform: values, schemas, change events, positions, money, events, scores, alerts, names.
 //!
 //! Nothing here does I/O or waits. What two crates must agree on is defined here once.
 
@@ -10,6 +10,7 @@ pub mod names;
 pub mod position;
 pub mod quarantine;
 pub mod schema;
+pub mod score;
 pub mod time;
 pub mod value;
 
@@ -20,4 +21,5 @@ pub use money::{Currency, Money, MoneyError};
 pub use position::{Lsn, Position};
 pub use quarantine::{DeadLetter, Reason};
 pub use schema::{Column, ColumnType, TableId, TableSchema};
+pub use score::ScoreEvent;
 pub use value::{Row, Value};

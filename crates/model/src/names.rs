@@ -16,6 +16,16 @@ pub const TOPIC_ALERTS: &str = "ops.alerts";
 pub const TOPIC_CLICKS: &str = "clickstream.events";
 /// Log lines of services.
 pub const TOPIC_LOGS: &str = "logs.events";
+/// Payments that people have confirmed as fraud or cleared: disputes, in the form of changes, in the raw table of the disputes.
+pub const TOPIC_LABELS: &str = "labels.public.disputes";
+/// Scores of payments.
+pub const TOPIC_SCORES: &str = "fraud.scores";
+/// Payments that are not approved.
+pub const TOPIC_FRAUD_ALERTS: &str = "fraud.alerts";
+/// Collection of the scores of record, by payment.
+pub const COLLECTION_SCORES: &str = "fraud_events";
+/// Collection of the same labels, by payment.
+pub const COLLECTION_LABELS: &str = "fraud_labels";
 /// Collection of clicks, by event id.
 pub const COLLECTION_CLICKS: &str = "clickstream_events";
 /// Collection of log lines, by event id.

@@ -24,6 +24,10 @@ pub const FEATURE_SKEW: &str = "feature_skew_ratio";
 const FEATURES_SNAPSHOT: &str = "affluent_features_snapshot_seconds";
 const FEATURES_STATE: &str = "affluent_features_state_bytes";
 const FEATURES_KEYS: &str = "affluent_features_keys";
+const SCORING_RELOADS: &str = "affluent_scoring_reloads_total";
+const SCORING_STALE: &str = "affluent_scoring_stale";
+const INFERENCE: &str = "affluent_inference_seconds";
+const SCORES: &str = "affluent_scores_total";
 const DRIFT_SCORE: &str = "drift_score";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
@@ -77,6 +81,16 @@ fn describe() {
     describe_histogram!(FEATURES_SNAPSHOT, Unit::Seconds, "Time of storing the state of streamed features");
     describe_gauge!(FEATURES_STATE, Unit::Bytes, "State of streamed features as it was stored last");
     describe_gauge!(FEATURES_KEYS, "Keys that have state, over all entities and sources");
+    describe_counter!(
+        SCORING_RELOADS,
+        "Models and rules that were put in place or refused, by what and outcome"
+    );
+    describe_gauge!(
+        SCORING_STALE,
+        "1 while older models or rules judge because newer ones are refused, by what"
+    );
+    describe_histogram!(INFERENCE, Unit::Seconds, "Time of a payment's features and of its judgement");
+    describe_counter!(SCORES, "Payments scored, by model and decision");
     describe_gauge!(
         DRIFT_SCORE,
         "How far what a model sees and says has moved, by model, feature (or score, label, error) and test"
@@ -84,7 +98,7 @@ fn describe() {
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
-/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `online`, `score`), of
+/// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `online`, `score`, `end_to_end`, `oltp_updated`), of
 /// `count` records.
 pub fn pipeline_latency(pipeline: &'static str, stop: &'static str, seconds: f64, count: u64) {
     let histogram = histogram!(PIPELINE_LATENCY, "pipeline" => pipeline, "stop" => stop);
@@ -168,6 +182,27 @@ pub fn features_stored(seconds: f64, bytes: u64, keys: usize) {
     histogram!(FEATURES_SNAPSHOT).record(seconds.max(0.0));
     gauge!(FEATURES_STATE).set(bytes as f64);
     gauge!(FEATURES_KEYS).set(keys as f64);
+}
+
+/// A new `model` or new `rules` for judging payments were put in place (`ok`) or `refused`.
+pub fn scoring_reload(what: &'static str, outcome: &'static str) {
+    counter!(SCORING_RELOADS, "what" => what, "outcome" => outcome).increment(1);
+}
+
+/// Whether an older `model` or older `rules` judge payments, because what there is now is refused or cannot be read.
+pub fn scoring_stale(what: &'static str, is_stale: bool) {
+    gauge!(SCORING_STALE, "what" => what).set(f64::from(u8::from(is_stale)));
+}
+
+/// Features and judgement of a payment took so many seconds.
+pub fn inference(seconds: f64) {
+    histogram!(INFERENCE).record(seconds.max(0.0));
+    crate::latency::record("score", "inference", seconds, 1);
+}
+
+/// A payment was scored by `model` (`none`: by rules alone), and this was decided.
+pub fn scored(model: &str, decision: &'static str) {
+    counter!(SCORES, "model" => model.to_owned(), "decision" => decision).increment(1);
 }
 
 /// How far `feature` of `model` has moved by `test` (`psi`, `ks`, `jensen_shannon`, `wasserstein` since the training, the same with `_previous` since

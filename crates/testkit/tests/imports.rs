@@ -17,6 +17,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ballista-executor", &["lake"]),
     ("ballista-scheduler", &["lake"]),
     ("crc32c", &["broker", "features"]),
+    ("cel", &["scoring"]),
     ("chrono-tz", &["schedule"]),
     ("clap", &["affluent"]),
     ("csv", &["warehouse"]),
@@ -38,6 +39,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),
+    ("tokio-rustls", &["affluent"]),
     ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
 ];

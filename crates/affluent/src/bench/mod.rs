@@ -11,6 +11,7 @@ mod features;
 mod machine;
 mod process;
 mod python;
+mod score;
 mod upsert;
 mod warehouse;
 
@@ -48,6 +49,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "features",
         about: "features: 50,000 payments/s through fifty, a million customers in 1.5 GiB; the handbook's twelve of --from in 2 s",
         run: |context| Box::pin(features::run(context)),
+    },
+    Bench {
+        name: "score",
+        about: "scores: REST at 3,000/s with p99 under 10 ms, 20,000 judgements/s a core, stream at 2,000/s with p99 under 300 ms",
+        run: |context| Box::pin(score::run(context)),
     },
     Bench {
         name: "warehouse",
@@ -195,6 +201,7 @@ Examples:
   affluent bench warehouse --peers .venv/bin/python
   affluent bench upsert --peers .venv/bin/python
   affluent bench features --from payments.parquet --peers .venv/bin/python
+  affluent bench score --rate 3000 --seconds 60 --peers .venv/bin/python
 
 Exit code 1: a goal was missed.";
 
@@ -210,10 +217,10 @@ pub(crate) struct Args {
     /// Multiplies the amount of work. The goals are meant for 1.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     scale: f64,
-    /// Events a second, of `clickstream` and `logs`.
+    /// Events a second, of `clickstream` and `logs`; requests a second, of `score`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// Length of the load, of `clickstream` and `logs`.
+    /// Length of the load, of `clickstream`, `logs` and `score`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
     /// How the events of `clickstream` and `logs` come in.
@@ -225,7 +232,7 @@ pub(crate) struct Args {
     /// Card payments of `features`, Parquet: transaction_id, occurred_at, customer_id, terminal_id, amount_minor, fraud.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// Do the work of `warehouse`, `upsert` and `features` in other engines too, from the checkout, with a Python that has
+    /// Do the work of `warehouse`, `upsert`, `features` and `score` in other engines too, from the checkout, with a Python that has
     /// benches/requirements.txt.
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,

@@ -17,6 +17,7 @@ pub(crate) use show::{Args, run};
 
 use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
+use crate::scoring::ScoringOptions;
 use crate::train::LearningOptions;
 use affluent_broker::BrokerOptions;
 use affluent_bus::BusOptions;
@@ -24,7 +25,7 @@ use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
 use affluent_documents::DocumentsOptions;
 use affluent_lake::LakeOptions;
 use affluent_lake::sql::cluster::{ExecutorOptions, SchedulerOptions};
-use affluent_model::names::TOPIC_DEAD_LETTERS;
+use affluent_model::names::{TOPIC_DEAD_LETTERS, TOPIC_LABELS};
 use affluent_schedule::ScheduleOptions;
 use affluent_stream::cdc::CdcOptions;
 use affluent_stream::collect::CollectOptions;
@@ -66,6 +67,7 @@ pub(crate) struct Config {
     pub(crate) batch_executor: ExecutorOptions,
     pub(crate) features: FeatureOptions,
     pub(crate) learning: LearningOptions,
+    pub(crate) score: ScoringOptions,
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
@@ -131,6 +133,7 @@ impl Config {
             batch_executor: sections.take("batch_executor")?,
             features: sections.take("features")?,
             learning: sections.take("learning")?,
+            score: sections.take("score")?,
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
@@ -164,7 +167,8 @@ impl Config {
             self.sink_documents.topics = vec![changes.clone()];
         }
         if self.sink_lake.topics.is_empty() {
-            self.sink_lake.topics = vec![changes, format!("^{TOPIC_DEAD_LETTERS}$")];
+            let labels = format!("^{}$", TOPIC_LABELS.replace('.', "\\."));
+            self.sink_lake.topics = vec![changes, labels, format!("^{TOPIC_DEAD_LETTERS}$")];
             self.sink_lake.topics.extend(self.events.topics());
         }
         if self.sink_events.topics.is_empty() {
@@ -194,6 +198,7 @@ impl Config {
         self.learning
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("learning.{problem}") })?;
+        self.score.check().map_err(|problem| ConfigError::Invalid { message: format!("score.{problem}") })?;
         for (section, checked) in [
             ("batch_scheduler", self.batch_scheduler.check()),
             ("batch_executor", self.batch_executor.check()),

@@ -51,6 +51,10 @@ fn defaults_are_the_defaults_of_the_options() {
     (consume.commit_records, consume.commit_bytes) = (commit_records, commit_bytes);
     (consume.group, consume.instance_id, consume.commit_interval_ms) = (String::new(), String::new(), 0);
     assert_eq!(std::mem::take(&mut config.features.stream.directory), PathBuf::from("data/features"));
+    // A score waits for nothing.
+    let ConsumeOptions { group, linger_ms, retry_max_ms, .. } = std::mem::take(&mut config.score.consume);
+    assert_eq!((group.as_str(), linger_ms, retry_max_ms), ("affluent-score", 2, 1_000));
+    assert_eq!(std::mem::take(&mut config.score.directory), PathBuf::from("data/score"));
     // The parts name the same directory as we do, where they name one.
     assert_eq!(config.documents.embedded.path.take(), Some("data/documents".into()));
     for (section, found, expected) in [
@@ -71,6 +75,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("batch_executor", debug(&config.batch_executor), debug(ExecutorOptions::default())),
         ("features", debug(&config.features), debug(FeatureOptions::default())),
         ("learning", debug(&config.learning), debug(LearningOptions::default())),
+        ("score", debug(&config.score), debug(ScoringOptions::default())),
         ("schedule", debug(&config.schedule), debug(ScheduleOptions::default())),
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),

@@ -11,6 +11,7 @@ mod features;
 mod learning;
 mod live;
 mod report;
+mod scoring;
 mod warehouse;
 
 use crate::cli::Format;
@@ -19,6 +20,7 @@ use crate::output::{self, Exit};
 use crate::platform::Platform;
 use crate::roles::{self, Running};
 use crate::verify::{self, Mirrors, Scope};
+use affluent_model::time::now_micros;
 use affluent_telemetry::latency;
 use affluent_testkit::payments::{Payments, PaymentsOptions};
 use affluent_testkit::{Database, Postgres, PostgresOptions};
@@ -26,6 +28,7 @@ use anyhow::{Context as _, bail};
 use events::EventLoad;
 use live::Live;
 use report::DemoReport;
+use scoring::Alerts;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -194,11 +197,18 @@ async fn play(
     let mut live = Live::new(args.seconds, args.rate);
     let interrupted = interruption()?;
     live.say("private PostgreSQL is up; inserts customers, merchants and their history");
-    let (rate, seed) = (args.rate, args.seed);
-    let options = PaymentsOptions { rate, seed, history_days: HISTORY_DAYS, ..PaymentsOptions::default() };
+    let options = PaymentsOptions {
+        rate: args.rate,
+        seed: args.seed,
+        history_days: HISTORY_DAYS,
+        fraud_share: scoring::FRAUD_SHARE,
+        ..PaymentsOptions::default()
+    };
     let payments = Arc::new(Payments::new(database.clone(), options));
     payments.prepare().await.context("prepare the payments database")?;
 
+    live.say("learns a model of simulated payments, some of which are fraud");
+    scoring::learn(&platform).await.context("learn a model")?;
     live.say("starts every role; reads what the tables hold already");
     let mut running = Running::start(Arc::clone(&platform), roles);
     let mirrors = Mirrors::Store(platform.documents().await?);
@@ -239,6 +249,7 @@ async fn measure(
         }
         () = interrupted.cancelled() => bail!("interrupted before the load began"),
     }
+    scoring::serves(platform).await?;
     // What was there before the load has waited for the start, not for the platform. The first
     // comparison also makes sure that reading it is over before anything is measured.
     let scope = Scope { tables: Vec::new(), wait: DRAIN };
@@ -258,10 +269,15 @@ async fn measure(
     });
     let events = EventLoad::start(platform, args.clicks, args.logs, args.seed, &shutdown);
     let batch = batch.beside(shutdown.clone());
+    let begun_us = now_micros();
+    let mut alerts = Alerts::since(platform, begun_us).await?;
     let begun = Instant::now();
     let length = Duration::from_secs(args.seconds);
     while begun.elapsed() < length && !load.is_finished() && !interrupted.is_cancelled() {
         live.tick(begun.elapsed(), &progress, &events);
+        if let Some(alert) = alerts.read().await? {
+            live.say(&alert);
+        }
         let pause = live.pause().min(length.saturating_sub(begun.elapsed()));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -272,8 +288,10 @@ async fn measure(
     load.await?.context("play the payments")?;
     let loaded = begun.elapsed();
     let events = events.end().await?;
+    live.say("the load is over; waits until every payment has its score");
+    scoring::settled(database, begun_us).await.context("wait for the scores")?;
 
-    live.say("the load is over; waits until everything has arrived, and compares every row");
+    live.say("waits until everything has arrived, and compares every row");
     live.clear();
     let spinner = verify::Progress::new();
     let compared = verify::verify(platform, mirrors, &scope, &spinner).await;
@@ -282,6 +300,7 @@ async fn measure(
     events.compare(platform, DRAIN, &mut compared).await.context("compare clicks and log lines")?;
     let mut report = DemoReport::new(compared, &latency::latencies(), &progress, loaded);
     report.rate(&events);
+    report.fraud(alerts.end(&progress.planted()).await.context("look up what was caught")?);
 
     live.say("computes the warehouse again from the raw zone, and compares it with the increments");
     let batch = batch.await?.context("run the pipeline beside the load")?;

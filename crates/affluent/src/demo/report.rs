@@ -3,6 +3,7 @@
 use super::events::EventsSent;
 use super::features::Computed;
 use super::learning::Learned;
+use super::scoring::{self, Alert, Found};
 use super::warehouse::Warehouse;
 use crate::bench;
 use crate::output;
@@ -34,6 +35,9 @@ const PROMISES: &[Promise] = &[
     promise("logs.documents.p99", "logs", "documents", 2.0, "a log line, readable"),
     promise("logs.lake_visible.p99", "logs", "lake_visible", 3.0, "a log line, in the lake"),
     promise("features.freshness.p99", "features", "online", 3.0, "features of its keys, readable"),
+    promise("score.inference.p99", "score", "inference", 0.1, "one payment, judged"),
+    promise("score.end_to_end.p99", "score", "end_to_end", 1.0, "its score, recorded and sent"),
+    promise("score.oltp_updated.p99", "score", "oltp_updated", 1.0, "its score, in the database"),
 ];
 
 const fn promise(
@@ -48,6 +52,9 @@ const fn promise(
 
 /// The warehouse is fresh: a change can be queried within so many seconds of its commit.
 const FRESH_S: f64 = 900.0;
+
+/// Which part of the planted fraud is reviewed or declined. The first payments at a compromised terminal look like any other.
+const CAUGHT: f64 = 0.5;
 
 /// So many features have a value of some key.
 const FEATURES: f64 = 40.0;
@@ -77,6 +84,8 @@ pub(super) struct DemoReport {
     #[serde(skip)]
     rates: String,
     answers: Vec<Answer>,
+    /// The last alerts, the newest last.
+    alerts: Vec<Alert>,
 }
 
 impl DemoReport {
@@ -108,6 +117,7 @@ impl DemoReport {
             compared: compared.text(),
             rates: String::new(),
             answers: Vec::new(),
+            alerts: Vec::new(),
             lost: compared.lost,
             duplicated: compared.duplicated,
             reconciliation: compared.reconciliation,
@@ -126,6 +136,26 @@ impl DemoReport {
         }
         let verdict = if accepted >= offered * (1.0 - RATE_TOLERANCE) { "met" } else { "MISSED" };
         self.rates = format!("clickstream.rate: {accepted:.1} of {offered} clicks/s accepted, {verdict}\n");
+    }
+
+    /// Adds how much of the planted fraud was caught, and the last alerts.
+    pub(super) fn fraud(&mut self, found: Found) {
+        let share = found.caught_share();
+        self.figures.at_least("fraud.caught_share", CAUGHT, share, "of what was planted");
+        let verdict = if share >= CAUGHT { "met" } else { "MISSED" };
+        let patterns: Vec<String> = found
+            .caught
+            .iter()
+            .map(|(pattern, (caught, planted))| format!("{} {caught} of {planted}", pattern.as_str()))
+            .collect();
+        self.rates += &format!(
+            "fraud.caught_share: {share:.2} of the planted fraud was reviewed or declined ({}), goal {CAUGHT}, {verdict}; \
+             {} alerts on {} payments\n",
+            patterns.join(", "),
+            found.alerts,
+            found.scored
+        );
+        self.alerts = found.last;
     }
 
     /// Adds how fresh the warehouse was, whether its money is that of the database and its tables those of a rebuild,
@@ -259,6 +289,9 @@ impl DemoReport {
         }
         text.push('\n');
         text.push_str(&self.compared);
+        if !self.alerts.is_empty() {
+            text.push_str(&format!("\nThe last alerts:\n\n{}", scoring::table(&self.alerts)));
+        }
         for Answer { question, table } in &self.answers {
             text.push_str(&format!("\n{question}\n\n{table}"));
         }
@@ -280,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_goal_without_a_measurement_is_missed() {
-        let mut all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, 1.0)).collect();
+        let mut all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, p.goal)).collect();
         assert!(report(&all).is_good());
         assert!(!report(&all[..all.len() - 1]).is_good());
         all[4].p99 = 2.5;
@@ -289,7 +322,7 @@ mod tests {
 
     #[test]
     fn models_that_were_not_trained_and_drift_that_was_not_found_are_goals_missed() {
-        let all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, 1.0)).collect();
+        let all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, p.goal)).collect();
         let good = |lift, detected| {
             let mut report = report(&all);
             report.learned(Learned { lift, detected, ..Learned::default() });
@@ -303,7 +336,7 @@ mod tests {
     fn features_without_a_source_and_a_differing_value_are_missed() {
         use crate::demo::features::OfSource;
         use affluent_feature_store::parity::Parity;
-        let all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, 1.0)).collect();
+        let all: Vec<Latency> = PROMISES.iter().map(|p| latency(p.pipeline, p.stop, p.goal)).collect();
         let judge = |features, counted, (vectors, mismatches)| {
             let sources = [("clickstream", true), ("refunds", counted)];
             let mut report = report(&all);

@@ -1,79 +1,154 @@
-//! Who may ask: bearer tokens, compared by digest so that the time taken tells nothing of them.
+//! Who may ask, and how often: bearer tokens, compared by digest so that the time taken tells nothing of them.
 
-use super::options::{Access, Token};
+use super::options::{Access, HttpOptions};
+use super::rate::Bucket;
 use super::{Problem, Shared};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use std::time::Instant;
 
 /// The configured tokens, as digests.
-pub(super) struct Tokens(Vec<([u8; 32], Vec<Access>)>);
+pub(super) struct Tokens {
+    entries: Vec<Entry>,
+    /// Of everybody, where there are no tokens.
+    open: Option<Mutex<Bucket>>,
+}
+
+struct Entry {
+    digest: [u8; 32],
+    name: String,
+    roles: Vec<Access>,
+    bucket: Option<Mutex<Bucket>>,
+}
+
+/// Whose request it is; none where there are no tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bearer(pub(super) Option<usize>);
 
 impl Tokens {
-    pub(super) fn new(tokens: &[Token]) -> Self {
-        Tokens(tokens.iter().map(|token| (digest(&token.token), token.roles.clone())).collect())
+    pub(super) fn new(options: &HttpOptions) -> Self {
+        let now = Instant::now();
+        let bucket = |rate: u32| (rate > 0).then(|| Mutex::new(Bucket::new(rate, now)));
+        let entries = options.tokens.iter().map(|token| Entry {
+            digest: digest(&token.token),
+            name: token.name.clone(),
+            roles: token.roles.clone(),
+            bucket: bucket(token.requests_per_s.unwrap_or(options.requests_per_s)),
+        });
+        Tokens { entries: entries.collect(), open: bucket(options.requests_per_s) }
     }
 
-    /// Whether these headers may do what `access` allows. Without configured tokens anyone may.
-    fn allow(&self, headers: &HeaderMap, access: Access) -> bool {
-        if self.0.is_empty() {
-            return true;
+    /// Lets a request in that carries a token of one of these roles, within its rate. Without configured tokens anyone may.
+    ///
+    /// # Errors
+    /// 401 without a known token, 403 with one of another role, 429 over the rate.
+    fn admit(&self, headers: &HeaderMap, roles: &[Access]) -> Result<Bearer, Problem> {
+        if self.entries.is_empty() {
+            return within(self.open.as_ref(), "anyone").map(|()| Bearer(None));
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some((scheme, token)) = given.and_then(|text| text.split_once(' ')) else { return false };
+        let (scheme, token) =
+            given.and_then(|text| text.split_once(' ')).ok_or_else(Problem::unauthorized)?;
         let given = digest(token.trim());
-        scheme.eq_ignore_ascii_case("bearer")
-            && self.0.iter().any(|(known, roles)| {
-                *known == given && (roles.contains(&access) || roles.contains(&Access::Admin))
-            })
+        let place = self.entries.iter().position(|entry| entry.digest == given);
+        let place = place.filter(|_| scheme.eq_ignore_ascii_case("bearer"));
+        let place = place.ok_or_else(Problem::unauthorized)?;
+        let entry = &self.entries[place];
+        // Also a token of another role spends its requests.
+        within(entry.bucket.as_ref(), &entry.name)?;
+        let may = |role: &Access| entry.roles.contains(role) || entry.roles.contains(&Access::Admin);
+        if !roles.iter().any(may) {
+            let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+            return Err(Problem::forbidden(&names.join(" or ")));
+        }
+        Ok(Bearer(Some(place)))
     }
+}
+
+fn within(bucket: Option<&Mutex<Bucket>>, name: &str) -> Result<(), Problem> {
+    let Some(bucket) = bucket else { return Ok(()) };
+    let taken = bucket.lock().take(Instant::now());
+    taken.map_err(|seconds| {
+        tracing::debug!(token = name, seconds, "token over its rate");
+        Problem::rate_limited(seconds)
+    })
 }
 
 fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Lets requests pass that may read.
-pub(super) async fn require_read(
-    State(shared): State<Shared>,
-    request: Request,
+/// Lets requests pass whose token has one of these roles.
+pub(super) async fn require(
+    State((shared, roles)): State<(Shared, &'static [Access])>,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    if shared.tokens.allow(request.headers(), Access::Read) {
-        Ok(next.run(request).await)
-    } else {
-        Err(Problem::unauthorized())
-    }
+    let bearer = shared.tokens.admit(request.headers(), roles)?;
+    request.extensions_mut().insert(bearer);
+    Ok(next.run(request).await)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::Token;
     use super::*;
+    use axum::http::StatusCode;
+
+    fn tokens(tokens: &[(&str, Access, Option<u32>)]) -> Tokens {
+        let tokens = tokens.iter().map(|(token, role, requests_per_s)| Token {
+            name: "x".to_owned(),
+            token: (*token).to_owned(),
+            roles: vec![*role],
+            requests_per_s: *requests_per_s,
+        });
+        Tokens::new(&HttpOptions { tokens: tokens.collect(), ..HttpOptions::default() })
+    }
+
+    fn answer(tokens: &Tokens, header: Option<&str>, access: Access) -> StatusCode {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = header {
+            headers.insert(header::AUTHORIZATION, text.parse().unwrap());
+        }
+        match tokens.admit(&headers, &[access]) {
+            Ok(_) => StatusCode::OK,
+            Err(problem) => problem.status(),
+        }
+    }
 
     #[test]
     fn a_token_opens_what_its_roles_say() {
-        let token =
-            |token: &str, role| Token { name: "x".to_owned(), token: token.to_owned(), roles: vec![role] };
-        let tokens =
-            Tokens::new(&[token("reader-reader-1", Access::Read), token("admin-admin-1", Access::Admin)]);
+        let known =
+            tokens(&[("reader-reader-1", Access::Read, None), ("admin-admin-1", Access::Admin, None)]);
         for (header, access, expected) in [
-            (None, Access::Read, false),
-            (Some("Bearer reader-reader-1"), Access::Read, true),
-            (Some("bearer reader-reader-1"), Access::Read, true),
-            (Some("Bearer reader-reader-1"), Access::Admin, false),
-            (Some("Bearer admin-admin-1"), Access::Read, true),
-            (Some("Basic reader-reader-1"), Access::Read, false),
-            (Some("Bearer reader-reader-2"), Access::Read, false),
-            (Some("reader-reader-1"), Access::Read, false),
+            (None, Access::Read, 401),
+            (Some("Bearer reader-reader-1"), Access::Read, 200),
+            (Some("bearer reader-reader-1"), Access::Read, 200),
+            (Some("Bearer reader-reader-1"), Access::Score, 403),
+            (Some("Bearer reader-reader-1"), Access::Label, 403),
+            (Some("Bearer admin-admin-1"), Access::Label, 200),
+            (Some("Basic reader-reader-1"), Access::Read, 401),
+            (Some("Bearer reader-reader-2"), Access::Read, 401),
+            (Some("Bearer"), Access::Read, 401),
+            (Some("reader-reader-1"), Access::Read, 401),
         ] {
-            let mut headers = HeaderMap::new();
-            if let Some(text) = header {
-                headers.insert(header::AUTHORIZATION, text.parse().unwrap());
-            }
-            assert_eq!(tokens.allow(&headers, access), expected, "{header:?}");
+            assert_eq!(answer(&known, header, access).as_u16(), expected, "{header:?} {access:?}");
         }
-        assert!(Tokens::new(&[]).allow(&HeaderMap::new(), Access::Admin));
+        assert_eq!(answer(&tokens(&[]), None, Access::Admin), StatusCode::OK);
+    }
+
+    #[test]
+    fn a_token_has_a_rate_and_spends_its_own() {
+        let known =
+            tokens(&[("scorer-scorer-1", Access::Score, Some(1)), ("other-other-2", Access::Score, None)]);
+        let ask = |token: &str| answer(&known, Some(token), Access::Score).as_u16();
+        assert_eq!(ask("Bearer scorer-scorer-1"), 200);
+        assert_eq!(ask("Bearer scorer-scorer-1"), 429);
+        assert_eq!(ask("Bearer other-other-2"), 200);
+        assert_eq!(answer(&known, Some("Bearer nobody"), Access::Score).as_u16(), 401);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Problem, Shared};
 use affluent_documents::{Document, DocumentError, DocumentStore, Range, Scan};
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -29,9 +29,10 @@ pub(super) struct Paging {
 /// One page of a collection by id: `{"documents": […], "next": …}`.
 pub(super) async fn list(
     State(shared): State<Shared>,
-    Path(collection): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     paging: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
+    let Path(collection) = path.map_err(|error| Problem::bad_request(error.body_text()))?;
     let Query(paging) = paging.map_err(|error| Problem::bad_request(error.body_text()))?;
     let limit = paging.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
@@ -47,8 +48,9 @@ pub(super) async fn list(
 /// One document.
 pub(super) async fn one(
     State(shared): State<Shared>,
-    Path((collection, id)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
+    let Path((collection, id)) = path.map_err(|error| Problem::bad_request(error.body_text()))?;
     let found = store(&shared).await?.get(&collection, std::slice::from_ref(&id)).await.map_err(problem)?;
     let document =
         found.first().ok_or_else(|| Problem::not_found(format!("{collection} has no document {id:?}")))?;
@@ -60,7 +62,7 @@ pub(super) async fn store(shared: &Shared) -> Result<Arc<dyn DocumentStore>, Pro
 }
 
 /// The document's fields between its `_id` and its version `_v` (`LSN+ordinal`).
-fn to_json(document: &Document) -> Value {
+pub(super) fn to_json(document: &Document) -> Value {
     let mut object = Map::new();
     object.insert("_id".to_owned(), document.id.clone().into());
     object.extend(document.fields.iter().map(|(name, value)| (name.clone(), value.to_json())));

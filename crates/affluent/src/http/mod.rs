@@ -1,35 +1,48 @@
-//! The HTTP interface: metrics, health, status, documents and features to read, pages for people, and the
-//! collector's endpoints where this process collects.
+//! The HTTP interface: metrics, health, status, documents, features and scores to read, payments to score, labels to give, pages for
+//! people, and the collector's endpoints where this process collects.
 //!
-//! What is answered lives in `health`, `documents`, `features`, `page` and `features_page`; who may ask, in `access`. Errors are
-//! RFC 9457 problem details. Invariant: beyond loopback nothing is served without tokens, except the
-//! two health probes.
+//! What is answered lives in `health`, `documents`, `features`, `score`, `labels`, `page` and `features_page`; who may ask, in `access`;
+//! how connections come about, in `listen`. Errors are RFC 9457 problem details; `openapi.json` describes all of it. Invariant: beyond loopback nothing
+//! is served without tokens, except the two health probes.
 
 mod access;
+mod body;
 mod documents;
 mod features;
 mod features_page;
 mod health;
+mod labels;
+mod listen;
+mod openapi;
 mod options;
 mod page;
 mod problem;
+mod rate;
+mod score;
 
 pub(crate) use features::{KeyValue, KeyValues};
 pub(crate) use health::Status;
 pub(crate) use options::HttpOptions;
+pub(crate) use score::Payment;
 
 use crate::platform::Platform;
 use access::Tokens;
 use affluent_stream::collect::Collector;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, post};
 use features_page::Materialised;
+use labels::Labels;
+use listen::{Accepting, Peer};
+use options::Access;
 use problem::Problem;
+use rustls::ServerConfig;
+use score::Idempotency;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -39,19 +52,32 @@ struct Shared {
     platform: Arc<Platform>,
     tokens: Arc<Tokens>,
     permits: Arc<Semaphore>,
+    idempotency: Arc<Idempotency>,
+    labels: Arc<Labels>,
     materialised: Arc<Materialised>,
 }
 
-/// Takes the address, before anything runs.
+/// When a request came in.
+#[derive(Debug, Clone, Copy)]
+struct Received(Instant);
+
+/// Where connections come in.
+pub(crate) struct Bound {
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// Takes the address and reads certificate and key, before anything runs.
 ///
 /// # Errors
-/// When the address is taken or not this machine's; the message says what to do.
-pub(crate) fn bind(options: &HttpOptions) -> anyhow::Result<TcpListener> {
+/// When the address is taken or not this machine's, or TLS cannot be spoken as configured; the message says what to do.
+pub(crate) fn bind(options: &HttpOptions) -> anyhow::Result<Bound> {
+    let tls = listen::tls(&options.tls)?;
     let remedy = "stop what listens there, or set `http.listen` to another port";
     let fail = |error| anyhow::anyhow!("listen for HTTP on {}: {error}; {remedy}", options.listen);
     let listener = TcpListener::bind(options.listen).map_err(fail)?;
     listener.set_nonblocking(true).map_err(fail)?;
-    Ok(listener)
+    Ok(Bound { listener, tls })
 }
 
 /// Serves until `shutdown`, then finishes the requests under way.
@@ -60,16 +86,49 @@ pub(crate) fn bind(options: &HttpOptions) -> anyhow::Result<TcpListener> {
 /// When the listener breaks.
 pub(crate) async fn serve(
     platform: Arc<Platform>,
-    listener: TcpListener,
+    bound: Bound,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let address: SocketAddr = listener.local_addr()?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    tracing::info!(%address, "http interface listens");
-    // The collector asks for its clients' addresses.
-    let service = router(platform).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    let address: SocketAddr = bound.listener.local_addr()?;
+    let accepting = Accepting::new(tokio::net::TcpListener::from_std(bound.listener)?, bound.tls);
+    tracing::info!(scheme = platform.config().http.scheme(), %address, "http interface listens");
+    let service = router(platform).into_make_service_with_connect_info::<Peer>();
+    axum::serve(accepting, service).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     Ok(())
+}
+
+/// A path, and whose requests it answers.
+struct Route {
+    path: &'static str,
+    /// Tokens of any of these; none: everybody's.
+    roles: &'static [Access],
+    handler: MethodRouter<Shared>,
+}
+
+/// Everything but the collector's.
+fn routes() -> Vec<Route> {
+    let route = |path, roles, handler| Route { path, roles, handler };
+    let reading: &[Access] = &[Access::Read];
+    let scoring: &[Access] = &[Access::Score];
+    let scores: &[Access] = &[Access::Read, Access::Score];
+    let labelling: &[Access] = &[Access::Label];
+    let any: &[Access] = &[Access::Read, Access::Score, Access::Label];
+    vec![
+        route("/healthz", &[], get(health::healthz)),
+        route("/readyz", &[], get(health::readyz)),
+        route("/openapi.json", any, get(openapi::show)),
+        route("/", reading, get(page::show)),
+        route("/features", reading, get(features_page::show)),
+        route("/metrics", reading, get(health::metrics)),
+        route("/v1/status", reading, get(health::status)),
+        route("/v1/documents/{collection}", reading, get(documents::list)),
+        route("/v1/documents/{collection}/{id}", reading, get(documents::one)),
+        route("/v1/features", reading, get(features::get)),
+        route("/v1/scores/{id}", scores, get(score::recorded)),
+        route("/v1/score", scoring, post(score::one)),
+        route("/v1/score/batch", scoring, post(score::batch)),
+        route("/v1/labels", labelling, post(labels::post)),
+    ]
 }
 
 fn router(platform: Arc<Platform>) -> Router {
@@ -77,33 +136,42 @@ fn router(platform: Arc<Platform>) -> Router {
     // It has tokens and bounds of its own.
     let collector = platform.collector().map(Collector::router).unwrap_or_default();
     let shared = Shared {
-        tokens: Arc::new(Tokens::new(&options.tokens)),
+        tokens: Arc::new(Tokens::new(options)),
         permits: Arc::new(Semaphore::new(options.max_concurrent_requests)),
+        idempotency: Arc::new(Idempotency::new(
+            options.score.idempotency_ttl(),
+            options.score.idempotency_bytes,
+        )),
+        labels: Arc::new(Labels::new(&platform)),
         materialised: Arc::default(),
         platform,
     };
-    let guarded = Router::new()
-        .route("/", get(page::show))
-        .route("/features", get(features_page::show))
-        .route("/metrics", get(health::metrics))
-        .route("/v1/status", get(health::status))
-        .route("/v1/documents/{collection}", get(documents::list))
-        .route("/v1/documents/{collection}/{id}", get(documents::one))
-        .route("/v1/features", get(features::get))
-        .route_layer(middleware::from_fn_with_state(shared.clone(), access::require_read));
-    Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .merge(guarded)
-        .fallback(|| async { Problem::not_found("there is nothing at this path; see / for what there is") })
+    let mut router = Router::new();
+    for Route { path, roles, handler } in routes() {
+        let guard = middleware::from_fn_with_state((shared.clone(), roles), access::require);
+        router = router.route(path, if roles.is_empty() { handler } else { handler.route_layer(guard) });
+    }
+    router
+        .fallback(|| async { Problem::not_found("there is nothing at this path; see /openapi.json") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(middleware::from_fn_with_state(shared.clone(), bounded))
         .with_state(shared)
         .merge(collector)
+        .layer(middleware::from_fn(received))
 }
 
 /// Answers 503 where more requests are under way than allowed.
 async fn bounded(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
     let _permit = shared.permits.try_acquire().map_err(|_| Problem::busy())?;
     Ok(next.run(request).await)
+}
+
+/// Notes when a request came, and from where under the type that the collector asks for.
+async fn received(mut request: Request, next: Next) -> Response {
+    let extensions = request.extensions_mut();
+    extensions.insert(Received(Instant::now()));
+    if let Some(ConnectInfo(Peer(address))) = extensions.get::<ConnectInfo<Peer>>().copied() {
+        extensions.insert(ConnectInfo(address));
+    }
+    next.run(request).await
 }

@@ -64,7 +64,7 @@ fn render(status: &Status) -> String {
         html,
         "</table><p>Dead letters: {letters}</p><p><a href=/features>/features</a> · <a href=/metrics>/metrics</a> · \
          <a href=/healthz>/healthz</a> · <a href=/readyz>/readyz</a> · <a href=/v1/status>/v1/status</a> · \
-         /v1/documents/{{collection}}[/{{id}}] · /v1/features?entity=&amp;key=</p></html>"
+         /v1/documents/{{collection}}[/{{id}}] · /v1/features?entity=&amp;key= · <a href=/openapi.json>/openapi.json</a></p></html>"
     );
     html
 }

@@ -110,6 +110,14 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::features(platform, shutdown)),
     },
     Role {
+        name: "score",
+        about: "payments scored as they are inserted: records, scores, alerts, and back into their database",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |_| None,
+        start: |platform, shutdown| Box::pin(services::score(platform, shutdown)),
+    },
+    Role {
         name: "stage",
         about: "clicks and log lines from the raw to the staged zone of the lake, parsed and each once",
         phase: Phase::Sink,
@@ -195,7 +203,9 @@ pub(crate) fn prepare(mut config: Config, roles: &[&'static Role]) -> anyhow::Re
     }
     platform::recorder().context("install the metrics recorder")?;
     let platform = if plays("broker") { Platform::with_broker(config)? } else { Platform::new(config)? };
-    Ok(Arc::new(if plays("collect") { platform.with_collector()? } else { platform }))
+    let platform = if plays("collect") { platform.with_collector()? } else { platform };
+    let scores = plays("score") || plays("api");
+    Ok(Arc::new(if scores { platform.with_scoring(plays("score"), plays("features"))? } else { platform }))
 }
 
 #[cfg(test)]

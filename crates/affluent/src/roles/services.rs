@@ -6,16 +6,18 @@ use crate::features;
 use crate::http;
 use crate::models;
 use crate::platform::Platform;
+use crate::scoring::{Scoring, instance};
 use crate::train;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
-use affluent_feature_store::stream::FeaturesSink;
+use affluent_feature_store::stream::{FeaturesSink, StreamOptions, Streamed};
 use affluent_lake::sql::cluster::{ExecutorNode, NodeError, SchedulerNode};
 use affluent_lake::{LakeFormat, MaintenanceService};
 use affluent_model::{EventKind, time::now_micros};
 use affluent_schedule::{Runner, ScheduleService};
+use affluent_scoring::stream::Scores;
 use affluent_stream::cdc::CdcService;
-use affluent_stream::consume::{ConsumeError, ConsumeService};
+use affluent_stream::consume::{ConsumeError, ConsumeOptions, ConsumeService};
 use affluent_stream::sinks::documents::DocumentsSink;
 use affluent_stream::sinks::events::EventsSink;
 use affluent_stream::sinks::lake::{LakeSink, table_of};
@@ -25,6 +27,7 @@ use affluent_warehouse::staged::{Source, StageService};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How often the registry is asked whether it answers, while it starts.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
@@ -67,7 +70,18 @@ pub(super) async fn registry(platform: Arc<Platform>, shutdown: CancellationToke
 pub(super) async fn api(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
     let listener = http::bind(&platform.config().http).map_err(|error| RoleError::new(error, false))?;
     platform.health().set("api", State::Ready);
+    let serving = judging(Arc::clone(&platform), shutdown.child_token());
+    let _serving = AbortOnDropHandle::new(tokio::spawn(serving));
     http::serve(platform, listener, shutdown).await.map_err(|error| RoleError::new(error, true))
+}
+
+/// Keeps the judge of an interface up to date that stands alone: else the role `score` does.
+async fn judging(platform: Arc<Platform>, shutdown: CancellationToken) {
+    let Some(scoring) = platform.scoring().filter(|scoring| !scoring.is_role) else { return };
+    match scoring.serving(platform.config()) {
+        Ok(serving) => serving.run(shutdown).await,
+        Err(error) => tracing::warn!(%error, "no models for scores over HTTP"),
+    }
 }
 
 /// Clicks and log lines from HTTP into the bus. It reports its own health.
@@ -152,17 +166,94 @@ pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToke
         options.topics = streamed.topics();
     }
     let (registry, stream) = (Some(platform.registry().clone()), config.features.stream.clone());
-    let mut sink =
-        FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
-    // Of raw zones in JSON files there is no history.
-    if config.lake.format == LakeFormat::Iceberg {
-        let fatal = |error| RoleError::new(error, false);
-        let lake = platform.lake().await.map_err(fatal)?;
-        sink = sink.with_past(features::past(config, lake, &streamed).map_err(fatal)?);
+    let sink = FeaturesSink::new(&streamed, store, admin, registry, &config.events, &options.group, stream);
+    let mut sink = with_past(sink, &platform, &streamed).await?;
+    if let Some(scoring) = platform.scoring() {
+        sink = sink.keeping(scoring.live.clone());
+        if scoring.is_role {
+            let scores = scoring.scores(&platform).await.map_err(RoleError::from_store)?;
+            sink = sink.followed_by(scores.follower());
+            // A score waits for no further records.
+            let ConsumeOptions { linger_ms, commit_interval_ms, .. } = config.score.consume;
+            (options.linger_ms, options.commit_interval_ms) = (linger_ms, commit_interval_ms);
+        }
     }
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     let service = ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)?;
     service.run(shutdown).await.map_err(consume_error)
+}
+
+/// Has the sink begin with what the topics do not hold. Of raw zones in JSON files there is no history.
+async fn with_past(
+    sink: FeaturesSink,
+    platform: &Platform,
+    streamed: &Streamed,
+) -> Result<FeaturesSink, RoleError> {
+    let config = platform.config();
+    if config.lake.format != LakeFormat::Iceberg {
+        return Ok(sink);
+    }
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    Ok(sink.with_past(features::past(config, lake, streamed).map_err(fatal)?))
+}
+
+/// Scores of payments. Where this process does not play the role `features`, it keeps a state of its own. It reports its own health.
+pub(super) async fn score(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let fatal = |error: anyhow::Error| RoleError::new(error, false);
+    let config = platform.config();
+    let none = || fatal(anyhow::anyhow!("no feature of freshness `stream` is of transactions"));
+    let scoring = platform.scoring().ok_or_else(none)?;
+    let scores = scoring.scores(&platform).await.map_err(RoleError::from_store)?;
+    let serving = scoring.serving(config).map_err(fatal)?;
+    let serving = async {
+        serving.run(shutdown.child_token()).await;
+        // The others have something left to write.
+        std::future::pending::<()>().await;
+    };
+    let reading = Box::pin(async {
+        if scoring.has_features {
+            return Ok(());
+        }
+        let service = scored_features(&platform, scoring, scores).await?;
+        service.run(shutdown.child_token()).await.map_err(consume_error)
+    });
+    let leading = Box::pin(async {
+        scores.run(Some(config.cdc.clone()), shutdown.child_token()).await.map_err(|error| {
+            let passing = error.is_passing();
+            RoleError::new(error, passing)
+        })
+    });
+    tokio::select! {
+        ended = async { tokio::try_join!(reading, leading) } => ended.map(|((), ())| ()),
+        () = serving => Ok(()),
+    }
+}
+
+/// The state of features for scores alone: it is no other process's, and writes no values.
+async fn scored_features(
+    platform: &Platform,
+    scoring: &Scoring,
+    scores: &Scores,
+) -> Result<ConsumeService, RoleError> {
+    let (config, streamed) = (platform.config(), &scoring.streamed);
+    let store = platform.documents().await.map_err(RoleError::from_store)?;
+    let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
+    let directory = config.score.directory.clone();
+    let mut options = config.score.consume.clone();
+    let instance = instance(&directory).map_err(|error| RoleError::new(error, false))?;
+    options.group = format!("{}-{instance}", options.group);
+    options.instance_id.clone_from(&options.group);
+    if options.topics.is_empty() {
+        options.topics = streamed.topics();
+    }
+    let registry = Some(platform.registry().clone());
+    let stream = StreamOptions { directory, ..config.features.stream.clone() };
+    let sink = FeaturesSink::new(streamed, store, admin, registry, &config.events, &options.group, stream);
+    let sink = with_past(sink, platform, streamed).await?.named("score-state").without_values();
+    let sink = sink.keeping(scoring.live.clone()).followed_by(scores.follower());
+    let (bus, health) = (platform.bus().clone(), platform.health().clone());
+    ConsumeService::new(sink, bus, options, "features", health).map_err(consume_error)
 }
 
 /// The staged zone. It reports its own health.

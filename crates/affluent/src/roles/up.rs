@@ -23,6 +23,7 @@ Examples:
   affluent run broker registry          the services alone
   affluent run cdc --config shop.toml   the source alone; [bus] and [registry] say where to
   affluent run collect                  clicks and log lines over HTTP; brings `api` along
+  affluent run score                    payments scored by another process; brings `api` along
   affluent run schedule                 the batch pipelines to the warehouse, on their calendars
   affluent run batch-scheduler          a cluster for [batch] engine: this once, and batch-executor on many machines
   affluent run sink-lake api            more processes of a sink share its partitions";
@@ -78,9 +79,10 @@ pub(crate) fn up(args: &UpArgs, config: Config) -> anyhow::Result<Exit> {
 /// # Errors
 /// As [`up`].
 pub(crate) fn run(args: &RunArgs, config: Config) -> anyhow::Result<Exit> {
-    // The collector answers through the HTTP interface.
+    // The collector and the scores answer through the HTTP interface.
     let asked = |name: &str| args.roles.iter().any(|role| role == name);
-    let named = |role: &&Role| asked(role.name) || (role.name == "api" && asked("collect"));
+    let answers = asked("collect") || asked("score");
+    let named = |role: &&Role| asked(role.name) || (role.name == "api" && answers);
     play(ROLES.iter().filter(named).collect(), &args.gap, config)
 }
 

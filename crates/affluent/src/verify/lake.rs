@@ -14,8 +14,17 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// The columns beside the source's, in the order in which they are read here.
-const OWN: [&str; 8] =
-    ["_op", "_lsn", "_ordinal", "_kafka_partition", "_kafka_offset", "_unchanged", "_before", "_special"];
+const OWN: [&str; 9] = [
+    "_op",
+    "_lsn",
+    "_ordinal",
+    "_kafka_partition",
+    "_kafka_offset",
+    "_unchanged",
+    "_before",
+    "_special",
+    "_kafka_topic",
+];
 
 /// What the raw table of a topic says.
 #[derive(Default)]
@@ -46,11 +55,16 @@ pub(super) async fn read(
     later: &HashSet<(i32, i64)>,
 ) -> anyhow::Result<LakeRows> {
     let mut rows = LakeRows::default();
+    let topic = Value::Text(shape.topic.to_string());
     let (mut stream, places) = scan(table, shape).await?;
     let reader = Reader { shape, measures, places };
     let mut seen = HashSet::new();
     while let Some(batch) = stream.next().await {
         for row in batch.with_context(|| format!("read {}", table.name()))? {
+            // A raw table may hold records of another topic, too: labels lie among the disputes.
+            if row[8] != topic {
+                continue;
+            }
             let place = reader.record(&row).with_context(|| format!("read {}", table.name()))?;
             let (partition, offset) = place;
             if range.get(&partition).is_none_or(|&(_, next)| offset >= next) {
@@ -100,7 +114,7 @@ async fn scan(table: &LakeTable, shape: &TableShape) -> anyhow::Result<(RowStrea
 
 /// A source's column that is named as one of the lake's own has `_col` behind it.
 fn stored_name(name: &str) -> String {
-    let own = ["_tx_id", "_commit_ts", "_snapshot", "_kafka_topic", "_kafka_ts"];
+    let own = ["_tx_id", "_commit_ts", "_snapshot", "_kafka_ts"];
     let taken = OWN.iter().chain(&own).any(|taken| name.eq_ignore_ascii_case(taken));
     if taken { format!("{name}_col") } else { name.to_owned() }
 }

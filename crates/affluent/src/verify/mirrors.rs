@@ -40,7 +40,7 @@ impl Mirrors {
     /// configured elsewhere.
     pub(crate) async fn of_installation(platform: &Platform) -> anyhow::Result<Self> {
         if platform.config().documents.backend == Backend::Embedded {
-            let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+            let client = platform.config().http.client()?.timeout(REQUEST_TIMEOUT).build()?;
             let base = platform.http_url();
             if client.get(format!("{base}/healthz")).timeout(PROBE_TIMEOUT).send().await.is_ok() {
                 return Ok(Mirrors::Http { client, base, token: token(platform.config()) });
@@ -113,7 +113,7 @@ impl Mirrors {
 }
 
 fn token(config: &Config) -> Option<String> {
-    config.http.tokens.first().map(|token| token.token.clone())
+    config.http.reader().map(str::to_owned)
 }
 
 fn of_document(shape: &TableShape, measures: &Measures, document: &Document) -> Mirrored {

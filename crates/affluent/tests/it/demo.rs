@@ -42,7 +42,11 @@ async fn the_demo_loses_and_duplicates_nothing() {
         "logs.documents.p99",
         "logs.lake_visible.p99",
         "features.freshness.p99",
+        "score.inference.p99",
+        "score.end_to_end.p99",
+        "score.oltp_updated.p99",
         "clickstream.rate",
+        "fraud.caught_share",
         "batch.freshness",
         "batch.balance",
         "batch.rebuild_equal",
@@ -57,6 +61,7 @@ async fn the_demo_loses_and_duplicates_nothing() {
         let (id, measured) = (slo["id"].as_str().unwrap(), slo["measured"].as_f64().unwrap());
         let (unit, as_expected) = match id {
             "clickstream.rate" => ("events/s", measured > 0.0),
+            "fraud.caught_share" => ("of what was planted", measured > 0.0),
             "batch.balance" => ("currencies that differ", measured == 0.0),
             "batch.rebuild_equal" => ("tables that differ", measured == 0.0),
             "features.computed" => ("features", measured >= 40.0),
@@ -68,6 +73,8 @@ async fn the_demo_loses_and_duplicates_nothing() {
         };
         assert!(as_expected && slo["unit"] == unit, "{slo}");
     }
+    let alerts = report["alerts"].as_array().unwrap();
+    assert!(!alerts.is_empty() && alerts.iter().all(|alert| alert["reasons"][0].is_string()), "{alerts:?}");
     assert!(shown.contains("features.parity: 0 of"), "{shown}");
     let answers = report["answers"].as_array().unwrap();
     assert!(

@@ -19,19 +19,21 @@ const ROUNDS: usize = 20;
 /// Rounds on one installation: what it stores grows, and with it what `verify` has to compare.
 const ROUNDS_OF_A_TRIAL: usize = 25;
 /// What failpoints begin with that this installation does not pass: its lake is of tables, and nothing in it is
-/// overwritten. `lake` kills at the first, `features_kill`, `history_kill`, `batch_kill` and `batch_cluster` at theirs; training sets are
-/// made on demand.
+/// overwritten. `lake` kills at the first, `features_kill`, `score_kill`, `history_kill`, `batch_kill` and `batch_cluster` at theirs;
+/// rows to learn from are made on demand.
 const ELSEWHERE: &[&str] = &[
     "lake::json_",
     "lake::before_overwrite_files",
     "lake::after_overwrite_files",
     "features::",
+    "score::",
     "schedule::",
     "batch::",
     "cluster::",
     "import::",
     "materialise::",
     "training::",
+    "customers::",
 ];
 /// How long an armed failpoint may wait to be passed before it is armed for its first pass.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -19,5 +19,8 @@ mod load;
 mod models;
 mod outages;
 mod platform;
+mod score_http;
+mod score_kill;
+mod score_rest;
 mod training;
 mod up;

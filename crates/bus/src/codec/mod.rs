@@ -1,4 +1,5 @@
-//! From changes to records and back, in Debezium's envelope. Clicks and log lines: `events`.
+//! From changes to records and back, in Debezium's envelope. Clicks and log lines: `events`; scores of
+//! payments: `scores`.
 //!
 //! A consumer written for Debezium reads what is written here: its record names, fields and
 //! semantic types (`connect.name`). Two formats:
@@ -24,6 +25,7 @@ mod envelope;
 mod events;
 mod json;
 mod numbers;
+mod scores;
 mod source_facts;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ mod text;
 pub use decoder::{ChangeDecoder, decode_with_schema};
 pub use encoder::ChangeEncoder;
 pub use events::{EventDecoder, EventEncoder, EventFormat, decode_event_with_schema};
+pub use scores::{SCORE_SCHEMA, score_avro};
 
 use crate::registry::RegistryError;
 use affluent_model::{ChangeEvent, Reason};

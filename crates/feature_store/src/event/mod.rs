@@ -145,6 +145,23 @@ impl Mapping {
         })
     }
 
+    /// The same, reading these fields of a row too: for whoever wants to know more of it than its event.
+    #[must_use]
+    pub fn reading(mut self, fields: &[&str]) -> Self {
+        for field in fields {
+            if !self.fields.iter().any(|known| known == field) {
+                self.fields.push((*field).to_owned());
+            }
+        }
+        self
+    }
+
+    /// The name of the source.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The source in the plan.
     #[must_use]
     pub fn source(&self) -> SourceId {

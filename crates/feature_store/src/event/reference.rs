@@ -74,7 +74,7 @@ impl References {
 
     /// The canonical word for a status.
     #[must_use]
-    pub(crate) fn status(&self, kind: &str, status: &str) -> Option<&str> {
+    pub fn status(&self, kind: &str, status: &str) -> Option<&str> {
         self.statuses.get(&(kind.to_owned(), status.to_owned())).map(String::as_str)
     }
 
@@ -83,7 +83,7 @@ impl References {
     ///
     /// # Errors
     /// A message: the amount is too large.
-    pub(crate) fn reporting(
+    pub fn reporting(
         &self,
         (unscaled, scale): (i128, u32),
         currency: &str,
@@ -107,7 +107,7 @@ impl References {
 
     /// The country of an address, else that of a card, else `??`.
     #[must_use]
-    pub(crate) fn country(&self, address: Option<&str>, bin: Option<&str>) -> &str {
+    pub fn country(&self, address: Option<&str>, bin: Option<&str>) -> &str {
         let of_address = address.and_then(|address| self.network_country(address));
         let of_card = || bin.and_then(|bin| Some(&self.bin(bin)?.2));
         let known = |country: &&String| self.countries.contains(*country);
@@ -122,7 +122,7 @@ impl References {
 
     /// The network of a card, `unknown` where it is none of those known.
     #[must_use]
-    pub(crate) fn network(&self, bin: Option<&str>) -> &str {
+    pub fn network(&self, bin: Option<&str>) -> &str {
         bin.and_then(|bin| self.bin(bin)).map_or("unknown", |(_, network, _)| network)
     }
 

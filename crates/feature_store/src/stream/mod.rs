@@ -4,18 +4,25 @@
 //! payment. So one member of a consumer group reads all of them; where it has only a part, it keeps reading but holds values back. A
 //! second process is a replica with a group of its own: it has the same state, writes the same values and is there when the first is not.
 //!
+//! Others ask the state while it is kept up ([`LiveState`]), and one may follow what is inserted into a table ([`Follower`]): scoring does both.
+//!
 //! What is read by which member when is the consume loop's ([`affluent_stream::consume`]); the sink keeps its offsets beside the state. What
 //! the topics do not hold ([`Past`]) is read from the lake when the role starts.
 //!
 //! Invariant: after the same records, whatever was killed, repeated or moved meanwhile, the values in the store are the same.
 
+mod follow;
+mod live;
 mod options;
 mod past;
 mod sink;
 mod sources;
 mod state;
+mod storing;
 mod values;
 
+pub use follow::{Followed, Follower};
+pub use live::{LiveRow, LiveState};
 pub use options::StreamOptions;
 pub use past::Past;
 pub use sink::FeaturesSink;

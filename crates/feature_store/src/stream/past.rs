@@ -54,7 +54,7 @@ impl Past {
         Past { lake, engine, streamed: streamed.clone() }
     }
 
-    /// Applies to the state what it has not read and its topics do not hold, and has the values of those keys written.
+    /// Applies to the state what it has not read and its topics do not hold, and has the values of those keys written, where any are.
     ///
     /// # Errors
     /// [`SinkError::Passing`] while lake or broker are away, [`SinkError::Fatal`] where a raw table cannot be read. A part may have been applied.
@@ -62,12 +62,13 @@ impl Past {
         &self,
         admin: &Admin,
         state: &mut State,
-        values: &mut Values,
+        mut values: Option<&mut Values>,
     ) -> Result<Caught, SinkError> {
         let mut caught = Caught::default();
         for (topic, source) in used(&self.streamed.definitions) {
             for gap in self.gaps(admin, topic, &state.offsets).await? {
-                self.fill(source, &gap, state, values, &mut caught).await.map_err(|error| failed(&error))?;
+                let filled = self.fill(source, &gap, state, values.as_deref_mut(), &mut caught).await;
+                filled.map_err(|error| failed(&error))?;
             }
         }
         Ok(caught)
@@ -98,7 +99,7 @@ impl Past {
         source: &str,
         gap: &Gap,
         state: &mut State,
-        values: &mut Values,
+        mut values: Option<&mut Values>,
         caught: &mut Caught,
     ) -> Result<(), HistoryError> {
         let Streamed { definitions, plan, references } = &self.streamed;
@@ -133,6 +134,7 @@ impl Past {
                     let applied = events.with(source, place, |event| state.engine.apply(event));
                     let applied = applied.map_err(|error| HistoryError::Definition(error.to_string()))?;
                     caught.counters.add(applied);
+                    let Some(values) = values.as_deref_mut() else { continue };
                     if applied.new + applied.corrected == 0 {
                         continue;
                     }

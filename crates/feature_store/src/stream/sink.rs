@@ -1,27 +1,32 @@
 //! The sink of the consume loop: records become events, events change the state, changed keys are written.
 
+use super::follow::{Followed, Follower};
+use super::live::{LiveRow, LiveState};
 use super::past::Past;
 use super::sources::{Occurred, Read, Sources};
 use super::state::{Progress, State};
-use super::values::{Values, end_of};
+use super::storing::Storing;
+use super::values::Values;
 use super::{StreamOptions, Streamed};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_documents::DocumentStore;
 use affluent_features::engine::Counters;
 use affluent_features::{Options, Plan};
+use affluent_model::ChangeEvent;
 use affluent_model::time::now_micros;
 use affluent_stream::sinks::events::EventOptions;
 use affluent_stream::sinks::{Rejected, Sink, SinkError};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
-use std::collections::{BTreeMap, BTreeSet};
+use parking_lot::MutexGuard;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const NAME: &str = "features";
-/// Storing the state takes at most such a part of the time.
-const STORING_SHARE: u32 = 20;
+/// Events that are applied before others get the state.
+const EVENTS_LOCKED: usize = 64;
 /// So many latencies are measured between two writes.
 const BEGUN_MAX: usize = 1 << 17;
 /// Keys are let go so long after the last row of a snapshot of a table: its rows come in no order of time, so one of a key that
@@ -30,21 +35,28 @@ const PAST_OVER: Duration = Duration::from_secs(3_600);
 
 /// Keeps features up with the topics of their sources.
 pub struct FeaturesSink {
+    name: &'static str,
     admin: Admin,
     sources: Sources,
     plan: Arc<Plan>,
     options: StreamOptions,
-    values: Values,
+    /// None where values are another process's business.
+    values: Option<Values>,
     /// Where to find what the topics do not hold.
     past: Option<Past>,
-    /// None until partitions are assigned.
-    state: Option<State>,
+    follower: Option<Box<dyn Follower>>,
+    live: LiveState,
+    /// Its state is that of this sink: there may be one of a sink before.
+    has_begun: bool,
     staged: BTreeMap<TopicPartition, Staged>,
-    assigned: BTreeSet<TopicPartition>,
+    /// With the ends that they had then.
+    assigned: BTreeMap<TopicPartition, i64>,
+    /// Up to where each of them was read and applied: behind the state, where what it has is read again for who follows.
+    read: BTreeMap<TopicPartition, i64>,
     /// Every partition of every topic is assigned: only then are the values of keys whole.
     is_whole: bool,
-    /// When the state was stored last, how long that took, and whether it has changed since.
-    stored: (Instant, Duration),
+    storing: Storing,
+    /// Whether the state has changed since it was stored last.
     is_changed: bool,
     /// When a row of a snapshot was read last; at the start, one may have been.
     past_read: Instant,
@@ -56,8 +68,11 @@ pub struct FeaturesSink {
 #[derive(Default)]
 struct Staged {
     progress: Progress,
-    events: Vec<Occurred>,
+    /// With their offsets.
+    events: Vec<(i64, Occurred)>,
     late: u64,
+    /// Rows of late ones that somebody follows.
+    late_rows: Vec<(i64, Box<ChangeEvent>)>,
 }
 
 impl FeaturesSink {
@@ -74,50 +89,97 @@ impl FeaturesSink {
     ) -> Self {
         let Streamed { definitions, plan, references } = streamed;
         let sources = Sources::new(definitions, plan, references, events, registry);
-        let values = Values::new(store, group.to_owned(), options.clone());
+        let values = Some(Values::new(store, group.to_owned(), options.clone()));
         FeaturesSink {
+            name: NAME,
             admin,
             sources,
             plan: Arc::clone(plan),
             options,
             values,
             past: None,
-            state: None,
+            follower: None,
+            live: LiveState::new(streamed),
+            has_begun: false,
             staged: BTreeMap::new(),
-            assigned: BTreeSet::new(),
+            assigned: BTreeMap::new(),
+            read: BTreeMap::new(),
             is_whole: false,
-            stored: (Instant::now(), Duration::ZERO),
+            storing: Storing::default(),
             is_changed: false,
             past_read: Instant::now(),
             begun_us: Vec::new(),
         }
     }
 
-    /// The same, which begins with what the topics do not hold.
+    /// Goes by another name, in logs and health.
     #[must_use]
-    pub fn with_past(self, past: Past) -> Self {
-        FeaturesSink { past: Some(past), ..self }
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Has `live` for its state, which others ask.
+    #[must_use]
+    pub fn keeping(mut self, live: LiveState) -> Self {
+        self.live = live;
+        self
+    }
+
+    /// Writes no values: the state is for others to ask.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        self.values = None;
+        self
+    }
+
+    /// Hands on what is inserted into the table of the follower's source.
+    #[must_use]
+    pub fn followed_by(mut self, follower: Box<dyn Follower>) -> Self {
+        self.sources.follow(follower.source());
+        self.follower = Some(follower);
+        self
+    }
+
+    /// Begins with what the topics do not hold. It is followed by nobody: what follows from it has followed long ago.
+    #[must_use]
+    pub fn with_past(mut self, past: Past) -> Self {
+        self.past = Some(past);
+        self
     }
 
     /// The offset of the record that is read next.
     fn next(&self, partition: &TopicPartition) -> i64 {
         let staged = self.staged.get(partition).map(|staged| staged.progress.next);
-        let applied = || self.state.as_ref()?.offsets.get(partition).map(|progress| progress.next);
-        staged.or_else(applied).unwrap_or(0)
+        staged.or_else(|| self.read.get(partition).copied()).unwrap_or(0)
+    }
+
+    /// Where reading of a partition starts: at what the state or who follows does not have.
+    fn start(&self, partition: &TopicPartition) -> i64 {
+        let applied = self.live.with(|state| state.next(partition));
+        let followed = self.follower.as_ref().and_then(|follower| follower.next(partition));
+        followed.map_or(applied, |followed| followed.min(applied))
     }
 
     async fn restore(&mut self) -> Result<(), SinkError> {
+        self.live.set_current(false);
         let (directory, plan) = (self.options.directory.clone(), Arc::clone(&self.plan));
         let options = Options { keys_max: self.options.keys_max, any_order: true, ..Options::default() };
         let restored = tokio::task::spawn_blocking(move || State::restore(&directory, &plan, options)).await;
         let mut state = restored.map_err(|error| SinkError::Fatal(error.to_string()))?;
-        self.values.begin(&self.admin).await?;
+        if let Some(follower) = &mut self.follower {
+            follower.begin(&self.admin).await?;
+        }
+        if let Some(values) = &mut self.values {
+            values.begin(&self.admin).await?;
+        }
         if let Some(past) = &self.past {
-            let caught = past.read(&self.admin, &mut state, &mut self.values).await?;
+            let caught = past.read(&self.admin, &mut state, self.values.as_mut()).await?;
             count(caught.counters, caught.late);
             self.is_changed |= caught.any;
         }
-        self.state = Some(state);
+        // Whole at once: nobody is told a row that lacks its past, and nobody waits for the lake.
+        *self.live.lock() = Some(state);
         Ok(())
     }
 
@@ -127,7 +189,7 @@ impl FeaturesSink {
             let partitions = self.admin.partitions(topic).await;
             let partitions = partitions.map_err(|error| SinkError::Passing(error.to_string()))?.unwrap_or(0);
             for partition in (0..partitions).map(|number| TopicPartition::new(topic, number)) {
-                if !self.assigned.contains(&partition) {
+                if !self.assigned.contains_key(&partition) {
                     tracing::warn!(%partition, "not assigned to this member: values are held back until it has every partition");
                     return Ok(false);
                 }
@@ -136,87 +198,129 @@ impl FeaturesSink {
         Ok(true)
     }
 
-    /// Applies what is staged to the state.
+    /// Applies what is staged to the state, and hands on what is followed.
     fn apply(&mut self) -> Result<(), SinkError> {
-        let Some(state) = &mut self.state else {
-            return Err(SinkError::Fenced("the state is gone".to_owned()));
-        };
         let (mut counters, mut late) = (Counters::default(), 0);
         for (partition, staged) in std::mem::take(&mut self.staged) {
-            for event in staged.events {
-                if event.is_past {
-                    self.past_read = Instant::now();
-                }
-                let applied = state.engine.apply(&event.mapped.event(event.source));
-                let applied = applied.map_err(|error| SinkError::Fatal(error.to_string()))?;
-                counters.add(applied);
-                // A repeat changes no value.
-                if applied.new + applied.corrected == 0 {
-                    continue;
-                }
-                if self.begun_us.len() < BEGUN_MAX {
-                    self.begun_us.extend(event.begun_us);
-                }
-                for (entity, key, text) in event.entities {
-                    if let Some(key) = event.mapped.keys[key] {
-                        self.values.change(entity, key, text);
-                    }
-                }
+            let mut events = staged.events.into_iter().peekable();
+            while events.peek().is_some() {
+                self.apply_some(&partition, events.by_ref().take(EVENTS_LOCKED), &mut counters)?;
+            }
+            // No other row depends on them: their order among the others means nothing.
+            for (offset, change) in staged.late_rows {
+                self.hand_on(&partition, offset, change, None);
             }
             late += staged.late;
-            let progress = state.offsets.entry(partition).or_default();
-            progress.next = staged.progress.next;
-            progress.arrived = progress.arrived.max(staged.progress.arrived);
+            self.read.insert(partition.clone(), staged.progress.next);
+            self.live.with(|state| state.advance(partition, staged.progress));
             self.is_changed = true;
         }
+        self.set_current();
         count(counters, late);
         Ok(())
     }
 
-    async fn write(&mut self) -> Result<(), SinkError> {
-        let Some(state) = &mut self.state else { return Ok(()) };
-        if !self.is_whole || !self.values.is_caught_up(&state.offsets) {
-            return Ok(());
+    /// A few events of a partition, while nobody else has the state.
+    fn apply_some(
+        &mut self,
+        partition: &TopicPartition,
+        events: impl Iterator<Item = (i64, Occurred)>,
+        counters: &mut Counters,
+    ) -> Result<(), SinkError> {
+        let mut followed = Vec::new();
+        let mut guard = self.live.lock();
+        let Some(state) = guard.as_mut() else {
+            return Err(SinkError::Fenced("the state is gone".to_owned()));
+        };
+        for (offset, mut occurred) in events {
+            if occurred.is_past {
+                self.past_read = Instant::now();
+            }
+            let event = occurred.mapped.event(occurred.source);
+            let applied = state.engine.apply(&event);
+            let applied = applied.map_err(|error| SinkError::Fatal(error.to_string()))?;
+            counters.add(applied);
+            if let Some(change) = occurred.inserted.take() {
+                let begun = Instant::now();
+                let mut values = vec![f64::NAN; self.plan.source_shape(event.source).row.len()];
+                let is_exact = state.engine.row(&event, &mut values);
+                followed.push((offset, change, LiveRow { values, is_exact }, begun.elapsed()));
+            }
+            let Some(values) = &mut self.values else { continue };
+            // A repeat changes no value.
+            if applied.new + applied.corrected == 0 {
+                continue;
+            }
+            if self.begun_us.len() < BEGUN_MAX {
+                self.begun_us.extend(occurred.begun_us);
+            }
+            for (entity, key, text) in occurred.entities {
+                if let Some(key) = occurred.mapped.keys[key] {
+                    values.change(entity, key, text);
+                }
+            }
         }
-        self.values.write(state).await?;
-        metrics_list::pipeline_latencies(NAME, "online", now_micros(), self.begun_us.iter());
-        self.begun_us.clear();
+        MutexGuard::unlock_fair(guard);
+        for (offset, change, row, took) in followed {
+            self.hand_on(partition, offset, change, Some((row, took)));
+        }
         Ok(())
     }
 
-    /// Stores the state, if it is time and all of its values are written: what changed since would be forgotten by a crash. A failure is
-    /// not the stream's end: it goes on from the topics.
-    async fn store_if_due(&mut self) -> Result<(), SinkError> {
-        let (at, took) = self.stored;
-        let pause = Duration::from_secs(self.options.snapshot_interval_s).max(took * STORING_SHARE);
-        if !self.is_changed || !self.values.are_written() || at.elapsed() < pause {
-            return Ok(());
+    /// Hands on a row to who follows, unless it was taken before.
+    fn hand_on(
+        &mut self,
+        partition: &TopicPartition,
+        offset: i64,
+        change: Box<ChangeEvent>,
+        row: Option<(LiveRow, Duration)>,
+    ) {
+        let is_whole = self.is_whole;
+        if let Some(follower) = &mut self.follower
+            && follower.next(partition).is_some_and(|next| offset >= next)
+        {
+            let (row, took) = row.map_or((None, Duration::ZERO), |(row, took)| (Some(row), took));
+            let partition = partition.clone();
+            follower.take(Followed { partition, offset, change, row, is_whole, took });
         }
-        let Some(mut state) = self.state.take() else { return Ok(()) };
-        let directory = self.options.directory.clone();
-        let begun = Instant::now();
-        let is_past_over = self.past_read.elapsed() > PAST_OVER;
-        let stored = tokio::task::spawn_blocking(move || {
-            if let Some(settled) = state.settled().filter(|_| is_past_over) {
-                state.engine.evict(settled);
-            }
-            let bytes = state.store(&directory);
-            (state, bytes)
-        });
-        let (state, bytes) = stored.await.map_err(|error| SinkError::Fatal(error.to_string()))?;
-        let keys = state.engine.keys();
-        self.state = Some(state);
-        self.stored = (Instant::now(), begun.elapsed());
-        match bytes {
-            Ok(bytes) => {
-                self.is_changed = false;
-                metrics_list::features_stored(begun.elapsed().as_secs_f64(), bytes, keys);
-            }
-            Err(error) => tracing::warn!(%error, "features not stored, trying again later"),
-        }
-        failpoint("features::after_store");
-        Ok(())
     }
+
+    /// Tells who asks the state whether it is up to date.
+    fn set_current(&self) {
+        let reaches = |state: &mut State| self.assigned.iter().all(|(p, end)| state.next(p) >= *end);
+        self.live.set_current(self.is_whole && self.live.with(reaches));
+    }
+
+    async fn write(&mut self) -> Result<(), SinkError> {
+        write(&mut self.values, &self.live, self.is_whole, &mut self.begun_us).await
+    }
+
+    /// Begins to store the state, if it is time.
+    async fn store_if_due(&mut self) {
+        if self.is_changed && self.storing.is_due(&self.options).await {
+            let covered = self.values.as_ref().map(Values::coverage);
+            let is_past_over = self.past_read.elapsed() > PAST_OVER;
+            self.storing.begin(&self.live, &self.options, covered, is_past_over);
+            self.is_changed = false;
+        }
+    }
+}
+
+/// Writes the values of changed keys, where the state has all that those in the store cover.
+async fn write(
+    values: &mut Option<Values>,
+    live: &LiveState,
+    is_whole: bool,
+    begun_us: &mut Vec<i64>,
+) -> Result<(), SinkError> {
+    let Some(values) = values else { return Ok(()) };
+    if !is_whole || !live.with(|state| values.is_caught_up(&state.offsets)) {
+        return Ok(());
+    }
+    values.write(live).await?;
+    metrics_list::pipeline_latencies(NAME, "online", now_micros(), begun_us.iter());
+    begun_us.clear();
+    Ok(())
 }
 
 /// Tells what became of events.
@@ -236,31 +340,36 @@ fn count(counters: Counters, late: u64) {
 #[async_trait]
 impl Sink for FeaturesSink {
     fn name(&self) -> &'static str {
-        NAME
+        self.name
     }
 
     async fn resume(
         &mut self,
         assigned: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, i64>, SinkError> {
-        if self.state.is_none() {
+        if !self.has_begun {
             self.restore().await?;
+            self.has_begun = true;
         }
         let mut starts = BTreeMap::new();
         for partition in assigned {
             self.staged.remove(partition);
-            let end = end_of(&self.admin, partition).await?;
-            let next = self.next(partition);
+            let watermarks = self.admin.watermarks(partition).await;
+            let (first, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
+            let next = self.live.with(|state| state.next(partition));
             if next > end {
                 tracing::warn!(%partition, next, end, "the topic was made anew: it is read from its beginning");
-                if let Some(state) = &mut self.state {
-                    state.offsets.remove(partition);
-                }
+                self.live.with(|state| state.offsets.remove(partition));
             }
-            starts.insert(partition.clone(), self.next(partition));
+            // What the topic no longer holds cannot be read, whoever lacks it.
+            let start = self.start(partition).max(first);
+            starts.insert(partition.clone(), start);
+            self.read.insert(partition.clone(), start);
+            // Where nothing is left to be read, the end is never reached.
+            self.assigned.insert(partition.clone(), if first < end { end } else { 0 });
         }
-        self.assigned.extend(assigned.iter().cloned());
         self.is_whole = self.has_all().await?;
+        self.set_current();
         // What was held back while another member had a part.
         self.write().await?;
         Ok(starts)
@@ -275,7 +384,7 @@ impl Sink for FeaturesSink {
                 continue;
             }
             let read = self.sources.read(record).await?;
-            let is_covered = self.values.covers(&partition, record.offset);
+            let is_covered = self.values.as_ref().is_some_and(|v| v.covers(&partition, record.offset));
             let staged = fresh.entry(partition).or_default();
             staged.progress.next = record.offset + 1;
             match read {
@@ -283,9 +392,12 @@ impl Sink for FeaturesSink {
                     staged.progress.arrived = staged.progress.arrived.max(event.mapped.arrived);
                     // Read again after a crash: how long it took was measured then.
                     event.begun_us = event.begun_us.filter(|_| !is_covered);
-                    staged.events.push(*event);
+                    staged.events.push((record.offset, *event));
                 }
-                Read::Late => staged.late += 1,
+                Read::Late(row) => {
+                    staged.late += 1;
+                    staged.late_rows.extend(row.map(|row| (record.offset, row)));
+                }
                 Read::Nothing => {}
                 Read::Unfit(reason, error) => rejected.push(Rejected { index, reason, error }),
             }
@@ -296,6 +408,7 @@ impl Sink for FeaturesSink {
             staged.progress.arrived = staged.progress.arrived.max(fresh.progress.arrived);
             staged.events.extend(fresh.events);
             staged.late += fresh.late;
+            staged.late_rows.extend(fresh.late_rows);
         }
         Ok(rejected)
     }
@@ -303,16 +416,29 @@ impl Sink for FeaturesSink {
     async fn commit(&mut self) -> Result<(), SinkError> {
         self.apply()?;
         failpoint("features::before_values");
-        self.write().await?;
-        self.store_if_due().await
+        let FeaturesSink { values, follower, live, is_whole, begun_us, read, .. } = self;
+        let followed = async {
+            match follower {
+                Some(follower) => follower.settle(read).await,
+                None => Ok(()),
+            }
+        };
+        // A payment's score does not wait for the values of its keys.
+        let (written, followed) = tokio::join!(write(values, live, *is_whole, begun_us), followed);
+        written?;
+        followed?;
+        self.store_if_due().await;
+        Ok(())
     }
 
     async fn revoke(&mut self, revoked: &[TopicPartition]) -> Result<(), SinkError> {
         for partition in revoked {
             self.staged.remove(partition);
             self.assigned.remove(partition);
+            self.read.remove(partition);
         }
         self.is_whole = false;
+        self.set_current();
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use affluent_bus::registry::RegistryClient;
 use affluent_features::definition::Definitions;
 use affluent_features::plan::EntityId;
 use affluent_features::{Plan, SourceId};
-use affluent_model::{EventKind, Reason, Snapshot};
+use affluent_model::{ChangeEvent, EventKind, Op, Reason, Snapshot};
 use affluent_stream::sinks::SinkError;
 use affluent_stream::sinks::events::EventOptions;
 use std::collections::BTreeMap;
@@ -26,12 +26,15 @@ pub(super) struct Occurred {
     pub(super) begun_us: Option<i64>,
     /// Read by a snapshot of its table: others of any age may follow.
     pub(super) is_past: bool,
+    /// The row itself, where somebody follows what is inserted.
+    pub(super) inserted: Option<Box<ChangeEvent>>,
 }
 
 /// What a record is.
 pub(super) enum Read {
     Event(Box<Occurred>),
-    Late,
+    /// Too late to be applied; the row itself, where somebody follows what is inserted.
+    Late(Option<Box<ChangeEvent>>),
     Nothing,
     Unfit(Reason, String),
 }
@@ -41,6 +44,8 @@ pub(super) struct Sources {
     topics: BTreeMap<String, Source>,
     changes: ChangeDecoder,
     events: EventDecoder,
+    /// The topic whose inserted rows are handed on.
+    followed: Option<String>,
 }
 
 struct Source {
@@ -71,7 +76,14 @@ impl Sources {
             topics.insert(topic.to_owned(), Source { mapping, kind, places, entities });
         }
         let (changes, events) = (ChangeDecoder::new(registry.clone()), EventDecoder::new(registry));
-        Sources { topics, changes, events }
+        Sources { topics, changes, events, followed: None }
+    }
+
+    /// Hands on the rows that are inserted into the table of this source.
+    pub(super) fn follow(&mut self, name: &str) {
+        let is_followed = |source: &Source| source.mapping.name() == name && source.kind.is_none();
+        let topic = self.topics.iter().find(|(_, source)| is_followed(source));
+        self.followed = topic.map(|(topic, _)| topic.clone());
     }
 
     /// The topics that are read.
@@ -98,7 +110,13 @@ impl Sources {
                     let mut cells = Vec::new();
                     source.places.row(&source.mapping, &change, &mut cells);
                     let streamed = change.source.snapshot == Snapshot::False;
-                    Ok(source.occurred(&cells, streamed.then_some(change.source.ts_us)))
+                    let mut read = source.occurred(&cells, streamed.then_some(change.source.ts_us));
+                    drop(cells);
+                    let is_followed = self.followed.as_deref() == Some(&*record.topic);
+                    if is_followed && streamed && change.op == Op::Create {
+                        read.keep(change);
+                    }
+                    Ok(read)
                 }
                 Err(error) => unfit(&error),
             },
@@ -119,12 +137,23 @@ impl Sources {
     }
 }
 
+impl Read {
+    /// Keeps the row that it was read from.
+    fn keep(&mut self, change: ChangeEvent) {
+        match self {
+            Read::Event(event) => event.inserted = Some(Box::new(change)),
+            Read::Late(inserted) => *inserted = Some(Box::new(change)),
+            Read::Nothing | Read::Unfit(..) => {}
+        }
+    }
+}
+
 impl Source {
     fn occurred(&self, cells: &[Cell], begun_us: Option<i64>) -> Read {
         let mut mapped = Mapped::default();
         match self.mapping.event(cells, &mut mapped) {
             Ok(Fit::Nothing) => Read::Nothing,
-            Ok(Fit::Late) => Read::Late,
+            Ok(Fit::Late) => Read::Late(None),
             Ok(Fit::Event) => {
                 let is_past = begun_us.is_none();
                 let text = |&(entity, key): &(EntityId, usize)| {
@@ -132,7 +161,8 @@ impl Source {
                 };
                 let entities = self.entities.iter().filter_map(text).collect();
                 let source = self.mapping.source();
-                Read::Event(Box::new(Occurred { source, mapped, entities, begun_us, is_past }))
+                let inserted = None;
+                Read::Event(Box::new(Occurred { source, mapped, entities, begun_us, is_past, inserted }))
             }
             Err(misfit) => Read::Unfit(Reason::ValueOutOfRange, misfit.to_string()),
         }

@@ -2,8 +2,10 @@
 //!
 //! Both are stored together, in one file that is replaced whole. The one before is kept: it serves where the newest is damaged.
 //!
-//! Invariant: what is restored has applied exactly the records below its offsets (more of them do no harm: events are known).
+//! Invariant: what is restored has applied the records below its offsets. Some later ones may be in it too: they are read again, and known.
 
+use super::live::LiveState;
+use crate::online::log::Applied;
 use affluent_bus::TopicPartition;
 use affluent_features::engine::SnapshotError;
 use affluent_features::{Engine, Options, Plan};
@@ -11,13 +13,16 @@ use affluent_telemetry::failpoint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufReader, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const NEWEST: &str = "state";
 const BEFORE: &str = "state.before";
 const UNFINISHED: &str = "state.new";
+/// Keys that are looked at before others get the state.
+const KEYS_LOCKED: usize = 4_096;
 /// What is read or written at a time.
 const BUFFER: usize = 1 << 20;
 
@@ -46,6 +51,14 @@ pub(super) struct State {
 pub(super) struct StoreError {
     directory: String,
     source: SnapshotError,
+}
+
+impl StoreError {
+    /// The thread that stored it is gone.
+    pub(super) fn ended(error: &tokio::task::JoinError) -> Self {
+        let source = std::io::Error::other(error.to_string()).into();
+        StoreError { directory: "its directory".to_owned(), source }
+    }
 }
 
 impl State {
@@ -82,38 +95,100 @@ impl State {
         State::new(Arc::clone(plan), options)
     }
 
-    /// Stores the state; how many bytes.
-    ///
-    /// # Errors
-    /// [`StoreError`]: what was stored before is still there.
-    pub(super) fn store(&self, directory: &Path) -> Result<u64, StoreError> {
-        let failed =
-            |source: SnapshotError| StoreError { directory: directory.display().to_string(), source };
-        let io = |source: std::io::Error| failed(source.into());
-        let [newest, before, unfinished] = [NEWEST, BEFORE, UNFINISHED].map(|name| directory.join(name));
-        fs::create_dir_all(directory).map_err(io)?;
-        let file = File::create(&unfinished).map_err(io)?;
-        let mut file = BufWriter::with_capacity(BUFFER, file);
-        self.engine.snapshot(&offsets_bytes(&self.offsets), &mut file).map_err(failed)?;
-        file.flush().map_err(io)?;
-        let file = file.into_inner().map_err(|error| io(error.into_error()))?;
-        file.sync_all().map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
-        failpoint("features::before_rename");
-        match fs::rename(&newest, &before) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-            Ok(()) | Err(_) => {}
-        }
-        failpoint("features::between_renames");
-        fs::rename(&unfinished, &newest).map_err(io)?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
-        Ok(bytes)
+    /// The first offset of a partition that was not applied.
+    pub(super) fn next(&self, partition: &TopicPartition) -> i64 {
+        self.offsets.get(partition).map_or(0, |progress| progress.next)
+    }
+
+    /// The records of a partition up to there were applied; what was read again from before changes nothing.
+    pub(super) fn advance(&mut self, partition: TopicPartition, to: Progress) {
+        let progress = self.offsets.entry(partition).or_default();
+        progress.next = progress.next.max(to.next);
+        progress.arrived = progress.arrived.max(to.arrived);
+    }
+
+    /// Of each partition, the first offset that was not applied.
+    pub(super) fn applied(&self) -> Applied {
+        self.offsets.iter().map(|(partition, progress)| (partition.clone(), progress.next)).collect()
     }
 
     /// Up to when every partition has been read: the arrival that no further event comes before.
     pub(super) fn settled(&self) -> Option<i64> {
         self.offsets.values().map(|progress| progress.arrived).filter(|arrived| *arrived > 0).min()
     }
+}
+
+/// Lets go of the keys that are over, a few at a time.
+pub(super) fn evict(live: &LiveState) {
+    let mut place = Some((0, 0));
+    while let Some(from) = place {
+        place = live.with(|state| {
+            let settled = state.settled()?;
+            state.engine.evict_some(settled, from, KEYS_LOCKED)
+        });
+    }
+}
+
+/// Writes the state beside what was stored before, slice by slice, so that events are applied in between; how many bytes. None where there is no
+/// state, or `stop` says so.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn write(
+    live: &LiveState,
+    directory: &Path,
+    stop: &AtomicBool,
+) -> Result<Option<u64>, StoreError> {
+    let failed = |source: SnapshotError| StoreError { directory: directory.display().to_string(), source };
+    let io = |source: std::io::Error| failed(source.into());
+    fs::create_dir_all(directory).map_err(io)?;
+    let unfinished = directory.join(UNFINISHED);
+    // Made anew: another thread may still write to the one that was given up.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = File::create(&unfinished).map_err(io)?;
+    let mut slice = Vec::with_capacity(BUFFER);
+    let begun = match live.lock().as_ref() {
+        Some(state) => state.engine.snapshot_begin(&offsets_bytes(&state.offsets), &mut slice),
+        None => return Ok(None),
+    };
+    let mut slices = begun.map_err(failed)?;
+    let mut is_more = true;
+    while is_more {
+        file.write_all(&slice).map_err(io)?;
+        slice.clear();
+        is_more = match live.lock().as_ref() {
+            Some(state) if !stop.load(Ordering::Relaxed) => {
+                state.engine.snapshot_next(&mut slices, &mut slice).map_err(failed)?
+            }
+            Some(_) | None => return Ok(None),
+        };
+    }
+    file.write_all(&slice).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    Ok(Some(file.metadata().map_err(io)?.len()))
+}
+
+/// Puts what was written in the place of what was stored before, which is kept.
+///
+/// # Errors
+/// [`StoreError`]: what was stored before is still there.
+pub(super) fn put_in_place(directory: &Path) -> Result<(), StoreError> {
+    let io = |source: std::io::Error| StoreError {
+        directory: directory.display().to_string(),
+        source: source.into(),
+    };
+    let [newest, before, unfinished] = [NEWEST, BEFORE, UNFINISHED].map(|name| directory.join(name));
+    failpoint("features::before_rename");
+    match fs::rename(&newest, &before) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    failpoint("features::between_renames");
+    fs::rename(&unfinished, &newest).map_err(io)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
 }
 
 fn offsets_bytes(offsets: &Offsets) -> Vec<u8> {
@@ -130,12 +205,27 @@ fn offsets_of(bytes: &[u8]) -> Result<Offsets, SnapshotError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::Streamed;
     use affluent_features::definition::Definitions;
     use affluent_features::{Event, Key};
 
     fn plan() -> Arc<Plan> {
         let definitions = Definitions::load(None).unwrap().select(&["ip_payments_1h"]).unwrap();
         Arc::new(Plan::new(&definitions).unwrap())
+    }
+
+    fn store_with_events(directory: &Path, count: u64) {
+        let definitions = Definitions::load(None).unwrap().select(&["ip_payments_1h"]).unwrap();
+        let streamed = Streamed {
+            plan: Arc::new(Plan::new(&definitions).unwrap()),
+            definitions: Arc::new(definitions),
+            references: Arc::default(),
+        };
+        let live = LiveState::new(&streamed);
+        *live.lock() = Some(with_events(count));
+        assert!(write(&live, directory, &AtomicBool::new(true)).unwrap().is_none(), "told to stop");
+        assert!(write(&live, directory, &AtomicBool::new(false)).unwrap().is_some_and(|bytes| bytes > 0));
+        put_in_place(directory).unwrap();
     }
 
     fn with_events(count: u64) -> State {
@@ -163,8 +253,8 @@ mod tests {
             state.offsets.get(&TopicPartition::new("t", 3)).map(|progress| progress.next)
         };
         assert_eq!(next(), None);
-        with_events(1).store(directory.path()).unwrap();
-        with_events(2).store(directory.path()).unwrap();
+        store_with_events(directory.path(), 1);
+        store_with_events(directory.path(), 2);
         assert_eq!(next(), Some(2));
         // Killed between the renames.
         fs::rename(directory.path().join(NEWEST), directory.path().join(UNFINISHED)).unwrap();

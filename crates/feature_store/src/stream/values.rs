@@ -3,6 +3,7 @@
 //! After a crash the state is older than the values: until it has read again what they cover, nothing is written, so that no value
 //! goes back in time. Versions are the time of writing, and never go back either.
 
+use super::live::LiveState;
 use super::state::{Offsets, State};
 use crate::online::{self, Vector, log};
 use affluent_bus::{Admin, TopicPartition};
@@ -15,7 +16,10 @@ use affluent_stream::sinks::SinkError;
 use affluent_telemetry::failpoint;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::watch;
 
+/// Keys whose values are computed before others get the state.
+const KEYS_LOCKED: usize = 64;
 /// One document a consumer group: up to where its values cover the topics.
 const PROGRESS: &str = "features_progress";
 
@@ -28,14 +32,14 @@ pub(super) struct Values {
     /// Keys whose values changed since they were written, with their text. Bounded by the keys of the state.
     changed: HashMap<(EntityId, Key), String>,
     /// What the values in the store cover; those of the state may be behind.
-    covered: log::Applied,
+    covered: watch::Sender<log::Applied>,
     /// The version that was written last.
     version: u64,
 }
 
 impl Values {
     pub(super) fn new(store: Arc<dyn DocumentStore>, group: String, options: super::StreamOptions) -> Self {
-        let (changed, covered) = (HashMap::new(), log::Applied::new());
+        let (changed, covered) = (HashMap::new(), watch::Sender::default());
         Values { store, group, options, changed, covered, version: 0 }
     }
 
@@ -49,15 +53,17 @@ impl Values {
             return Ok(());
         };
         self.version = self.version.max(progress.version.lsn.0);
+        let mut covered = log::Applied::new();
         if let Some(Value::Json(offsets)) = progress.field("offsets") {
-            self.covered = log::applied(offsets).unwrap_or_default();
+            covered = log::applied(offsets).unwrap_or_default();
         }
         // What was imported is read at every start as far as the lake has it: nothing waits for it.
-        self.covered.retain(|partition, _| partition.partition >= 0);
-        for (partition, next) in &mut self.covered {
+        covered.retain(|partition, _| partition.partition >= 0);
+        for (partition, next) in &mut covered {
             // A topic that was made anew ends before what was read of the old one.
             *next = end_of(admin, partition).await?.min(*next);
         }
+        self.covered.send_replace(covered);
         Ok(())
     }
 
@@ -65,25 +71,26 @@ impl Values {
         self.changed.insert((entity, key), text);
     }
 
-    /// Whether the store has the values of all keys.
-    pub(super) fn are_written(&self) -> bool {
-        self.changed.is_empty()
+    /// What the values in the store cover, from now on.
+    pub(super) fn coverage(&self) -> watch::Receiver<log::Applied> {
+        self.covered.subscribe()
     }
 
     /// Whether the state has read all that the values cover.
     pub(super) fn is_caught_up(&self, offsets: &Offsets) -> bool {
-        self.covered.iter().all(|(partition, next)| offsets.get(partition).is_some_and(|p| p.next >= *next))
+        let covered = self.covered.borrow();
+        covered.iter().all(|(partition, next)| offsets.get(partition).is_some_and(|p| p.next >= *next))
     }
 
     /// Whether a record was part of what the values in the store cover.
     pub(super) fn covers(&self, partition: &TopicPartition, offset: i64) -> bool {
-        self.covered.get(partition).is_some_and(|next| offset < *next)
+        self.covered.borrow().get(partition).is_some_and(|next| offset < *next)
     }
 
     /// Writes the values of every changed key as the state has them. What was not written when it fails is written at the next call.
-    pub(super) async fn write(&mut self, state: &mut State) -> Result<(), DocumentError> {
-        let applied: log::Applied =
-            state.offsets.iter().map(|(partition, progress)| (partition.clone(), progress.next)).collect();
+    /// Nothing is applied meanwhile: the caller does that.
+    pub(super) async fn write(&mut self, live: &LiveState) -> Result<(), DocumentError> {
+        let applied = live.with(|state| state.applied());
         while !self.changed.is_empty() {
             let batch: Vec<((EntityId, Key), String)> = self
                 .changed
@@ -93,8 +100,12 @@ impl Values {
                 .collect();
             self.version = (self.version + 1).max(now_micros().cast_unsigned());
             let (mut writes, mut logged) = (Vec::with_capacity(batch.len()), Vec::new());
-            for ((entity, key), text) in &batch {
-                self.put(state, (*entity, *key, text), &applied, &mut writes, &mut logged);
+            for keys in batch.chunks(KEYS_LOCKED) {
+                live.with(|state| {
+                    for ((entity, key), text) in keys {
+                        self.put(state, (*entity, *key, text), &applied, &mut writes, &mut logged);
+                    }
+                });
             }
             self.store.apply(online::COLLECTION, writes).await?;
             failpoint("features::after_values");
@@ -105,12 +116,12 @@ impl Values {
                 self.changed.remove(key);
             }
         }
-        if applied != self.covered {
+        if applied != *self.covered.borrow() {
             let fields = vec![("offsets".to_owned(), Value::Json(log::offsets(&applied)))];
             let version = Position::new(self.version, 0);
             let write = VersionedWrite { id: self.group.clone(), version, action: Action::Put(fields) };
             self.store.apply(PROGRESS, vec![write]).await?;
-            self.covered = applied;
+            self.covered.send_replace(applied);
         }
         Ok(())
     }
@@ -141,7 +152,7 @@ impl Values {
 }
 
 /// The offset that the next record of a partition gets.
-pub(super) async fn end_of(admin: &Admin, partition: &TopicPartition) -> Result<i64, SinkError> {
+async fn end_of(admin: &Admin, partition: &TopicPartition) -> Result<i64, SinkError> {
     match admin.watermarks(partition).await {
         Ok((_, end)) => Ok(end),
         Err(error) => Err(SinkError::Passing(error.to_string())),

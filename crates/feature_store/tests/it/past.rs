@@ -1,10 +1,11 @@
 //! Invariant: a state that begins with the lake and goes on with the topic is the state of a topic that held everything.
 
+use crate::follow::{Keeper, Taken, same};
 use crate::rig::{NOON, Payment, Rig, SECOND, documents, open, until};
 use crate::stream::values;
 use affluent_bus::TopicPartition;
 use affluent_feature_store::online::{self, log};
-use affluent_feature_store::stream::Past;
+use affluent_feature_store::stream::{LiveRow, LiveState, Past};
 use affluent_lake::sql::{Engine, EngineOptions};
 use affluent_lake::{Advance, Lake, LakeOptions, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Row, Value, time::now_micros};
@@ -133,4 +134,41 @@ async fn what_was_imported_and_what_is_streamed_are_one_history() {
     assert!(
         logged.iter().any(|document| (knows(document, -1), knows(document, -2)) == (Some(150), Some(100)))
     );
+}
+
+/// The rows of what is sent to the topic, in order, to who follows it from its beginning.
+async fn followed(rig: &mut Rig, payments: &[Payment]) -> Vec<Option<LiveRow>> {
+    let directory = tempfile::tempdir().unwrap();
+    let (group, store) = (unique("group"), open(directory.path()).await);
+    let taken = Taken::default();
+    let (topic, next) = (rig.topic.clone(), Arc::default());
+    let keeper = Keeper { topic, taken: Arc::clone(&taken), next, notes: true };
+    let live = LiveState::new(&rig.streamed);
+    let running = rig.start_followed(&group, &store, directory.path(), live, Box::new(keeper));
+    for payment in payments {
+        rig.send(payment).await;
+    }
+    rig.caught_up(&group).await;
+    running.stop().await;
+    std::mem::take(&mut *taken.lock().unwrap()).into_values().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_counts_in_rows_and_is_followed_by_nobody() {
+    let all = payments(60);
+    let (history, rest) = all.split_at(50);
+    let directory = tempfile::tempdir().unwrap();
+    let options = LakeOptions { warehouse: directory.path().join("lake"), ..LakeOptions::default() };
+    let lake = Lake::open(options).await.unwrap();
+    // One partition each: what comes before what is the same.
+    let (mut rig, mut whole) = (Rig::new(1).await, Rig::new(1).await);
+    append(&lake, &rig.topic, -1, history).await;
+    let engine = Arc::new(Engine::new(lake.clone(), EngineOptions::default()).unwrap());
+    rig.past = Some(Past::new(lake, engine, &rig.streamed));
+    let rows = followed(&mut rig, rest).await;
+    assert_eq!(rows.len(), rest.len());
+    let expected = followed(&mut whole, &all).await;
+    for (row, expected) in rows.iter().zip(&expected[history.len()..]) {
+        assert!(same(row.as_ref(), expected.as_ref().unwrap()), "{row:?}, not {expected:?}");
+    }
 }

@@ -4,7 +4,7 @@ use affluent_bus::codec::{ChangeEncoder, Format};
 use affluent_bus::{Bus, BusOptions, Outgoing, Producer, ProducerOptions, TopicSpec};
 use affluent_documents::{Document, DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
 use affluent_feature_store::event::References;
-use affluent_feature_store::stream::{FeaturesSink, Past, StreamOptions, Streamed};
+use affluent_feature_store::stream::{FeaturesSink, Follower, LiveState, Past, StreamOptions, Streamed};
 use affluent_features::definition::Definitions;
 use affluent_model::{
     ChangeEvent, Column, ColumnType, Op, Position, Snapshot, Source, TableId, TableSchema, Value,
@@ -231,6 +231,22 @@ impl Rig {
 
     /// A sink of this group whose snapshots are in `directory`. It commits often, so that there is much to be cut.
     pub(crate) fn start(&self, group: &str, store: &Arc<dyn DocumentStore>, directory: &Path) -> Running {
+        self.run(group, self.sink(group, store, directory))
+    }
+
+    /// The same with a state that others ask, and somebody who follows.
+    pub(crate) fn start_followed(
+        &self,
+        group: &str,
+        store: &Arc<dyn DocumentStore>,
+        directory: &Path,
+        live: LiveState,
+        follower: Box<dyn Follower>,
+    ) -> Running {
+        self.run(group, self.sink(group, store, directory).keeping(live).followed_by(follower))
+    }
+
+    fn sink(&self, group: &str, store: &Arc<dyn DocumentStore>, directory: &Path) -> FeaturesSink {
         let options = StreamOptions {
             directory: directory.join("state"),
             snapshot_interval_s: 0,
@@ -238,13 +254,15 @@ impl Rig {
             logged_share: 1.0,
             ..StreamOptions::default()
         };
-        let admin = bus().admin().unwrap();
-        let events = EventOptions::default();
-        let mut sink =
-            FeaturesSink::new(&self.streamed, Arc::clone(store), admin, None, &events, group, options);
-        if let Some(past) = &self.past {
-            sink = sink.with_past(past.clone());
+        let (admin, events) = (bus().admin().unwrap(), EventOptions::default());
+        let sink = FeaturesSink::new(&self.streamed, Arc::clone(store), admin, None, &events, group, options);
+        match &self.past {
+            Some(past) => sink.with_past(past.clone()),
+            None => sink,
         }
+    }
+
+    fn run(&self, group: &str, sink: FeaturesSink) -> Running {
         let options = ConsumeOptions {
             group: group.to_owned(),
             instance_id: group.to_owned(),

@@ -31,7 +31,7 @@ pub(crate) struct Slot {
     /// The event time of the newest row that was let go: windows that reach back to it cannot be told.
     pub(crate) lost: i64,
     pub(crate) log: Log,
-    running: Option<Box<Running>>,
+    pub(super) running: Option<Box<Running>>,
 }
 
 /// The keys of a group. An index over a list of slots, so that an entry of the index is four bytes.
@@ -41,11 +41,11 @@ pub(crate) struct Keys {
     pub(crate) slots: Vec<Slot>,
     hasher: ahash::RandomState,
     /// Where short logs lie.
-    slab: Slab,
+    pub(super) slab: Slab,
     /// The slot that was last asked for: an event is applied and its key is read right after.
     recent: Option<u32>,
     /// For windows that are computed each time.
-    scratch: Running,
+    pub(super) scratch: Running,
 }
 
 impl Keys {
@@ -133,7 +133,7 @@ impl Keys {
     }
 
     /// Tells logs where the slab has moved their rows to.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         for (owner, place) in self.slab.moved.drain(..) {
             self.slots[owner as usize].log.moved(place);
         }
@@ -189,13 +189,16 @@ impl Keys {
         slot.lost <= at.time.saturating_sub(group.retention)
     }
 
-    /// Lets go of keys of which no window at `now` or later holds anything, and no late event can come any more.
-    pub(crate) fn evict(&mut self, group: &Group, now: i64) -> usize {
-        let before = self.slots.len();
+    /// Lets go of keys of which no window at `now` or later holds anything, and no late event can come any more; of at most so many keys from a
+    /// place on. Returns the place to go on at; none at the end.
+    pub(crate) fn evict(&mut self, group: &Group, now: i64, from: usize, keys: usize) -> Option<usize> {
         self.recent = None;
         let kept = group.retention + group.lateness;
-        let mut place = 0;
-        while place < self.slots.len() {
+        let mut place = from;
+        for _ in 0..keys {
+            if place >= self.slots.len() {
+                return None;
+            }
             if self.slots[place].newest.saturating_add(kept) >= now {
                 place += 1;
                 continue;
@@ -215,7 +218,7 @@ impl Keys {
                 self.slots.pop();
             }
         }
-        before - self.slots.len()
+        Some(place)
     }
 
     fn unlink(&mut self, place: usize) {
@@ -227,7 +230,7 @@ impl Keys {
 }
 
 /// Slots are fewer than 2^32.
-fn number(slot: usize) -> u32 {
+pub(super) fn number(slot: usize) -> u32 {
     u32::try_from(slot).unwrap_or(u32::MAX)
 }
 
@@ -265,8 +268,7 @@ impl Slot {
             Ok(place) => return (self.correct(group, slab, place, row), false),
             Err(place) => place,
         };
-        let is_late = !limits.any_order && at.0 < self.newest.saturating_sub(group.lateness);
-        if is_late || at.0 <= self.lost {
+        if self.is_too_late(group, at.0, limits) {
             return (Outcome::Late, false);
         }
         self.log.insert(slab, number, place, row);
@@ -293,8 +295,14 @@ impl Slot {
         (Outcome::New, too_many)
     }
 
+    /// Whether a row of this time comes later than its source allows, or falls into what was let go.
+    pub(super) fn is_too_late(&self, group: &Group, time: i64, limits: Limits) -> bool {
+        let is_late = !limits.any_order && time < self.newest.saturating_sub(group.lateness);
+        is_late || time <= self.lost
+    }
+
     /// Replaces a row by a later version of it.
-    fn correct(&mut self, group: &Group, slab: &mut Slab, place: usize, row: &[i64]) -> Outcome {
+    pub(super) fn correct(&mut self, group: &Group, slab: &mut Slab, place: usize, row: &[i64]) -> Outcome {
         let old = self.log.rows(slab).row(place);
         let version = |row: &[i64]| row[group.stride - 1].cast_unsigned();
         if !group.corrections || version(row) <= version(old) {

@@ -41,6 +41,11 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// Rows that are in no log.
+    pub(crate) fn of(words: &'a [i64], stride: usize) -> Self {
+        Rows { words, stride }
+    }
+
     /// The rows of a key that has none.
     pub(crate) fn none(stride: usize) -> Self {
         Rows { words: &[], stride }
@@ -127,6 +132,30 @@ impl Log {
         words.copy_within(start..end, start + stride);
         words[start..start + stride].copy_from_slice(row);
         self.rows += 1;
+    }
+
+    /// Takes a row from its place.
+    pub(crate) fn remove(&mut self, slab: &mut Slab, owner: u32, index: usize) {
+        let (stride, left) = (slab.stride(), self.len() - 1);
+        if left == 0 {
+            self.free(slab);
+            return;
+        }
+        let start = (index + self.gone as usize) * stride;
+        let is_roomy = match &mut self.words {
+            Words::Own(words) => {
+                words.drain(start..start + stride);
+                left <= ROWS_MAX / 2
+            }
+            Words::Piece(piece) => {
+                slab.words_mut(*piece).copy_within(start + stride..(left + 1) * stride, start);
+                slab.room(*piece) > left + SLACK
+            }
+        };
+        self.rows = number(left);
+        if is_roomy {
+            self.relocate(slab, owner, left);
+        }
     }
 
     /// Takes rows off the front.
@@ -282,6 +311,7 @@ mod tests {
     enum Step {
         Insert(i64, u64),
         Drop(usize),
+        Remove(usize),
         Extend(usize),
         Free,
     }
@@ -290,6 +320,7 @@ mod tests {
         let step = prop_oneof![
             12 => (0i64..200, 0u64..3).prop_map(|(time, order)| Step::Insert(time, order)),
             2 => (1usize..12).prop_map(Step::Drop),
+            3 => (0usize..60).prop_map(Step::Remove),
             1 => (1usize..50).prop_map(Step::Extend),
             1 => Just(Step::Free),
         ];
@@ -326,6 +357,11 @@ mod tests {
                             rows.drain(..count);
                         }
                     }
+                    Step::Remove(index) if index < rows.len() => {
+                        log.remove(&mut slab, owner, index);
+                        rows.remove(index);
+                    }
+                    Step::Remove(_) => {}
                     Step::Extend(count) => {
                         let from = rows.last().map_or(0, |row| row[0] + 1);
                         let more: Vec<[i64; 4]> = (from..).take(count).map(|time| [time, 0, 1, mark]).collect();

@@ -15,13 +15,14 @@
 mod batch;
 mod keys;
 mod log;
+mod preview;
 mod read;
 mod running;
 mod slab;
 mod snapshot;
 
 pub(crate) use batch::{BATCH_MAX, Queue};
-pub use snapshot::{CALLER_MAX, SnapshotError};
+pub use snapshot::{CALLER_MAX, Slices, SnapshotError};
 
 use crate::aggregate::{HEADER, finish};
 use crate::definition::ColumnType;
@@ -196,8 +197,17 @@ impl Engine {
 
     /// Lets go of keys that no window at `now` or later needs, and that no late event can concern any more; how many.
     pub fn evict(&mut self, now: i64) -> usize {
-        let groups = self.plan.groups.iter();
-        self.keys.iter_mut().zip(groups).map(|(keys, group)| keys.evict(group, now)).sum()
+        let (before, mut place) = (self.keys(), Some((0, 0)));
+        while let Some(from) = place {
+            place = self.evict_some(now, from, usize::MAX);
+        }
+        before - self.keys()
+    }
+
+    /// The same of at most so many keys, from a place (group, key) on. Returns the place to go on at; none at the end.
+    pub fn evict_some(&mut self, now: i64, from: (usize, usize), keys: usize) -> Option<(usize, usize)> {
+        let (group, kept) = (self.plan.groups.get(from.0)?, self.keys.get_mut(from.0)?);
+        Some(kept.evict(group, now, from.1, keys).map_or((from.0 + 1, 0), |key| (from.0, key)))
     }
 }
 

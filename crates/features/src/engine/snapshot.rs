@@ -14,6 +14,7 @@
 //! Invariant: what is restored answers like what was stored; bytes that are damaged, cut off or of other definitions are an
 //! error, never a state.
 
+use super::keys::Slot;
 use super::{Counters, Engine};
 use crate::aggregate::instant;
 use crate::event::Key;
@@ -25,10 +26,22 @@ const MAGIC: &[u8; 8] = b"AFFLFEAT";
 const VERSION: u32 = 1;
 /// Frames are begun anew beyond this, and are never longer than twice this.
 const FRAME: usize = 1 << 20;
+/// Bytes of a slice, but for a key that has more.
+const SLICE: usize = 1 << 18;
 /// The caller's bytes are at most so many.
 pub const CALLER_MAX: usize = 1 << 19;
 /// Bytes of a record before its rows.
 const RECORD: usize = 4 + 16 + 8 + 8 + 4;
+
+/// How far a snapshot has been written.
+#[derive(Debug)]
+pub struct Slices {
+    /// Keys of each group when it was begun.
+    counts: Vec<usize>,
+    group: usize,
+    /// The next key of the group.
+    next: usize,
+}
 
 /// Why a state cannot be stored or restored.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +64,20 @@ impl Engine {
     /// # Errors
     /// [`SnapshotError::Io`], [`SnapshotError::Caller`].
     pub fn snapshot(&self, caller: &[u8], into: &mut impl Write) -> Result<(), SnapshotError> {
+        let mut slices = self.snapshot_begin(caller, into)?;
+        while self.snapshot_next(&mut slices, into)? {}
+        Ok(())
+    }
+
+    /// Begins a snapshot that is written slice by slice, while events are applied in between.
+    ///
+    /// What is restored from it has applied every event that had been applied now, and some later ones at some of their keys. So the later ones are
+    /// applied again, in any order ([`super::Options::any_order`]): each key knows those it has. No key may be let go ([`Engine::evict`]) before the
+    /// last slice; if one is, the snapshot cannot be restored.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`], [`SnapshotError::Caller`].
+    pub fn snapshot_begin(&self, caller: &[u8], into: &mut impl Write) -> Result<Slices, SnapshotError> {
         if caller.len() > CALLER_MAX {
             return Err(SnapshotError::Caller(caller.len()));
         }
@@ -68,34 +95,37 @@ impl Engine {
             frame.extend((keys.slots.len() as u64).to_le_bytes());
         }
         flush(&mut frame, into)?;
-        for (number, (group, keys)) in self.plan.groups.iter().zip(&self.keys).enumerate() {
-            let rows_max = (FRAME / 8 / group.stride).max(1);
-            for (place, slot) in keys.slots.iter().enumerate() {
-                let words = keys.rows(place).words();
-                // A key without rows has one record too: it knows what is late.
-                let mut parts = words.chunks(rows_max * group.stride);
-                let mut part = parts.next().unwrap_or(&[]);
-                loop {
-                    if frame.len() + RECORD + part.len() * 8 > FRAME + RECORD && !frame.is_empty() {
-                        flush(&mut frame, into)?;
-                    }
-                    put_length(&mut frame, number);
-                    frame.extend(slot.key.0.to_le_bytes());
-                    frame.extend(slot.newest.to_le_bytes());
-                    frame.extend(slot.lost.to_le_bytes());
-                    put_length(&mut frame, part.len() / group.stride);
-                    frame.extend(part.iter().flat_map(|word| word.to_le_bytes()));
-                    match parts.next() {
-                        Some(next) => part = next,
-                        None => break,
-                    }
+        let counts = self.keys.iter().map(|keys| keys.slots.len()).collect();
+        Ok(Slices { counts, group: 0, next: 0 })
+    }
+
+    /// Writes the next slice of a snapshot that was begun; false where it was the last one.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`].
+    pub fn snapshot_next(&self, slices: &mut Slices, into: &mut impl Write) -> Result<bool, SnapshotError> {
+        let mut frame = Vec::with_capacity(SLICE + RECORD);
+        while let (Some(group), Some(&count)) =
+            (self.plan.groups.get(slices.group), slices.counts.get(slices.group))
+        {
+            let keys = &self.keys[slices.group];
+            // Keys that came since are of records that are read again.
+            while slices.next < count.min(keys.slots.len()) {
+                if frame.len() >= SLICE {
+                    flush(&mut frame, into)?;
+                    return Ok(true);
                 }
+                let (slot, words) = (&keys.slots[slices.next], keys.rows(slices.next).words());
+                put_key(&mut frame, into, slices.group, group.stride, slot, words)?;
+                slices.next += 1;
             }
+            (slices.group, slices.next) = (slices.group + 1, 0);
         }
         if !frame.is_empty() {
             flush(&mut frame, into)?;
         }
-        flush(&mut frame, into)
+        flush(&mut frame, into)?;
+        Ok(false)
     }
 
     /// Reads a state that [`Engine::snapshot`] wrote, and the caller's bytes.
@@ -203,6 +233,36 @@ impl Counters {
 
     fn of([new, corrected, duplicates, late, refused, shortened]: [u64; 6]) -> Self {
         Counters { new, corrected, duplicates, late, refused, shortened }
+    }
+}
+
+/// Appends all records of a key.
+fn put_key(
+    frame: &mut Vec<u8>,
+    into: &mut impl Write,
+    group: usize,
+    stride: usize,
+    slot: &Slot,
+    words: &[i64],
+) -> Result<(), SnapshotError> {
+    let rows_max = (FRAME / 8 / stride).max(1);
+    // A key without rows has one record too: it knows what is late.
+    let mut parts = words.chunks(rows_max * stride);
+    let mut part = parts.next().unwrap_or(&[]);
+    loop {
+        if frame.len() + RECORD + part.len() * 8 > FRAME + RECORD && !frame.is_empty() {
+            flush(frame, into)?;
+        }
+        put_length(frame, group);
+        frame.extend(slot.key.0.to_le_bytes());
+        frame.extend(slot.newest.to_le_bytes());
+        frame.extend(slot.lost.to_le_bytes());
+        put_length(frame, part.len() / stride);
+        frame.extend(part.iter().flat_map(|word| word.to_le_bytes()));
+        match parts.next() {
+            Some(next) => part = next,
+            None => return Ok(()),
+        }
     }
 }
 

@@ -8,4 +8,5 @@ mod handbook;
 mod history;
 mod oracle;
 mod parity;
+mod preview;
 mod snapshots;

@@ -6,6 +6,7 @@
 //! Invariant: the same rows, features and options give the same boosters.
 
 use super::FitError;
+use super::trees::Trees;
 use crate::dataset::Matrix;
 use perpetual::booster::config::{BoosterIO, ImportanceMethod};
 use perpetual::constraints::{Constraint, ConstraintMap};
@@ -121,6 +122,15 @@ pub enum Target {
 struct Member {
     booster: PerpetualBooster,
     columns: Vec<usize>,
+    /// The same trees, laid out for single rows.
+    trees: Trees,
+}
+
+impl Member {
+    fn new(booster: PerpetualBooster, columns: Vec<usize>) -> Result<Self, FitError> {
+        let trees = Trees::of(&booster, &columns)?;
+        Ok(Member { booster, columns, trees })
+    }
 }
 
 /// Boosters whose predictions are averaged.
@@ -167,7 +177,7 @@ impl Ensemble {
             let fitted = booster.fit(&view(&part), target, None, None);
             fitted.map_err(|error| FitError::Boost(error.to_string()))?;
             describe(&mut booster, &names, kind);
-            Ok(Member { booster, columns })
+            Member::new(booster, columns)
         };
         let members =
             options.parts(features.len()).into_iter().map(one).collect::<Result<Vec<_>, FitError>>()?;
@@ -178,7 +188,7 @@ impl Ensemble {
     #[must_use]
     pub fn predict(&self, matrix: &Matrix) -> Vec<f64> {
         let mut sum = vec![0.0; matrix.rows];
-        for Member { booster, columns } in &self.members {
+        for Member { booster, columns, .. } in &self.members {
             let part = matrix.part(columns);
             let parallel = matrix.rows > PARALLEL_ROWS;
             let one = match self.target {
@@ -191,11 +201,36 @@ impl Ensemble {
         sum.into_iter().map(|sum| sum / count).collect()
     }
 
+    /// The prediction of one row, with the bits of [`Ensemble::predict`]. Probabilities take microseconds.
+    ///
+    /// # Panics
+    /// If the row is shorter than the boosters' features.
+    #[must_use]
+    pub fn predict_row(&self, row: &[f64]) -> f64 {
+        match self.target {
+            Target::Class => {
+                let sum = self.members.iter().fold(0.0, |sum, member| sum + member.trees.predict(row));
+                sum / self.members.len() as f64
+            }
+            Target::Value => {
+                let matrix = Matrix { values: row.to_vec(), rows: 1, columns: row.len() };
+                self.predict(&matrix).into_iter().sum()
+            }
+        }
+    }
+
+    /// Adds to each feature what it contributes to the mean of the boosters' log odds, times `share`; what stands before any is known is returned,
+    /// times `share`.
+    pub(super) fn explain(&self, row: &[f64], share: f64, contributions: &mut [f64]) -> f64 {
+        let share = share / self.members.len() as f64;
+        self.members.iter().map(|member| member.trees.explain(row, share, contributions)).sum()
+    }
+
     /// How much of the gain of all splits is each feature's, over all boosters; adds up to 1.
     #[must_use]
     pub fn importance(&self, features: usize) -> Vec<f64> {
         let mut sum = vec![0.0; features];
-        for Member { booster, columns } in &self.members {
+        for Member { booster, columns, .. } in &self.members {
             for (place, gain) in booster.calculate_feature_importance(ImportanceMethod::TotalGain, true) {
                 sum[columns[place]] += f64::from(gain);
             }
@@ -233,7 +268,7 @@ impl Ensemble {
     /// [`FitError::Boost`]: it is something else.
     pub fn from_json(stored: Vec<(String, Vec<usize>)>, target: Target) -> Result<Self, FitError> {
         let load = |(text, columns): (String, Vec<usize>)| match PerpetualBooster::from_json(&text) {
-            Ok(booster) => Ok(Member { booster, columns }),
+            Ok(booster) => Member::new(booster, columns),
             Err(error) => Err(FitError::Boost(error.to_string())),
         };
         Ok(Ensemble { members: stored.into_iter().map(load).collect::<Result<_, _>>()?, target })

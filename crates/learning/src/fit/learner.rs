@@ -1,9 +1,9 @@
 //! What makes the score: boosters beside a regression that were learned here, or trees that were learned elsewhere.
 
 use super::boost::{Ensemble, Target};
-use super::calibrate::log_odds;
 use super::model::{Model, ModelError, read, shown, write};
-use super::{FitError, Logistic, Ridge, logistic_function};
+use super::row::{blended, mixed};
+use super::{FitError, Logistic, Ridge};
 use crate::dataset::{FeatureVersion, Matrix};
 use crate::forest::{Forest, ForestError, Origin};
 use serde::{Deserialize, Serialize};
@@ -93,10 +93,10 @@ impl Learner {
     pub fn predict(&self, matrix: &Matrix) -> Vec<f64> {
         match self {
             Learner::Boosted { ensemble, linear, boost_share } => {
-                blend(&ensemble.predict(matrix), &linear.predict(matrix), *boost_share)
+                both(&ensemble.predict(matrix), &linear.predict(matrix), *boost_share, blended)
             }
             Learner::Regressed { ensemble, linear, boost_share } => {
-                mixed(&ensemble.predict(matrix), &linear.predict(matrix), *boost_share)
+                both(&ensemble.predict(matrix), &linear.predict(matrix), *boost_share, mixed)
             }
             Learner::Imported(imported) => imported.forest.predict(matrix),
         }
@@ -192,18 +192,9 @@ fn read_boosters(
     Ok(Ensemble::from_json(boosters, target)?)
 }
 
-/// Both numbers, weighted.
-fn mixed(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f64> {
-    boosted.iter().zip(linear).map(|(b, l)| boost_share * b + (1.0 - boost_share) * l).collect()
-}
-
-/// Both scores' log odds, weighted.
+/// Both scores of each row as one.
 ///
 /// Boosters rank what stands out; among the many rows that do not, a regression has the smoother order.
-#[must_use]
-fn blend(boosted: &[f64], linear: &[f64], boost_share: f64) -> Vec<f64> {
-    let both = |(b, l): (&f64, &f64)| {
-        logistic_function(boost_share * log_odds(*b) + (1.0 - boost_share) * log_odds(*l))
-    };
-    boosted.iter().zip(linear).map(both).collect()
+fn both(boosted: &[f64], linear: &[f64], boost_share: f64, one: impl Fn(f64, f64, f64) -> f64) -> Vec<f64> {
+    boosted.iter().zip(linear).map(|(b, l)| one(*b, *l, boost_share)).collect()
 }

@@ -79,6 +79,20 @@ impl Logistic {
         rows.chunks_exact(matrix.columns + 1).map(|row| logistic_function(score(row))).collect()
     }
 
+    /// The probability of one row, with the bits of [`Logistic::predict`].
+    #[must_use]
+    pub fn predict_row(&self, row: &[f64]) -> f64 {
+        let terms = terms(&self.centres, &self.scales, &self.weights, row);
+        logistic_function(terms.sum::<f64>() + self.intercept)
+    }
+
+    /// Adds to each feature what it contributes to the log odds, times `share`; the intercept, times `share`, is returned.
+    pub(super) fn explain(&self, row: &[f64], share: f64, contributions: &mut [f64]) -> f64 {
+        let terms = terms(&self.centres, &self.scales, &self.weights, row);
+        contributions.iter_mut().zip(terms).for_each(|(sum, term)| *sum += share * term);
+        share * self.intercept
+    }
+
     /// Weights of the standardised features.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
@@ -110,6 +124,20 @@ pub(super) fn standardised(matrix: &Matrix, centres: &[f64], scales: &[f64]) -> 
         }
     }
     rows
+}
+
+/// What each feature of a row adds to the sum.
+pub(super) fn terms<'a>(
+    centres: &'a [f64],
+    scales: &'a [f64],
+    weights: &'a [f64],
+    row: &'a [f64],
+) -> impl Iterator<Item = f64> + 'a {
+    let scales = centres.iter().zip(scales);
+    row.iter()
+        .zip(scales)
+        .zip(weights)
+        .map(|((&value, (&centre, &scale)), weight)| Numeric::Linear { centre, scale }.apply(value) * weight)
 }
 
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -1,5 +1,6 @@
 //! Learning: gradient boosting ([`boost`], the only door to `perpetual`), a logistic regression beside it as the baseline ([`logistic`]),
-//! and [`calibrate`], which turns scores into probabilities. [`model`] is what they make together, stored and applied.
+//! and [`calibrate`], which turns scores into probabilities. [`model`] is what they make together, stored and applied;
+//! `row` applies it to one row at a time, as payments come.
 
 pub mod boost;
 pub mod calibrate;
@@ -8,6 +9,8 @@ mod linear;
 pub mod logistic;
 pub mod model;
 pub mod ridge;
+mod row;
+mod trees;
 
 pub use boost::{BoostOptions, Ensemble};
 pub use calibrate::{Calibration, CalibrationKind};
@@ -15,6 +18,7 @@ pub use learner::{Imported, Learner};
 pub use logistic::Logistic;
 pub use model::{Model, ModelError};
 pub use ridge::Ridge;
+pub use row::Contributions;
 
 /// Why nothing was learned.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@
 
 use super::FitError;
 use super::linear::Square;
-use super::logistic::{dot, standard, standardised};
+use super::logistic::{dot, standard, standardised, terms};
 use crate::dataset::Matrix;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,19 @@ impl Ridge {
         let rows = standardised(matrix, &self.centres, &self.scales);
         let value = |row: &[f64]| dot(&row[..matrix.columns], &self.weights) + self.intercept;
         rows.chunks_exact(matrix.columns + 1).map(value).collect()
+    }
+
+    /// The number of one row, with the bits of [`Ridge::predict`].
+    #[must_use]
+    pub fn predict_row(&self, row: &[f64]) -> f64 {
+        terms(&self.centres, &self.scales, &self.weights, row).sum::<f64>() + self.intercept
+    }
+
+    /// Adds to each feature what it contributes to the number, times `share`; the intercept, times `share`, is returned.
+    pub(super) fn explain(&self, row: &[f64], share: f64, contributions: &mut [f64]) -> f64 {
+        let terms = terms(&self.centres, &self.scales, &self.weights, row);
+        contributions.iter_mut().zip(terms).for_each(|(sum, term)| *sum += share * term);
+        share * self.intercept
     }
 }
 

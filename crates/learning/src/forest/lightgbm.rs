@@ -63,7 +63,7 @@ fn tree(block: &Block) -> Result<Tree, ForestError> {
     }
     let leaves: Vec<f64> = numbers(block, "leaf_value")?;
     if leaves.len() == 1 {
-        return Ok(Tree { nodes: vec![Node::Leaf(leaves[0])] });
+        return Ok(Tree::new(vec![Node::Leaf(leaves[0])], Vec::new()));
     }
     let features: Vec<usize> = numbers(block, "split_feature")?;
     let thresholds: Vec<f64> = numbers(block, "threshold")?;
@@ -102,7 +102,8 @@ fn tree(block: &Block) -> Result<Tree, ForestError> {
     };
     let mut nodes = (0..splits).map(split).collect::<Result<Vec<Node>, ForestError>>()?;
     nodes.extend(leaves.into_iter().map(Node::Leaf));
-    Ok(Tree { nodes })
+    let covers = [counts(block, "internal_count")?, counts(block, "leaf_count")?].concat();
+    Ok(Tree::new(nodes, covers))
 }
 
 fn value<'a>(block: &Block<'a>, key: &str) -> Result<&'a str, ForestError> {
@@ -111,6 +112,11 @@ fn value<'a>(block: &Block<'a>, key: &str) -> Result<&'a str, ForestError> {
 
 fn numbers<T: std::str::FromStr>(block: &Block, key: &str) -> Result<Vec<T>, ForestError> {
     value(block, key)?.split(' ').filter(|word| !word.is_empty()).map(number).collect()
+}
+
+/// Numbers that need not be there.
+fn counts(block: &Block, key: &str) -> Result<Vec<f64>, ForestError> {
+    if block.contains_key(key) { numbers(block, key) } else { Ok(Vec::new()) }
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, ForestError> {

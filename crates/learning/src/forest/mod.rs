@@ -54,6 +54,10 @@ enum Arithmetic {
 #[derive(Debug, Clone, PartialEq)]
 struct Tree {
     nodes: Vec<Node>,
+    /// What the rows of training that came to each node have got in the mean.
+    expected: Vec<f64>,
+    /// How many rows that were, or their weight; empty where the model does not say.
+    covers: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -149,11 +153,12 @@ impl Forest {
     /// # Errors
     /// [`ForestError`]
     pub fn read(origin: Origin, text: &str) -> Result<Self, ForestError> {
-        let forest = match origin {
+        let mut forest = match origin {
             Origin::Xgboost => xgboost::read(text)?,
             Origin::Lightgbm => lightgbm::read(text)?,
         };
         forest.check()?;
+        forest.trees.iter_mut().for_each(Tree::expect);
         Ok(forest)
     }
 
@@ -164,12 +169,17 @@ impl Forest {
         (0..matrix.rows)
             .map(|at| {
                 row.iter_mut().enumerate().for_each(|(column, value)| *value = matrix.column(column)[at]);
-                self.one(&row)
+                self.predict_row(&row)
             })
             .collect()
     }
 
-    fn one(&self, row: &[f64]) -> f64 {
+    /// The prediction of one row.
+    ///
+    /// # Panics
+    /// If the row is shorter than the features.
+    #[must_use]
+    pub fn predict_row(&self, row: &[f64]) -> f64 {
         let leaves = self.trees.iter().map(|tree| tree.leaf(row, self.arithmetic));
         match self.arithmetic {
             Arithmetic::Single => {
@@ -184,6 +194,28 @@ impl Forest {
                 self.odds.map_or(sum, |odds| logistic_function(odds * sum))
             }
         }
+    }
+
+    /// Whether predictions are probabilities.
+    #[must_use]
+    pub fn tells_probabilities(&self) -> bool {
+        self.odds.is_some()
+    }
+
+    /// Adds to each feature what it contributes to the sum of the leaves, in log odds where the sum is that; what stands before any is known is returned.
+    ///
+    /// Along the way of a row the expected value changes from node to node; each change is that of the feature which is asked there (Saabas 2014; XGBoost's
+    /// `approx_contribs`).
+    pub(crate) fn explain(&self, row: &[f64], contributions: &mut [f64]) -> f64 {
+        let odds = self.odds.unwrap_or(1.0);
+        let mut before = self.base;
+        for tree in &self.trees {
+            before += tree.expected[0];
+            tree.walk(row, self.arithmetic, |feature, from, to| {
+                contributions[feature] += odds * (tree.expected[to] - tree.expected[from]);
+            });
+        }
+        odds * before
     }
 
     /// Every split leads to later nodes, or the tree could have no end, and looks at a feature that there is.
@@ -217,13 +249,49 @@ impl Forest {
 }
 
 impl Tree {
+    fn new(nodes: Vec<Node>, covers: Vec<f64>) -> Self {
+        let covers = if covers.len() == nodes.len() { covers } else { Vec::new() };
+        Tree { nodes, expected: Vec::new(), covers }
+    }
+
+    /// What is expected at each node, from the leaves up; it is known that they make a tree.
+    fn expect(&mut self) {
+        let (mut order, mut at) = (vec![0], 0);
+        while let Some(&node) = order.get(at) {
+            if let Node::Split(split) = self.nodes[node] {
+                order.extend([split.left, split.right]);
+            }
+            at += 1;
+        }
+        self.expected = vec![0.0; self.nodes.len()];
+        for node in order.into_iter().rev() {
+            self.expected[node] = match self.nodes[node] {
+                Node::Leaf(value) => value,
+                Node::Split(Split { left, right, .. }) => {
+                    let cover = |node: usize| self.covers.get(node).copied().unwrap_or(1.0);
+                    let (one, other, both) = (cover(left), cover(right), cover(left) + cover(right));
+                    let sum = one * self.expected[left] + other * self.expected[right];
+                    if both > 0.0 { sum / both } else { 0.0 }
+                }
+            };
+        }
+        self.covers = Vec::new();
+    }
+
     fn leaf(&self, row: &[f64], arithmetic: Arithmetic) -> f64 {
+        self.walk(row, arithmetic, |_, _, _| ())
+    }
+
+    /// Goes from the root to a leaf, past each feature that is asked, the node where it is, and the next one; the leaf's value.
+    fn walk(&self, row: &[f64], arithmetic: Arithmetic, mut past: impl FnMut(usize, usize, usize)) -> f64 {
         let mut at = 0;
         loop {
             match self.nodes[at] {
                 Node::Leaf(value) => return value,
                 Node::Split(split) => {
-                    at = if split.goes_left(row, arithmetic) { split.left } else { split.right }
+                    let next = if split.goes_left(row, arithmetic) { split.left } else { split.right };
+                    past(split.feature, at, next);
+                    at = next;
                 }
             }
         }

@@ -148,3 +148,28 @@ fn parts_of_lightgbm_that_are_not_known_are_refused() {
         refused(lightgbm(0, |text| text.replacen(from, to, 1)), by);
     }
 }
+
+/// What stands before, and the contributions, of a row.
+fn explained(forest: &Forest, b: f64) -> (f64, [f64; 2]) {
+    let mut contributions = [0.0; 2];
+    let before = forest.explain(&[9.0, b], &mut contributions);
+    (before, contributions)
+}
+
+#[test]
+fn contributions_are_of_the_features_on_the_way_and_add_up() {
+    let of_xgboost =
+        xgboost(|m| m["learner"]["gradient_booster"]["model"]["trees"][0]["sum_hessian"] = json!([4, 1, 3]));
+    let of_xgboost = of_xgboost.unwrap();
+    // A quarter of the rows have got -1, the others 2, and all 0.25 beside it.
+    assert_eq!(explained(&of_xgboost, 0.4), (1.5, [0.0, -2.25]));
+    assert_eq!(of_xgboost.predict_row(&[9.0, 0.4]), -0.75);
+    let counted = |text: String| text.replace("=-1 2", "=-1 2\nleaf_count=1 3\ninternal_count=4");
+    assert_eq!(explained(&lightgbm(0, counted).unwrap(), 0.6), (1.25, [0.0, 0.75]));
+    // Without counts both sides count the same; log odds are multiplied as the sum is.
+    let odds = lightgbm(0, |text| text.replace("=regression", "=binary sigmoid:2")).unwrap();
+    assert_eq!(explained(&odds, 0.6), (1.0, [0.0, 3.0]));
+    assert!(odds.tells_probabilities() && !of_xgboost.tells_probabilities());
+    let leaf = lightgbm(0, |text| text.replace("num_leaves=2", "num_leaves=1").replace("-1 2", "0.25"));
+    assert_eq!(explained(&leaf.unwrap(), 0.6), (0.25, [0.0, 0.0]));
+}

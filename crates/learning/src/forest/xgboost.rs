@@ -101,7 +101,8 @@ fn tree(tree: &Value) -> Result<Tree, ForestError> {
             right: whole(right[nth])?,
         }))
     };
-    Ok(Tree { nodes: (0..left.len()).map(node).collect::<Result<_, ForestError>>()? })
+    let covers = list(tree, "sum_hessian").unwrap_or_default();
+    Ok(Tree::new((0..left.len()).map(node).collect::<Result<_, ForestError>>()?, covers))
 }
 
 fn at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value, ForestError> {

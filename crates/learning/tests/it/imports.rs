@@ -24,15 +24,18 @@ if it['library'] == 'xgboost':
     d = xgb.DMatrix(x, y, feature_names=names)
     model = xgb.train({'objective': it['objective'], 'max_depth': 5, 'seed': 1, 'nthread': 1, **it.get('params', {})}, d, 40)
     text, predicted = model.save_raw('json').decode(), model.predict(xgb.DMatrix(x, feature_names=names))
+    some = xgb.DMatrix(x[:1000], feature_names=names)
+    contributions = model.predict(some, pred_contribs=True, approx_contribs=True).tolist()
 else:
     import lightgbm as lgb
     d = lgb.Dataset(x, y, feature_name=names, params={'verbose': -1, 'num_threads': 1, **it.get('params', {})})
     model = lgb.train({'objective': it['objective'], 'num_leaves': 15, 'verbose': -1, 'num_threads': 1, **it.get('params', {})}, d, 40)
-    text, predicted = model.model_to_string(), model.predict(x)
-print(json.dumps({'text': text, 'predicted': [float(p) for p in predicted]}))
+    text, predicted, contributions = model.model_to_string(), model.predict(x), []
+print(json.dumps({'text': text, 'predicted': [float(p) for p in predicted], 'contributions': contributions}))
 ";
 
-fn trained(library: &str, objective: &str, params: &Value) -> (String, Vec<f64>, Matrix) {
+/// What Python says of the model that it has trained on these rows.
+fn answered(library: &str, objective: &str, params: &Value) -> (Value, Matrix) {
     let dataset = dataset(100);
     let rows: Vec<usize> = (0..ROWS).collect();
     let matrix = dataset.gather(&rows);
@@ -41,7 +44,11 @@ fn trained(library: &str, objective: &str, params: &Value) -> (String, Vec<f64>,
     let names: Vec<&str> = dataset.features.iter().map(|feature| feature.name.as_str()).collect();
     let input = json!({"library": library, "objective": objective, "columns": columns, "labels": labels, "names": names,
         "params": params});
-    let answer = run(TRAINED, &input);
+    (run(TRAINED, &input), matrix)
+}
+
+fn trained(library: &str, objective: &str, params: &Value) -> (String, Vec<f64>, Matrix) {
+    let (answer, matrix) = answered(library, objective, params);
     let predicted = answer["predicted"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
     (answer["text"].as_str().unwrap().to_owned(), predicted, matrix)
 }
@@ -66,6 +73,36 @@ fn predictions_are_those_of_the_original() {
     assert_eq!(difference("lightgbm", "regression", &none), 0.0);
     assert_eq!(difference("lightgbm", "regression", &json!({"zero_as_missing": true})), 0.0);
     assert_eq!(difference("lightgbm", "regression", &json!({"use_missing": false})), 0.0);
+}
+
+/// XGBoost has the same along the way of a row; of LightGBM the sums alone can be compared.
+#[test]
+fn contributions_are_those_of_the_original_and_add_up() {
+    let (answer, matrix) = answered("xgboost", "binary:logistic", &json!({}));
+    let dataset = dataset(100);
+    let model = |text: &str| {
+        let imported = Imported::read(text).unwrap();
+        imported.into_model("fraud", dataset.features.clone(), None).unwrap()
+    };
+    let row = |n: usize| (0..matrix.columns).map(|column| matrix.column(column)[n]).collect::<Vec<f64>>();
+    let ours = model(answer["text"].as_str().unwrap());
+    let theirs = answer["contributions"].as_array().unwrap();
+    assert_eq!(theirs.len(), 1_000);
+    for (n, theirs) in theirs.iter().enumerate() {
+        let found = ours.contributions(&row(n));
+        for (at, ours) in found.values.iter().chain([&found.baseline]).enumerate() {
+            let theirs = theirs[at].as_f64().unwrap();
+            assert!((ours - theirs).abs() < 1e-3, "row {n}, feature {at}: {ours}, theirs is {theirs}");
+        }
+    }
+    let (text, ..) = trained("lightgbm", "binary", &json!({}));
+    let ours = model(&text);
+    for n in 0..1_000 {
+        let found = ours.contributions(&row(n));
+        let sum = found.baseline + found.values.iter().sum::<f64>();
+        let score = ours.score_row(&row(n));
+        assert!((sum - (score / (1.0 - score)).ln()).abs() < 1e-6, "row {n}: {sum} of {score}");
+    }
 }
 
 #[test]

@@ -7,4 +7,5 @@ mod payments;
 mod pipeline;
 mod python;
 mod registry;
+mod rows;
 mod values;

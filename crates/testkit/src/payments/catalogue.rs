@@ -4,6 +4,7 @@
 use affluent_model::{Currency, Money};
 use rand::Rng;
 use rand::rngs::SmallRng;
+use std::ops::Range;
 
 /// Currency, share of the merchants in percent, and about how many of its minor units buy one US cent.
 const CURRENCIES: &[(&str, u32, f64)] = &[
@@ -104,8 +105,13 @@ pub(super) fn currency(rng: &mut SmallRng) -> &'static str {
 
 /// An amount as decimal text with the decimals of its currency: most small, few large.
 pub(super) fn amount(rng: &mut SmallRng, code: &str) -> String {
+    amount_within(rng, code, 2.0..5.5)
+}
+
+/// An amount of so many US cents, by their common logarithm.
+pub(super) fn amount_within(rng: &mut SmallRng, code: &str, log_cents: Range<f64>) -> String {
     let per_cent = CURRENCIES.iter().find(|c| c.0 == code).map_or(1.0, |c| c.2);
-    let cents = 10f64.powf(rng.random_range(2.0..5.5));
+    let cents = 10f64.powf(rng.random_range(log_cents));
     decimal(((cents * per_cent) as i128).max(1), code)
 }
 

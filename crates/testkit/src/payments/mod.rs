@@ -7,11 +7,15 @@
 //! across a restart of the server.
 
 mod catalogue;
+mod fraud;
 mod history;
 mod rows;
 mod statements;
 mod worker;
 
+pub use fraud::{FraudPattern, Planted, Simulated, simulated};
+
+use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +47,8 @@ pub struct PaymentsOptions {
     pub history: u32,
     /// Days over which those transactions are spread, some of them disputed by now; 0: all are of this moment.
     pub history_days: u32,
+    /// Which part of the payments of the load is fraud, 0 to 1.
+    pub fraud_share: f64,
     /// How long a connection may fail before the run gives up.
     pub patience: Duration,
 }
@@ -57,6 +63,7 @@ impl Default for PaymentsOptions {
             merchants: 200,
             history: 5_000,
             history_days: 0,
+            fraud_share: 0.0,
             patience: Duration::from_secs(60),
         }
     }
@@ -68,9 +75,20 @@ pub struct Progress {
     changes: AtomicU64,
     commits: AtomicU64,
     failures: AtomicU64,
+    planted: Mutex<Vec<Planted>>,
 }
 
 impl Progress {
+    /// The payments of confirmed commits that are fraud.
+    #[must_use]
+    pub fn planted(&self) -> Vec<Planted> {
+        self.planted.lock().clone()
+    }
+
+    fn plant(&self, planted: Vec<Planted>) {
+        self.planted.lock().extend(planted);
+    }
+
     /// Rows inserted, updated and deleted by confirmed commits.
     #[must_use]
     pub fn changes(&self) -> u64 {

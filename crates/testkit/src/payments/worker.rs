@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Error};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::fraud::Fraudster;
 use super::rows::{Merchant, NewCustomers, NewPayments, Payment, fee, uuid};
 use super::statements::Statements;
 use super::{Pace, PaymentsError, PaymentsOptions, Progress, catalogue};
@@ -77,6 +78,7 @@ pub(super) struct Worker {
     patience: Duration,
     rng: SmallRng,
     owned: Owned,
+    fraudster: Fraudster,
     progress: Arc<Progress>,
 }
 
@@ -96,6 +98,7 @@ impl Worker {
             patience: options.patience,
             rng: SmallRng::seed_from_u64(seed),
             owned: Owned::default(),
+            fraudster: Fraudster::new(seed, options.fraud_share),
             progress,
         }
     }
@@ -203,21 +206,25 @@ impl Worker {
     /// it gives back only after the commit.
     async fn play(&mut self, session: &mut Session, event: Event, count: usize) -> Result<u64, Error> {
         let Session { client, statements } = session;
-        let (rng, owned) = (&mut self.rng, &mut self.owned);
+        let (rng, owned, fraudster) = (&mut self.rng, &mut self.owned, &mut self.fraudster);
         match event {
             Event::Pay => {
-                let new = NewPayments::draw(rng, count, &owned.customers, &owned.merchants);
+                let mut new = NewPayments::draw(rng, count, &owned.customers, &owned.merchants);
+                let planted = fraudster.plant(&mut new);
                 let changes = statements.pay(client, &new).await?;
+                self.progress.plant(planted);
                 remember(&mut owned.authorized, new.payments());
                 Ok(changes)
             }
             Event::PayAndSettle => {
-                let new = NewPayments::draw(rng, count, &owned.customers, &owned.merchants);
+                let mut new = NewPayments::draw(rng, count, &owned.customers, &owned.merchants);
+                let planted = fraudster.plant(&mut new);
                 let statuses = settle(rng, new.ids.len());
                 let transaction = client.transaction().await?;
                 let mut changes = statements.pay(&transaction, &new).await?;
                 changes += statements.set_status(&transaction, &new.ids, &statuses).await?;
                 transaction.commit().await?;
+                self.progress.plant(planted);
                 remember(&mut owned.captured, with_status(new.payments(), &statuses, "captured"));
                 Ok(changes)
             }

@@ -1,0 +1,368 @@
+//! From judged payments to records, scores, alerts and the payments database.
+//!
+//! What was judged waits until it is recorded and sent: by this process where it leads, by another one where it does not (then it is dropped, once
+//! the other says how far it is). A leader that fails in between reads back what the topics hold, and sends the rest.
+//!
+//! In this order: the lease is checked, records are stored, what the stored records say is sent and acknowledged, and handed to the write-back; then the
+//! progress moves.
+
+use super::leader::{self, Lease, Led};
+use super::outputs::Outputs;
+use super::progress::{self, Offsets, Progress};
+use super::recorded::record_all;
+use super::waiting::{self, Waiting};
+use super::write_back::{self, Queue};
+use super::{Payments, ScoreOptions};
+use crate::{Judge, record};
+use affluent_bus::registry::RegistryClient;
+use affluent_bus::{Admin, Bus, BusError, TopicPartition};
+use affluent_documents::{DocumentError, DocumentStore};
+use affluent_feature_store::event::topic::Changes;
+use affluent_feature_store::stream::{Followed, Follower};
+use affluent_model::time::now_micros;
+use affluent_stream::cdc::CdcOptions;
+use affluent_stream::sinks::SinkError;
+use affluent_telemetry::health::{Health, State};
+use affluent_telemetry::{failpoint, metrics_list};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// The role, in health and metrics.
+const ROLE: &str = "score";
+/// How often the progress is stored, and read by who does not lead.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+/// A process is ready that neither leads nor was told to follow after this long: another one leads.
+const STANDBY_AFTER: Duration = Duration::from_secs(10);
+
+/// Why scoring ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoresError {
+    #[error("score: invalid options: {0}")]
+    Options(String),
+    #[error("score: {0}")]
+    Bus(#[from] BusError),
+    #[error("score: {0}")]
+    Documents(#[from] DocumentError),
+}
+
+impl ScoresError {
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ScoresError::Options(_) => false,
+            ScoresError::Bus(error) => error.is_passing(),
+            ScoresError::Documents(error) => error.is_passing(),
+        }
+    }
+}
+
+/// The scores of this process. Cheap to clone; one state.
+#[derive(Clone)]
+pub struct Scores {
+    parts: Arc<Parts>,
+    core: Arc<Mutex<Core>>,
+}
+
+/// What is needed to judge, record and send.
+struct Parts {
+    payments: Payments,
+    judge: Judge,
+    store: Arc<dyn DocumentStore>,
+    bus: Bus,
+    registry: RegistryClient,
+    options: ScoreOptions,
+    health: Health,
+    queue: Queue,
+}
+
+struct Core {
+    /// Where this process leads.
+    lease: Option<Lease>,
+    /// None until it is known what the topics hold.
+    outputs: Option<Outputs>,
+    waiting: Vec<Waiting>,
+    /// The first offsets of the payments' topic that were not taken.
+    taken: Offsets,
+    progress: Progress,
+    /// When the progress was stored or read last, and whether it has moved since.
+    looked: Instant,
+    has_moved: bool,
+}
+
+impl Scores {
+    /// Scores of these payments by `judge`, recorded in `store` and sent to `bus`.
+    ///
+    /// # Errors
+    /// [`ScoresError::Options`].
+    pub fn new(
+        payments: Payments,
+        judge: Judge,
+        store: Arc<dyn DocumentStore>,
+        bus: Bus,
+        registry: RegistryClient,
+        options: ScoreOptions,
+        health: Health,
+    ) -> Result<Self, ScoresError> {
+        options.check().map_err(ScoresError::Options)?;
+        let queue = Queue::new(options.write_back.waiting_max);
+        let core = Core {
+            lease: None,
+            outputs: None,
+            waiting: Vec::new(),
+            taken: Offsets::new(),
+            progress: Progress::default(),
+            looked: Instant::now(),
+            has_moved: false,
+        };
+        let parts = Parts { payments, judge, store, bus, registry, options, health, queue };
+        Ok(Scores { parts: Arc::new(parts), core: Arc::new(Mutex::new(core)) })
+    }
+
+    /// Who takes payments from the stream of features.
+    #[must_use]
+    pub fn follower(&self) -> Box<dyn Follower> {
+        Box::new(Payees {
+            scores: self.clone(),
+            changes: Changes::default(),
+            next: Offsets::new(),
+            since: i64::MAX,
+            staged: Vec::new(),
+        })
+    }
+
+    /// Takes part in leading, and writes back to `database` while this process leads, until `shutdown`. What is judged comes from the follower.
+    ///
+    /// # Errors
+    /// [`ScoresError`]
+    pub async fn run(
+        &self,
+        database: Option<CdcOptions>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ScoresError> {
+        let Parts { bus, store, options, health, queue, .. } = self.parts.as_ref();
+        health.set(ROLE, State::Starting("joining the group of the leader".to_owned()));
+        leader::ensure(&bus.admin()?, options.replication).await?;
+        self.prepare().await?;
+        let ending = shutdown.child_token();
+        let working = async {
+            let leading = async {
+                let ended = leader::run(bus, &options.leader_group, &options.instance, self, &ending).await;
+                ending.cancel();
+                ended
+            };
+            let writing =
+                write_back::run(queue, store.as_ref(), database, &options.write_back, health, &ending);
+            tokio::join!(leading, writing).0
+        };
+        let standing_by = async {
+            tokio::time::sleep(STANDBY_AFTER).await;
+            health.set(ROLE, State::Ready);
+            std::future::pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            ended = working => ended,
+            () = standing_by => Ok(()),
+        };
+        self.core.lock().await.lease = None;
+        health.set(ROLE, State::Stopped);
+        ended.map_err(ScoresError::from)
+    }
+
+    /// Makes the collections.
+    async fn prepare(&self) -> Result<(), DocumentError> {
+        let Parts { store, options, .. } = self.parts.as_ref();
+        progress::ensure(store.as_ref()).await?;
+        store.ensure(&record::collection(options.ttl_days)).await
+    }
+
+    async fn settle(&self) -> Result<(), SinkError> {
+        self.core.lock().await.settle(&self.parts).await
+    }
+}
+
+#[async_trait]
+impl Led for Scores {
+    async fn lead(&self, lease: Lease) {
+        let mut core = self.core.lock().await;
+        (core.lease, core.outputs) = (Some(lease), None);
+        self.parts.queue.read_again();
+        drop(core);
+        self.parts.health.set(ROLE, State::Ready);
+        self.again().await;
+    }
+
+    async fn follow(&self) {
+        let mut core = self.core.lock().await;
+        (core.lease, core.outputs) = (None, None);
+        self.parts.queue.forget();
+        drop(core);
+        self.parts.health.set(ROLE, State::Ready);
+    }
+
+    async fn again(&self) {
+        if let Err(error) = self.settle().await {
+            tracing::warn!(%error, "scores wait, trying again");
+        }
+    }
+}
+
+impl Core {
+    /// Does what is to be done with what waits.
+    async fn settle(&mut self, parts: &Parts) -> Result<(), SinkError> {
+        if self.lease.is_none() {
+            return self.follow(parts).await;
+        }
+        let sent = self.send(parts).await;
+        if sent.is_err() {
+            // What of it has been sent is found in the topics.
+            self.outputs = None;
+        }
+        sent
+    }
+
+    /// Drops what the leader has recorded and sent.
+    async fn follow(&mut self, parts: &Parts) -> Result<(), SinkError> {
+        if !self.waiting.is_empty() && self.looked.elapsed() >= PROGRESS_PAUSE {
+            self.progress = progress::load(parts.store.as_ref()).await?;
+            self.looked = Instant::now();
+            self.waiting.retain(|waiting| !waiting.is_covered(&self.progress.covered));
+        }
+        if self.waiting.len() > parts.options.waiting_max {
+            return Err(SinkError::Passing(
+                "the process that records scores is behind, or is not there".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, parts: &Parts) -> Result<(), SinkError> {
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let is_due = self.has_moved && self.looked.elapsed() >= PROGRESS_PAUSE;
+        if self.waiting.is_empty() && self.outputs.is_some() && !is_due {
+            return Ok(());
+        }
+        lease.check().await.map_err(|error| SinkError::Passing(error.to_string()))?;
+        let outputs = match &mut self.outputs {
+            Some(outputs) => outputs,
+            none @ None => {
+                self.progress = progress::load(parts.store.as_ref()).await?;
+                let Parts { bus, registry, options, .. } = parts;
+                none.insert(Outputs::open(bus, registry, options, &self.progress.ends).await?)
+            }
+        };
+        // A leader before may have been ahead.
+        self.waiting.retain(|waiting| !waiting.is_covered(&self.progress.covered));
+        failpoint("score::before_records");
+        let repeats = record_all(&mut self.waiting, parts.store.as_ref()).await?;
+        failpoint("score::after_records");
+        let begun = || self.waiting.iter().map(|waiting| &waiting.begun_at);
+        metrics_list::pipeline_latencies(ROLE, "score", now_micros(), begun());
+        for (waiting, is_repeat) in self.waiting.iter().zip(repeats) {
+            if !is_repeat {
+                outputs.send(waiting).await?;
+                let model = waiting.record.model.as_ref().map_or("none", |model| &model.name);
+                metrics_list::scored(model, waiting.record.decision.as_str());
+            }
+        }
+        outputs.flush().await?;
+        failpoint("score::after_outputs");
+        metrics_list::pipeline_latencies(ROLE, "end_to_end", now_micros(), begun());
+        parts.queue.put(&self.waiting);
+        self.waiting.clear();
+        self.has_moved |= advance(&mut self.progress.covered, &self.taken);
+        outputs.forget(&self.progress.covered);
+        // As long as another leader was ahead, what it has sent has to be found again.
+        if self.has_moved && self.looked.elapsed() >= PROGRESS_PAUSE && outputs.is_ahead() {
+            self.progress.ends = outputs.ends().await?;
+            progress::save(parts.store.as_ref(), &self.progress).await?;
+            (self.looked, self.has_moved) = (Instant::now(), false);
+        }
+        failpoint("score::after_progress");
+        Ok(())
+    }
+}
+
+/// Takes over what is further on; whether anything is.
+fn advance(covered: &mut Offsets, taken: &Offsets) -> bool {
+    let mut has_moved = false;
+    for (partition, next) in taken {
+        let known = covered.entry(partition.clone()).or_default();
+        has_moved |= *known < *next;
+        *known = (*known).max(*next);
+    }
+    has_moved
+}
+
+/// Takes payments from the stream, judges them, and has them recorded and sent.
+struct Payees {
+    scores: Scores,
+    changes: Changes,
+    /// The first offset that was not taken.
+    next: Offsets,
+    /// Payments that were committed earlier are history, microseconds UTC.
+    since: i64,
+    staged: Vec<Followed>,
+}
+
+#[async_trait]
+impl Follower for Payees {
+    fn source(&self) -> &str {
+        super::SOURCE
+    }
+
+    async fn begin(&mut self, admin: &Admin) -> Result<(), SinkError> {
+        let Parts { store, options, .. } = self.scores.parts.as_ref();
+        self.scores.prepare().await?;
+        let backlog = i64::try_from(options.backlog_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        self.since = progress::began(store.as_ref()).await?.saturating_sub(backlog);
+        let mut core = self.scores.core.lock().await;
+        let covered = progress::load(store.as_ref()).await?.covered;
+        // What this process has taken already waits, or is covered.
+        advance(&mut core.taken, &covered);
+        self.next.clone_from(&core.taken);
+        for (partition, next) in &mut self.next {
+            // A topic that was made anew ends before what was read of the old one.
+            let watermarks = admin.watermarks(partition).await;
+            let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
+            *next = end.min(*next);
+        }
+        core.taken.clone_from(&self.next);
+        Ok(())
+    }
+
+    fn next(&self, partition: &TopicPartition) -> Option<i64> {
+        let is_ours = self.scores.parts.payments.topic() == Some(&*partition.topic);
+        is_ours.then(|| self.next.get(partition).copied().unwrap_or(0))
+    }
+
+    fn take(&mut self, followed: Followed) {
+        if followed.change.source.ts_us >= self.since {
+            self.staged.push(followed);
+        }
+    }
+
+    async fn settle(&mut self, read: &BTreeMap<TopicPartition, i64>) -> Result<(), SinkError> {
+        let parts = &self.scores.parts;
+        let mut judged = Vec::with_capacity(self.staged.len());
+        for followed in self.staged.drain(..) {
+            let Parts { payments, judge, store, .. } = parts.as_ref();
+            judged.push(waiting::judged(followed, payments, &mut self.changes, judge, store.as_ref()).await);
+        }
+        for (partition, next) in read {
+            if parts.payments.topic() == Some(&*partition.topic) {
+                let known = self.next.entry(partition.clone()).or_default();
+                *known = (*known).max(*next);
+            }
+        }
+        let mut core = self.scores.core.lock().await;
+        let Core { waiting, taken, .. } = &mut *core;
+        waiting.extend(judged.into_iter().filter(|judged| !judged.is_covered(taken)));
+        advance(taken, &self.next);
+        core.settle(parts).await
+    }
+}

@@ -1,0 +1,87 @@
+//! The statement that writes scores into the payments database, and what its errors mean.
+
+use super::WriteBackOptions;
+use super::write_back::Row;
+use affluent_stream::cdc::{CdcOptions, connect_source};
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+use tokio_postgres::{Client, Statement};
+
+/// The database, connected when it is needed.
+pub(super) struct Database {
+    options: CdcOptions,
+    statement: String,
+    limit: Duration,
+    connected: Option<(Client, Statement)>,
+}
+
+/// Why rows are not written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The same may succeed later.
+    Passing(String),
+    /// Some value does not fit the table, and never will.
+    Rows(String),
+}
+
+impl Database {
+    pub(super) fn new(database: CdcOptions, options: &WriteBackOptions) -> Self {
+        let limit = Duration::from_millis(options.timeout_ms);
+        Database { options: database, statement: options.statement.clone(), limit, connected: None }
+    }
+
+    /// Runs the statement for these rows; on any error the connection is given up.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub(super) async fn write(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        let limit = self.limit;
+        let written = match tokio::time::timeout(limit, self.run(rows)).await {
+            Ok(written) => written,
+            Err(_) => Err(Fault::Passing(format!("no answer within {limit:?}"))),
+        };
+        if written.is_err() {
+            self.connected = None;
+        }
+        written
+    }
+
+    async fn run(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        let (client, statement) = match &mut self.connected {
+            Some(connected) => &*connected,
+            none @ None => {
+                let passing = Fault::Passing;
+                let client = connect_source(&self.options).await.map_err(|e| passing(e.to_string()))?;
+                // Not longer than this one waits: what it gives up does not go on there.
+                let limit = format!("set statement_timeout = {}", self.limit.as_millis());
+                client.batch_execute(&limit).await.map_err(|e| passing(e.to_string()))?;
+                // A statement that the database does not take may be mended there, by a column.
+                let statement = client.prepare(&self.statement).await;
+                let statement =
+                    statement.map_err(|e| passing(format!("write_back.statement: {}", said(&e))))?;
+                &*none.insert((client, statement))
+            }
+        };
+        let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let scores: Vec<Option<f64>> = rows.iter().map(|row| row.score).collect();
+        let decisions: Vec<&str> = rows.iter().map(|row| row.decision).collect();
+        let times: Vec<DateTime<Utc>> =
+            rows.iter().filter_map(|row| DateTime::from_timestamp_micros(row.scored_at)).collect();
+        let written = client.execute(statement, &[&ids, &scores, &decisions, &times]).await;
+        written.map(drop).map_err(|error| fault(&error))
+    }
+}
+
+/// Data exceptions and violated constraints are the rows' fault; everything else passes, or is mended by somebody.
+fn fault(error: &tokio_postgres::Error) -> Fault {
+    let class = error.code().and_then(|code| code.code().get(..2));
+    if matches!(class, Some("22" | "23")) { Fault::Rows(said(error)) } else { Fault::Passing(said(error)) }
+}
+
+/// What the server said, with its code.
+fn said(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => format!("{} ({})", error.message(), error.code().code()),
+        None => error.to_string(),
+    }
+}

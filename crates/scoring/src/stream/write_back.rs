@@ -1,0 +1,262 @@
+//! Scores into the payments database: batched, in their own time, for ever tried again.
+//!
+//! What is recorded waits in a bounded queue. Where that is full, where the database was away for long, or this process has just begun to lead, the rest is
+//! read from the records: what is written back up to when is kept. The statement changes nothing where the same score, or a newer one, is there, so
+//! repeating it is harmless.
+
+use super::WriteBackOptions;
+use super::progress;
+use super::statement::{Database, Fault};
+use super::waiting::Waiting;
+use crate::record::{COLLECTION, Record};
+use affluent_documents::{DocumentError, DocumentStore, Range, Scan};
+use affluent_model::Value;
+use affluent_model::time::now_micros;
+use affluent_stream::cdc::CdcOptions;
+use affluent_telemetry::health::{Health, State};
+use affluent_telemetry::{failpoint, metrics_list};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+const HEALTH: &str = "score-write-back";
+/// How far back records are read again: those of a leader before may be stored in another order than they were judged.
+const OVERLAP_US: i64 = 15_000_000;
+/// How often it is kept how far it is.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// One score on its way.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) score: Option<f64>,
+    pub(super) decision: &'static str,
+    /// Microseconds UTC.
+    pub(super) scored_at: i64,
+    /// When the payment was committed; none where its latency is not measured.
+    begun_at: Option<i64>,
+}
+
+impl Row {
+    fn of(record: &Record, begun_at: Option<i64>) -> Self {
+        let (id, decision) = (record.transaction_id.clone(), record.decision.as_str());
+        Row { id, score: record.score, decision, scored_at: record.scored_at, begun_at }
+    }
+}
+
+/// What waits. The records themselves are in the store.
+pub(super) struct Queue {
+    waiting: Mutex<Queued>,
+    rows_max: usize,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct Queued {
+    rows: VecDeque<Row>,
+    /// This process leads.
+    is_leading: bool,
+    /// Some have to be read from the records first.
+    is_behind: bool,
+}
+
+impl Queue {
+    pub(super) fn new(rows_max: usize) -> Self {
+        Queue { waiting: Mutex::default(), rows_max, filled: Notify::new() }
+    }
+
+    /// Adds what was recorded, as far as there is room.
+    pub(super) fn put(&self, recorded: &[Waiting]) {
+        let mut waiting = self.waiting.lock();
+        for recorded in recorded {
+            if waiting.is_behind || waiting.rows.len() >= self.rows_max {
+                waiting.is_behind = true;
+                break;
+            }
+            waiting.rows.push_back(Row::of(&recorded.record, Some(recorded.begun_at)));
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    /// This process leads: what others have recorded may not be written back.
+    pub(super) fn read_again(&self) {
+        *self.waiting.lock() = Queued { rows: VecDeque::new(), is_leading: true, is_behind: true };
+        self.filled.notify_one();
+    }
+
+    /// Another process leads: it writes back.
+    pub(super) fn forget(&self) {
+        *self.waiting.lock() = Queued::default();
+    }
+
+    fn take(&self, rows: usize) -> Vec<Row> {
+        let mut waiting = self.waiting.lock();
+        let count = rows.min(waiting.rows.len());
+        waiting.rows.drain(..count).collect()
+    }
+
+    /// Whether some have to be read from the records, which is up to the caller from now on.
+    fn takes_over(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        waiting.is_leading && waiting.rows.is_empty() && std::mem::take(&mut waiting.is_behind)
+    }
+
+    fn falls_behind(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.is_behind |= waiting.is_leading;
+    }
+}
+
+/// Writes back what is in the queue, until `ending`. Without a database it only empties the queue.
+pub(super) async fn run(
+    queue: &Queue,
+    store: &dyn DocumentStore,
+    database: Option<CdcOptions>,
+    options: &WriteBackOptions,
+    health: &Health,
+    ending: &CancellationToken,
+) {
+    let database = database.filter(|database| !database.connection.is_empty());
+    let (Some(database), false) = (database, options.statement.trim().is_empty()) else {
+        tracing::info!("scores are not written back: no database, or no statement");
+        while !ending.is_cancelled() {
+            tokio::select! {
+                () = queue.filled.notified() => drop(queue.take(usize::MAX)),
+                () = ending.cancelled() => {}
+            }
+        }
+        return;
+    };
+    let database = Database::new(database, options);
+    let mut work = Work { queue, store, database, options, health, ending, written: 0, kept: Instant::now() };
+    work.run().await;
+}
+
+struct Work<'a> {
+    queue: &'a Queue,
+    store: &'a dyn DocumentStore,
+    database: Database,
+    options: &'a WriteBackOptions,
+    health: &'a Health,
+    ending: &'a CancellationToken,
+    /// The latest score that is written, microseconds UTC.
+    written: i64,
+    /// When that was kept last.
+    kept: Instant,
+}
+
+impl Work<'_> {
+    async fn run(&mut self) {
+        while !self.ending.is_cancelled() {
+            if self.queue.takes_over()
+                && let Err(error) = self.read_records().await
+            {
+                tracing::warn!(%error, "records to write back cannot be read, trying again");
+                self.queue.falls_behind();
+                self.pause(Duration::from_millis(self.options.retry_first_ms)).await;
+                continue;
+            }
+            let rows = self.queue.take(self.options.batch_rows);
+            if rows.is_empty() {
+                tokio::select! {
+                    () = self.queue.filled.notified() => {}
+                    () = self.ending.cancelled() => return,
+                }
+                // More may come for the same statement.
+                self.pause(Duration::from_millis(self.options.linger_ms)).await;
+                continue;
+            }
+            self.write(rows).await;
+        }
+    }
+
+    /// Writes what was recorded since what is known to be written.
+    async fn read_records(&mut self) -> Result<(), DocumentError> {
+        // Nothing yet: all of them.
+        let written = progress::written_back(self.store).await?.unwrap_or(0);
+        let from = written.saturating_sub(OVERLAP_US);
+        let (index, from) = ("scored_at".to_owned(), Some(Value::TimestampTz(from)));
+        let range = Range::Index { index, equal: Vec::new(), from, to: None };
+        let mut scan = Scan { range, limit: self.options.batch_rows, after: None };
+        loop {
+            let page = self.store.scan(COLLECTION, &scan).await?;
+            let records = page.documents.iter().filter_map(Record::of);
+            let rows: Vec<Row> = records.map(|record| Row::of(&record, None)).collect();
+            self.write(rows).await;
+            scan.after = page.next;
+            if scan.after.is_none() || self.ending.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes rows, however long it takes. One that the database refuses keeps back no other.
+    async fn write(&mut self, mut rows: Vec<Row>) {
+        // In one order, so that two statements do not wait for one another.
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        let first = Duration::from_millis(self.options.retry_first_ms);
+        let (mut left, mut pause, mut faults) = (vec![rows.as_slice()], first, 0u32);
+        while let Some(part) = left.pop().filter(|part| !part.is_empty()) {
+            failpoint("score::before_write_back");
+            match self.database.write(part).await {
+                Ok(()) => {}
+                Err(Fault::Passing(error)) => {
+                    faults += 1;
+                    tracing::warn!(error, faults, rows = part.len(), "scores not written back, trying again");
+                    self.health.set(HEALTH, State::Degraded(format!("payments database: {error}")));
+                    left.push(part);
+                    self.pause(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(self.options.retry_max_ms));
+                }
+                Err(Fault::Rows(_)) if part.len() > 1 => {
+                    let (one, other) = part.split_at(part.len() / 2);
+                    left.extend([other, one]);
+                }
+                Err(Fault::Rows(error)) => refused(part, &error),
+            }
+            if self.ending.is_cancelled() {
+                return;
+            }
+        }
+        if faults > 0 {
+            self.health.set(HEALTH, State::Ready);
+        }
+        failpoint("score::after_write_back");
+        self.note(&rows).await;
+    }
+
+    /// Takes note of what is written.
+    async fn note(&mut self, rows: &[Row]) {
+        metrics_list::records("score", "oltp", "ok", rows.len() as u64);
+        // What was read from the records comes in another order: it says nothing of how far all are.
+        let begun: Vec<i64> = rows.iter().filter_map(|row| row.begun_at).collect();
+        if begun.is_empty() {
+            return;
+        }
+        metrics_list::pipeline_latencies("score", "oltp_updated", now_micros(), begun.iter());
+        self.written = rows.iter().map(|row| row.scored_at).fold(self.written, i64::max);
+        if self.kept.elapsed() >= PROGRESS_PAUSE {
+            match progress::save_written_back(self.store, self.written).await {
+                Ok(()) => self.kept = Instant::now(),
+                Err(error) => tracing::warn!(%error, "how far scores are written back is not kept"),
+            }
+        }
+    }
+
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.ending.cancelled() => {}
+        }
+    }
+}
+
+fn refused(rows: &[Row], error: &str) {
+    for row in rows {
+        tracing::warn!(id = row.id, error, "the payments database refuses a score: it is not written back");
+    }
+    metrics_list::records("score", "oltp", "refused", rows.len() as u64);
+}
