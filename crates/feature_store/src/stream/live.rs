@@ -24,8 +24,11 @@ struct Shared {
     state: Mutex<Option<State>>,
     is_current: AtomicBool,
     /// By source: name and version of each feature of a row of it.
-    features: Vec<(SourceId, Arc<Vec<(String, u32)>>)>,
+    features: Vec<(SourceId, Names)>,
 }
+
+/// Name and version of each value of a row.
+pub type Names = Arc<Vec<(String, u32)>>;
 
 /// The features of an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +57,7 @@ impl LiveState {
 
     /// Name and version of each value of a row of this source: features of the event itself, then those of its entities.
     #[must_use]
-    pub fn features(&self, source: SourceId) -> Arc<Vec<(String, u32)>> {
+    pub fn features(&self, source: SourceId) -> Names {
         let found = self.shared.features.iter().find(|(other, _)| *other == source);
         found.map(|(_, features)| Arc::clone(features)).unwrap_or_default()
     }

@@ -22,7 +22,7 @@ mod storing;
 mod values;
 
 pub use follow::{Followed, Follower};
-pub use live::{LiveRow, LiveState};
+pub use live::{LiveRow, LiveState, Names};
 pub use options::StreamOptions;
 pub use past::Past;
 pub use sink::FeaturesSink;

@@ -193,8 +193,7 @@ impl Rig {
         let bus = Bus::new(BusOptions { bootstrap_servers, ..BusOptions::default() }).unwrap();
         bus.admin().unwrap().ensure_topic(TOPIC, &TopicSpec::new(3)).await.unwrap();
         let files = [("sources/transactions.toml", SOURCE), ("customers.toml", VIEW)];
-        let definitions =
-            Definitions::from_files(files.map(|(path, text)| (path, path, text)).into_iter()).unwrap();
+        let definitions = Definitions::from_files(files.map(|(path, text)| (path, path, text))).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let registry = registry(&bus).await;
         Rig {
