@@ -316,10 +316,13 @@ impl Slot {
     }
 
     fn let_go(&mut self, group: &Group, slab: &mut Slab, number: u32, rows: usize, limits: Limits) {
-        self.lost = self.lost.max(self.log.rows(slab).row(rows - 1)[0]);
+        let log = self.log.rows(slab);
+        self.lost = self.lost.max(log.row(rows - 1)[0]);
+        if let Some(running) = &mut self.running {
+            running.drop_front(group, log, rows);
+        }
         self.log.drop_front(slab, number, rows);
-        let keep = self.running.as_mut().is_some_and(|running| running.dropped(group, rows));
-        if !keep || self.log.len() <= limits.scan_max(group) / 2 {
+        if self.log.len() <= limits.scan_max(group) / 2 {
             self.running = None;
         }
     }

@@ -105,14 +105,20 @@ impl Running {
         }
     }
 
-    /// Rows left the front of the log. False where a window still held one of them: then nothing here is right any more.
-    pub(crate) fn dropped(&mut self, group: &Group, rows: usize) -> bool {
-        let edges = &mut self.pointers[..group.edges.len()];
-        let all_passed = edges.iter().all(|&pointer| pointer as usize >= rows);
-        if all_passed {
-            edges.iter_mut().for_each(|pointer| *pointer -= index(rows));
+    /// Rows are about to leave the front of the log: windows that hold them lose them, as if they had passed every edge. A long log that is
+    /// full loses one an event, so its windows cannot be computed anew for it.
+    pub(crate) fn drop_front(&mut self, group: &Group, log: Rows<'_>, rows: usize) {
+        for (pointer, edge) in self.pointers.iter_mut().zip(&group.edges) {
+            for row in log.range((*pointer as usize).min(rows)..rows) {
+                for &(side, step) in &edge.steps {
+                    match side {
+                        Side::Upper => self.kept.enter(step, row),
+                        Side::Lower => self.kept.expire(step, row),
+                    }
+                }
+            }
+            *pointer = pointer.saturating_sub(index(rows));
         }
-        all_passed
     }
 
     /// What moving alone does not bring about: sessions, and what was marked stale.

@@ -213,7 +213,8 @@ impl Engine {
         for row in words.chunks_exact(group.stride) {
             let at = instant(row);
             let is_time = (-super::TIME_MAX..=super::TIME_MAX).contains(&at.0);
-            if last.is_some_and(|last| last >= at) || at.0 > newest || at.0 <= lost || !is_time {
+            // Of the rows of one moment some may have been let go, where there were too many.
+            if last.is_some_and(|last| last >= at) || at.0 > newest || at.0 < lost || !is_time {
                 return Err(SnapshotError::Damaged("rows are not in order"));
             }
             last = Some(at);

@@ -39,6 +39,25 @@ proptest! {
         prop_assert!(Engine::restore(plan(), Options::default(), &mut &bytes[..]).is_err(), "byte {}", place);
     }
 
+    /// Windows that are kept running are those that are computed each time, also once events that they held were let go.
+    #[test]
+    fn too_many_events_leave_all_windows_alike(arrivals in arrivals(150), events_max in 1usize..9, any_order in any::<bool>()) {
+        let plan = plan();
+        let of = |scan_max| Options { events_max, any_order, scan_max: Some(scan_max), ..Options::default() };
+        let mut running = Engine::new(Arc::clone(&plan), of(0));
+        let mut scanned = Engine::new(Arc::clone(&plan), of(1_000));
+        for arrival in &arrivals {
+            let (event, source) = (arrival.event(&plan), plan.source(arrival.source).unwrap());
+            let row = |engine: &mut Engine| {
+                engine.apply(&event).unwrap();
+                let mut row = vec![0.5; plan.source_shape(source).row.len()];
+                let exact = engine.row(&event, &mut row);
+                (exact, row.into_iter().map(f64::to_bits).collect::<Vec<u64>>())
+            };
+            prop_assert_eq!(row(&mut running), row(&mut scanned));
+        }
+    }
+
     #[test]
     fn arbitrary_bytes_are_no_state(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut framed = b"AFFLFEAT\x01\0\0\0".to_vec();
@@ -57,6 +76,22 @@ fn other_definitions_are_refused() {
     let other = Arc::new(Plan::new(&other).unwrap());
     let error = Engine::restore(other, Options::default(), &mut &bytes[..]).unwrap_err();
     assert!(matches!(error, SnapshotError::Definitions(ref entity) if entity == "customer"), "{error}");
+}
+
+#[test]
+fn a_moment_of_which_some_events_were_let_go_is_restored() {
+    let (plan, options) = (plan(), Options { events_max: 10, ..Options::default() });
+    let mut engine = Engine::new(Arc::clone(&plan), options);
+    let source = plan.source("labels").unwrap();
+    for order in 0..20u64 {
+        let (time, keys) = (i64::try_from(order / 4).unwrap(), [Some(7.into())]);
+        let event = Event { source, time, order, version: 0, removed: false, keys: &keys, cells: &[1] };
+        engine.apply(&event).unwrap();
+        let bytes = stored(&engine);
+        let (restored, _) = Engine::restore(Arc::clone(&plan), options, &mut &bytes[..]).unwrap();
+        assert_eq!(stored(&restored), bytes);
+    }
+    assert_eq!(engine.counters().shortened, 10);
 }
 
 #[test]
