@@ -118,7 +118,10 @@ impl Past {
         if let Some(source) = of_raw.sources.get_mut(source) {
             source.query = Some(query(&table, &missing, gap));
         }
-        let range = Range { since: now_micros().saturating_sub(reach(plan)), until: FOREVER };
+        // Values are as of the key's newest event: one that some window still reaches from now has windows of its own.
+        let (now, reach) = (now_micros(), reach(plan));
+        let over = now.saturating_sub(reach);
+        let range = Range { since: over.saturating_sub(reach), until: FOREVER };
         let kept = Kept { texts: true, ..Kept::default() };
         let (what, sources) = ((&**definitions, plan), [source.to_owned()]);
         let mut feed = history(Arc::new(of_raw)).feed(&session, what, &sources, range, &kept).await?;
@@ -139,8 +142,10 @@ impl Past {
                         continue;
                     }
                     for &(entity, key) in &entities {
+                        // Of a key that is over, what its windows reach may not have been read.
                         if let Some((of_event, text)) =
                             events.key(key, place).zip(events.key_text(key, place))
+                            && state.engine.newest(entity, of_event).is_some_and(|(_, at)| at.time >= over)
                         {
                             values.change(entity, of_event, text.to_owned());
                         }

@@ -12,14 +12,14 @@ use affluent_model::{Column, ColumnType, Row, Value, time::now_micros};
 use affluent_testkit::unique;
 use std::sync::Arc;
 
-/// Payments of the last three days: of the lake is read what windows reach from now.
+/// Payments of nine days ago to six: values are as of the newest of a key, whose windows reach further back than those of now.
 fn payments(count: i64) -> Vec<Payment> {
-    let begin = (now_micros() - NOON) / SECOND - 3 * 86_400;
+    let begin = (now_micros() - NOON) / SECOND - 9 * 86_400;
     let payment = |id: i64| Payment {
         id,
         customer: id * id % 7,
         terminal: id % 5,
-        second: begin + id * 300,
+        second: begin + id * 600,
         delay: id % 5 * 60,
     };
     (1..=count).map(payment).collect()
