@@ -63,27 +63,30 @@ impl Storing {
         let stop = Arc::clone(&self.stop);
         let work = async move {
             let begun = Instant::now();
-            match store(live, &directory, covered, evicts, stop).await {
-                Ok(Some((bytes, keys))) => {
-                    metrics_list::features_stored(begun.elapsed().as_secs_f64(), bytes, keys);
-                }
+            let mut waited = Duration::ZERO;
+            let stored = store(live, &directory, covered, evicts, stop, &mut waited).await;
+            // To wait for values is no work: else a store that was away for an hour would put off storing for a day.
+            let took = begun.elapsed().saturating_sub(waited);
+            match stored {
+                Ok(Some((bytes, keys))) => metrics_list::features_stored(took.as_secs_f64(), bytes, keys),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "features not stored, trying again later"),
             }
             failpoint("features::after_store");
-            begun.elapsed()
+            took
         };
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(work)));
     }
 }
 
-/// Bytes and keys of what was stored; none where it was told to stop.
+/// Bytes and keys of what was stored; none where it was told to stop. `waited`: how long it waited for values.
 async fn store(
     live: LiveState,
     directory: &Path,
     covered: Option<watch::Receiver<Applied>>,
     evicts: bool,
     stop: Arc<AtomicBool>,
+    waited: &mut Duration,
 ) -> Result<Option<(u64, usize)>, StoreError> {
     let target = directory.to_owned();
     let write = move || {
@@ -99,8 +102,11 @@ async fn store(
         let covers = |covered: &Applied| {
             applied.iter().all(|(partition, next)| covered.get(partition).is_some_and(|c| c >= next))
         };
+        let begun = Instant::now();
+        let is_covered = covered.wait_for(covers).await.is_ok();
+        *waited = begun.elapsed();
         // Their writer has gone: so will this task.
-        if covered.wait_for(covers).await.is_err() {
+        if !is_covered {
             return Ok(None);
         }
     }
