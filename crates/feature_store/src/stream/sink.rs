@@ -360,6 +360,11 @@ impl Sink for FeaturesSink {
             if next > end {
                 tracing::warn!(%partition, next, end, "the topic was made anew: it is read from its beginning");
                 self.live.with(|state| state.offsets.remove(partition));
+                // Else values and what is being stored would wait until it is as long as the old one was.
+                if let Some(values) = &mut self.values {
+                    values.forget(partition);
+                }
+                (self.storing, self.is_changed) = (Storing::default(), true);
             }
             // What the topic no longer holds cannot be read, whoever lacks it.
             let start = self.start(partition).max(first);

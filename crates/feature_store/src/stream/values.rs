@@ -76,6 +76,11 @@ impl Values {
         self.covered.subscribe()
     }
 
+    /// The partition begins anew: nothing of it is covered.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.covered.send_modify(|covered| covered.retain(|known, _| known != partition));
+    }
+
     /// Whether the state has read all that the values cover.
     pub(super) fn is_caught_up(&self, offsets: &Offsets) -> bool {
         let covered = self.covered.borrow();
