@@ -171,7 +171,8 @@ impl FeaturesSink {
             follower.begin(&self.admin).await?;
         }
         if let Some(values) = &mut self.values {
-            values.begin(&self.admin).await?;
+            let topics: Vec<&str> = self.sources.topics().collect();
+            values.begin(&self.admin, &topics).await?;
         }
         if let Some(past) = &self.past {
             let caught = past.read(&self.admin, &mut state, self.values.as_mut()).await?;
@@ -366,7 +367,8 @@ impl Sink for FeaturesSink {
                 }
                 (self.storing, self.is_changed) = (Storing::default(), true);
             }
-            // What the topic no longer holds cannot be read, whoever lacks it.
+            // What the topic no longer holds cannot be read, whoever lacks it, and nothing waits for it.
+            self.live.with(|state| state.skip(partition, first));
             let start = self.start(partition).max(first);
             starts.insert(partition.clone(), start);
             self.read.insert(partition.clone(), start);

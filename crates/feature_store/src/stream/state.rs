@@ -107,6 +107,13 @@ impl State {
         progress.arrived = progress.arrived.max(to.arrived);
     }
 
+    /// The records of a partition up to there are gone.
+    pub(super) fn skip(&mut self, partition: &TopicPartition, first: i64) {
+        if self.next(partition) < first {
+            self.advance(partition.clone(), Progress { next: first, arrived: 0 });
+        }
+    }
+
     /// Of each partition, the first offset that was not applied.
     pub(super) fn applied(&self) -> Applied {
         self.offsets.iter().map(|(partition, progress)| (partition.clone(), progress.next)).collect()
@@ -243,6 +250,20 @@ mod tests {
         let next = i64::try_from(count).unwrap();
         state.offsets.insert(TopicPartition::new("t", 3), Progress { next, arrived: 7 });
         state
+    }
+
+    #[test]
+    fn what_is_gone_is_skipped() {
+        let (mut state, partition) = (with_events(2), TopicPartition::new("t", 3));
+        for (first, next) in [(0, 2), (2, 2), (9, 9)] {
+            state.skip(&partition, first);
+            assert_eq!(state.offsets[&partition], Progress { next, arrived: 7 });
+        }
+        // Of a partition that has been empty always nothing is known.
+        state.skip(&TopicPartition::new("t", 4), 0);
+        assert_eq!((state.offsets.len(), state.settled()), (1, Some(7)));
+        state.skip(&TopicPartition::new("t", 4), 5);
+        assert_eq!((state.next(&TopicPartition::new("t", 4)), state.settled()), (5, Some(7)));
     }
 
     #[test]

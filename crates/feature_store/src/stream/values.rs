@@ -43,8 +43,8 @@ impl Values {
         Values { store, group, options, changed, covered, version: 0 }
     }
 
-    /// Makes the collections, and reads what the values cover.
-    pub(super) async fn begin(&mut self, admin: &Admin) -> Result<(), SinkError> {
+    /// Makes the collections, and reads what the values cover of `topics`.
+    pub(super) async fn begin(&mut self, admin: &Admin, topics: &[&str]) -> Result<(), SinkError> {
         let (values, logged) = (self.options.ttl_days, self.options.logged_days);
         for spec in [online::collection(values), log::collection(logged), CollectionSpec::new(PROGRESS)] {
             self.store.ensure(&spec).await?;
@@ -57,8 +57,8 @@ impl Values {
         if let Some(Value::Json(offsets)) = progress.field("offsets") {
             covered = log::applied(offsets).unwrap_or_default();
         }
-        // What was imported is read at every start as far as the lake has it: nothing waits for it.
-        covered.retain(|partition, _| partition.partition >= 0);
+        // What was imported is read at every start as far as the lake has it: nothing waits for it. Nor for topics that are not read any more.
+        covered.retain(|partition, _| partition.partition >= 0 && topics.contains(&&*partition.topic));
         for (partition, next) in &mut covered {
             // A topic that was made anew ends before what was read of the old one.
             *next = end_of(admin, partition).await?.min(*next);

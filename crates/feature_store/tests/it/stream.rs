@@ -85,6 +85,27 @@ async fn crashes_repeats_and_other_members_change_no_value() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_do_not_wait_for_a_topic_that_is_not_read_any_more() {
+    let (group, directory) = (unique("group"), tempfile::tempdir().unwrap());
+    let store = open(directory.path()).await;
+    for count in [20, 10] {
+        // Other definitions have another topic: their state begins anew, beside the progress of the values.
+        let (mut rig, state) = (Rig::new(1).await, tempfile::tempdir().unwrap());
+        for payment in payments(1, count) {
+            rig.send(&payment).await;
+        }
+        let running = rig.start(&group, &store, state.path());
+        until("the values of these", async || {
+            let served = online::read(store.as_ref(), "terminal", "T-1").await.unwrap();
+            let week = served.iter().find(|served| served.name == "terminal_payments_7d");
+            week.and_then(|week| week.value) == Some((count / 5) as f64)
+        })
+        .await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_do_not_go_back_while_a_lost_state_is_read_again() {
     let mut rig = Rig::new(2).await;
     let group = unique("group");
