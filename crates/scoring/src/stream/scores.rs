@@ -262,7 +262,7 @@ impl Core {
         failpoint("score::after_records");
         let begun = || self.waiting.iter().map(|waiting| &waiting.begun_at);
         metrics_list::pipeline_latencies(ROLE, "score", now_micros(), begun());
-        for (waiting, is_repeat) in self.waiting.iter().zip(repeats) {
+        for (waiting, is_repeat) in self.waiting.iter().zip(&repeats) {
             if !is_repeat {
                 outputs.send(waiting).await?;
                 let model = waiting.record.model.as_ref().map_or("none", |model| &model.name);
@@ -272,6 +272,9 @@ impl Core {
         outputs.flush().await?;
         failpoint("score::after_outputs");
         metrics_list::pipeline_latencies(ROLE, "end_to_end", now_micros(), begun());
+        // A repeat was handed on when it first appeared; its score may be as old as it likes.
+        let mut repeats = repeats.into_iter();
+        self.waiting.retain(|_| !repeats.next().unwrap_or_default());
         parts.queue.put(&self.waiting);
         self.waiting.clear();
         self.has_moved |= advance(&mut self.progress.covered, &self.taken);
