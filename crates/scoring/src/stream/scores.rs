@@ -351,10 +351,11 @@ impl Follower for Payees {
 
     async fn settle(&mut self, read: &BTreeMap<TopicPartition, i64>) -> Result<(), SinkError> {
         let parts = &self.scores.parts;
-        let mut judged = Vec::with_capacity(self.staged.len());
+        let (mut judged, mut is_slow) = (Vec::with_capacity(self.staged.len()), false);
         for followed in self.staged.drain(..) {
             let Parts { payments, judge, store, .. } = parts.as_ref();
-            judged.push(waiting::judged(followed, payments, &mut self.changes, judge, store.as_ref()).await);
+            let (changes, store) = (&mut self.changes, store.as_ref());
+            judged.push(waiting::judged(followed, payments, changes, judge, store, &mut is_slow).await);
         }
         for (partition, next) in read {
             if parts.payments.topic() == Some(&*partition.topic) {
