@@ -301,6 +301,14 @@ fn advance(covered: &mut Offsets, taken: &Offsets) -> bool {
     has_moved
 }
 
+/// No further on than where their partitions end.
+fn withdrawn(offsets: &Offsets, ends: &Offsets) -> Offsets {
+    let within = |(partition, next): (&TopicPartition, &i64)| {
+        (partition.clone(), ends.get(partition).map_or(*next, |end| (*end).min(*next)))
+    };
+    offsets.iter().map(within).collect()
+}
+
 /// Takes payments from the stream, judges them, and has them recorded and sent.
 struct Payees {
     scores: Scores,
@@ -324,17 +332,27 @@ impl Follower for Payees {
         let backlog = i64::try_from(options.backlog_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         self.since = progress::began(store.as_ref()).await?.saturating_sub(backlog);
         let mut core = self.scores.core.lock().await;
-        let covered = progress::load(store.as_ref()).await?.covered;
+        let mut stored = progress::load(store.as_ref()).await?;
         // What this process has taken already waits, or is covered.
-        advance(&mut core.taken, &covered);
-        self.next.clone_from(&core.taken);
-        for (partition, next) in &mut self.next {
-            // A topic that was made anew ends before what was read of the old one.
+        advance(&mut core.taken, &stored.covered);
+        let mut ends = Offsets::new();
+        for partition in core.taken.keys() {
             let watermarks = admin.watermarks(partition).await;
             let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
-            *next = end.min(*next);
+            ends.insert(partition.clone(), end);
         }
-        core.taken.clone_from(&self.next);
+        // A topic that was made anew, or has lost its end, ends before what was read of it: what comes there now is covered by nothing.
+        core.taken = withdrawn(&core.taken, &ends);
+        core.progress.covered = withdrawn(&core.progress.covered, &ends);
+        let covered = withdrawn(&stored.covered, &ends);
+        if covered != stored.covered {
+            tracing::warn!(
+                "the topic of payments ends before what is scored: what comes there is scored anew"
+            );
+            stored.covered = covered;
+            progress::save(store.as_ref(), &stored).await?;
+        }
+        self.next.clone_from(&core.taken);
         Ok(())
     }
 
@@ -368,5 +386,21 @@ impl Follower for Payees {
         waiting.extend(judged.into_iter().filter(|judged| !judged.is_covered(taken)));
         advance(taken, &self.next);
         core.settle(parts).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_topic_no_longer_has_is_not_covered() {
+        let at = |offsets: [i64; 3]| -> Offsets {
+            (0..).zip(offsets).map(|(number, next)| (TopicPartition::new("t", number), next)).collect()
+        };
+        let mut ends = at([7, 3, 0]);
+        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 3, 0]));
+        ends.clear();
+        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 5, 5]), "nothing is known of it");
     }
 }

@@ -222,6 +222,15 @@ impl Rig {
         self.producer.wait_acked(sent).await.unwrap();
     }
 
+    /// The topic of payments, deleted and made again.
+    pub(crate) async fn make_anew(&mut self) {
+        let admin = self.bus.admin().unwrap();
+        admin.delete_topic(TOPIC).await.unwrap();
+        until("the topic is gone", async || admin.partitions(TOPIC).await.unwrap().is_none()).await;
+        admin.ensure_topic(TOPIC, &TopicSpec::new(3)).await.unwrap();
+        self.producer = self.bus.producer(ProducerOptions::default()).unwrap();
+    }
+
     /// Rows of these payments in the payments database, without scores.
     pub(crate) async fn insert(&self, payments: &[Payment]) {
         let client = self.database.connect().await.unwrap();
