@@ -13,7 +13,7 @@ use super::recorded::record_all;
 use super::waiting::{self, Waiting};
 use super::write_back::{self, Queue};
 use super::{Payments, ScoreOptions};
-use crate::{Judge, record};
+use crate::{Judge, Shadow, record};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Bus, BusError, TopicPartition};
 use affluent_documents::{DocumentError, DocumentStore};
@@ -267,6 +267,10 @@ impl Core {
                 outputs.send(waiting).await?;
                 let model = waiting.record.model.as_ref().map_or("none", |model| &model.name);
                 metrics_list::scored(model, waiting.record.decision.as_str());
+                if let Some(Shadow { model, decision, .. }) = waiting.record.compared() {
+                    let champion = waiting.record.decision.as_str();
+                    metrics_list::shadowed(&model.name, model.version, champion, decision.as_str());
+                }
             }
         }
         outputs.flush().await?;
