@@ -387,7 +387,9 @@ impl Follower for Payees {
         }
         let mut core = self.scores.core.lock().await;
         let Core { waiting, taken, .. } = &mut *core;
-        waiting.extend(judged.into_iter().filter(|judged| !judged.is_covered(taken)));
+        // What has no id is no payment: it is in the dead letters.
+        let is_new = |judged: &Waiting| !judged.is_covered(taken) && !judged.record.transaction_id.is_empty();
+        waiting.extend(judged.into_iter().filter(is_new));
         advance(taken, &self.next);
         core.settle(parts).await
     }

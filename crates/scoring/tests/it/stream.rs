@@ -218,3 +218,22 @@ async fn payments_of_a_topic_that_was_made_anew_are_scored() {
     are_scored(&rig, &all).await;
     process.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_without_features_is_scored_by_rules_all_the_same() {
+    let mut rig = Rig::new().await;
+    let process = rig.start("only").await;
+    // No event of features: its amount has no minor units. It is in the dead letters, too.
+    let odd = Payment { currency: "nothing", ..Payment::new(1, 500) };
+    let some: Vec<Payment> = payments(9).into_iter().chain([odd.clone()]).collect();
+    rig.insert(&some).await;
+    for payment in &some {
+        rig.send(payment).await;
+    }
+    are_scored(&rig, &some).await;
+    let records = rig.records().await;
+    let record = records.iter().find(|document| document.id == odd.id).and_then(Record::of).unwrap();
+    assert_eq!(record.degraded, Some(Degraded::NoFeatures));
+    assert!(!record.skipped.is_empty(), "the rule needs the amount in minor units");
+    process.stop().await;
+}
