@@ -9,7 +9,7 @@ use affluent_bus::codec::score_avro;
 use affluent_documents::{CollectionSpec, Document, IndexSpec, Inserts, Ttl};
 use affluent_learning::dataset::FeatureVersion;
 use affluent_model::Value;
-use affluent_model::score::{Decision, Degraded, ModelRef, ScoreEvent};
+use affluent_model::score::{Decision, Degraded, ModelRef, ScoreEvent, Shadow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
@@ -93,6 +93,13 @@ impl Record {
     #[must_use]
     pub fn is_alert(&self) -> bool {
         self.decision != Decision::Approve
+    }
+
+    /// What a challenger said where the decision is the champion's own: no rule has a part in it.
+    #[must_use]
+    pub fn compared(&self) -> Option<&Shadow> {
+        let is_of_models = self.hits.is_empty() && self.model.is_some();
+        self.shadow.as_ref().filter(|_| is_of_models)
     }
 
     /// The value of its record in [`TOPIC_SCORES`]: Avro of [`SCORE_SCHEMA`], without Confluent's five bytes.
@@ -212,7 +219,7 @@ mod tests {
     use super::*;
     use crate::judge::{Judge, JudgeOptions, Row};
     use crate::vocabulary::Vocabulary;
-    use affluent_model::score::{Reason, RuleHit, Shadow};
+    use affluent_model::score::{Reason, RuleHit};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -293,6 +300,14 @@ mod tests {
         fn a_score_comes_back_from_its_document(score in score()) {
             let record = Record(score);
             prop_assert_eq!(Record::of(&document(&record)), Some(record));
+        }
+
+        #[test]
+        fn models_are_compared_where_no_rule_has_decided(score in score(), of_rules in any::<bool>()) {
+            let hits = if of_rules { score.hits.clone() } else { Vec::new() };
+            let record = Record(ScoreEvent { hits, ..score });
+            let expected = record.shadow.clone().filter(|_| record.hits.is_empty() && record.model.is_some());
+            prop_assert_eq!(record.compared(), expected.as_ref());
         }
     }
 

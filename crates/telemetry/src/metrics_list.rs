@@ -28,6 +28,7 @@ const SCORING_RELOADS: &str = "affluent_scoring_reloads_total";
 const SCORING_STALE: &str = "affluent_scoring_stale";
 const INFERENCE: &str = "affluent_inference_seconds";
 const SCORES: &str = "affluent_scores_total";
+const SHADOWS: &str = "affluent_shadow_scores_total";
 const DRIFT_SCORE: &str = "drift_score";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
@@ -91,6 +92,10 @@ fn describe() {
     );
     describe_histogram!(INFERENCE, Unit::Seconds, "Time of a payment's features and of its judgement");
     describe_counter!(SCORES, "Payments scored, by model and decision");
+    describe_counter!(
+        SHADOWS,
+        "Payments that a challenger scored beside the champion, by its version and the decisions of both models"
+    );
     describe_gauge!(
         DRIFT_SCORE,
         "How far what a model sees and says has moved, by model, feature (or score, label, error) and test"
@@ -203,6 +208,13 @@ pub fn inference(seconds: f64) {
 /// A payment was scored by `model` (`none`: by rules alone), and this was decided.
 pub fn scored(model: &str, decision: &'static str) {
     counter!(SCORES, "model" => model.to_owned(), "decision" => decision).increment(1);
+}
+
+/// A payment was scored by this version of `model`, a challenger: what the champion decided, and what it would have decided.
+pub fn shadowed(model: &str, version: u64, champion: &'static str, challenger: &'static str) {
+    let (model, version) = (model.to_owned(), version.to_string());
+    counter!(SHADOWS, "model" => model, "version" => version, "champion" => champion, "challenger" => challenger)
+        .increment(1);
 }
 
 /// How far `feature` of `model` has moved by `test` (`psi`, `ks`, `jensen_shannon`, `wasserstein` since the training, the same with `_previous` since

@@ -69,18 +69,27 @@ pub(super) async fn registry(platform: Arc<Platform>, shutdown: CancellationToke
 /// The HTTP interface.
 pub(super) async fn api(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
     let listener = http::bind(&platform.config().http).map_err(|error| RoleError::new(error, false))?;
-    platform.health().set("api", State::Ready);
     let serving = judging(Arc::clone(&platform), shutdown.child_token());
     let _serving = AbortOnDropHandle::new(tokio::spawn(serving));
     http::serve(platform, listener, shutdown).await.map_err(|error| RoleError::new(error, true))
 }
 
-/// Keeps the judge of an interface up to date that stands alone: else the role `score` does.
+/// Keeps the judge of an interface up to date that stands alone: else the role `score` does. The interface is ready once rules and models were
+/// looked at, so that whoever waits for that is not answered without them.
 async fn judging(platform: Arc<Platform>, shutdown: CancellationToken) {
-    let Some(scoring) = platform.scoring().filter(|scoring| !scoring.is_role) else { return };
+    let ready = || platform.health().set("api", State::Ready);
+    let Some(scoring) = platform.scoring().filter(|scoring| !scoring.is_role) else { return ready() };
     match scoring.serving(platform.config()) {
-        Ok(serving) => serving.run(shutdown).await,
-        Err(error) => tracing::warn!(%error, "no models for scores over HTTP"),
+        Ok(mut serving) => {
+            if shutdown.run_until_cancelled(serving.refresh()).await.is_some() {
+                ready();
+                serving.run(shutdown).await;
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no models for scores over HTTP");
+            ready();
+        }
     }
 }
 

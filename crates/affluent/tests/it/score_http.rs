@@ -247,6 +247,15 @@ fn bodies_keys_deadlines_and_dangerous_strings() {
     assert_eq!(get(&format!("{}/readyz", platform.http)).0, 200);
 }
 
+#[test]
+fn an_interface_that_is_ready_has_its_rules() {
+    let mut platform = Platform::start(&["run", "api"], &[]);
+    platform.until_ok("/readyz");
+    let answer = ask(&platform, (Method::POST, "/v1/score"), None, &[JSON], &payment().to_string());
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_ne!(answer.json()["rules_version"], "none", "{}", answer.body);
+}
+
 fn openssl(directory: &Path, arguments: &str) {
     let output = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output().unwrap();
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));

@@ -17,7 +17,8 @@ pub struct Followed {
     pub partition: TopicPartition,
     pub offset: i64,
     pub change: Box<ChangeEvent>,
-    /// Its row right after it was applied; none where it came too late to be applied.
+    /// Its row right after it was applied; none where it came too late to be applied, or has a value that no event can have: then it is
+    /// in the dead letters, too, and is not sure to have an id.
     pub row: Option<LiveRow>,
     /// False where the state has only a part of the partitions: then the row lacks events.
     pub is_whole: bool,

@@ -13,8 +13,8 @@ use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_documents::DocumentStore;
 use affluent_features::engine::Counters;
 use affluent_features::{Options, Plan};
-use affluent_model::ChangeEvent;
 use affluent_model::time::now_micros;
+use affluent_model::{ChangeEvent, Reason};
 use affluent_stream::sinks::events::EventOptions;
 use affluent_stream::sinks::{Rejected, Sink, SinkError};
 use affluent_telemetry::{failpoint, metrics_list};
@@ -71,7 +71,7 @@ struct Staged {
     /// With their offsets.
     events: Vec<(i64, Occurred)>,
     late: u64,
-    /// Rows of late ones that somebody follows.
+    /// Rows that somebody follows, and that are not applied: they come too late, or do not fit.
     late_rows: Vec<(i64, Box<ChangeEvent>)>,
 }
 
@@ -407,6 +407,11 @@ impl Sink for FeaturesSink {
                 }
                 Read::Nothing => {}
                 Read::Unfit(reason, error) => rejected.push(Rejected { index, reason, error }),
+                Read::Misfit(error, row) => {
+                    // Who follows does without features rather than without the row.
+                    staged.late_rows.extend(row.map(|row| (record.offset, row)));
+                    rejected.push(Rejected { index, reason: Reason::ValueOutOfRange, error });
+                }
             }
         }
         for (partition, fresh) in fresh {

@@ -37,6 +37,8 @@ pub(super) enum Read {
     Late(Option<Box<ChangeEvent>>),
     Nothing,
     Unfit(Reason, String),
+    /// A value that no event can have; the row itself, where somebody follows what is inserted.
+    Misfit(String, Option<Box<ChangeEvent>>),
 }
 
 /// The sources that have topics, and the decoders.
@@ -142,7 +144,7 @@ impl Read {
     fn keep(&mut self, change: ChangeEvent) {
         match self {
             Read::Event(event) => event.inserted = Some(Box::new(change)),
-            Read::Late(inserted) => *inserted = Some(Box::new(change)),
+            Read::Late(inserted) | Read::Misfit(_, inserted) => *inserted = Some(Box::new(change)),
             Read::Nothing | Read::Unfit(..) => {}
         }
     }
@@ -164,7 +166,7 @@ impl Source {
                 let inserted = None;
                 Read::Event(Box::new(Occurred { source, mapped, entities, begun_us, is_past, inserted }))
             }
-            Err(misfit) => Read::Unfit(Reason::ValueOutOfRange, misfit.to_string()),
+            Err(misfit) => Read::Misfit(misfit.to_string(), None),
         }
     }
 }

@@ -11,7 +11,7 @@ use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Bus, Incoming, Outgoing, Producer, ProducerOptions, TopicPartition, TopicSpec};
 use affluent_stream::sinks::SinkError;
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Header: where the payment stood, `topic/partition/offset`.
@@ -26,12 +26,14 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A payment's place in its topic.
 type Place = (TopicPartition, i64);
+/// The id of the payment at each place: in a topic that was made anew, another may stand where one stood.
+type Sent = HashMap<Place, Bytes>;
 
 /// A topic, the id of its schema, and what it holds of payments that are not covered.
 struct Output {
     topic: &'static str,
     schema: u32,
-    sent: HashSet<Place>,
+    sent: Sent,
 }
 
 /// The two topics, and what they hold beyond the progress.
@@ -70,11 +72,11 @@ impl Outputs {
     /// Passing.
     pub(super) async fn send(&mut self, waiting: &Waiting) -> Result<(), SinkError> {
         let place = (waiting.partition.clone(), waiting.offset);
-        if !self.scores.sent.contains(&place) {
+        if !self.scores.has_sent(&place, waiting) {
             let record = self.scores.outgoing(&place, waiting, &waiting.record.score());
             self.last = self.producer.send(record).await.map_err(of_bus)?;
         }
-        if waiting.record.is_alert() && !self.alerts.sent.contains(&place) {
+        if waiting.record.is_alert() && !self.alerts.has_sent(&place, waiting) {
             let record = self.alerts.outgoing(&place, waiting, &waiting.record.alert());
             self.last = self.producer.send(record).await.map_err(of_bus)?;
         }
@@ -95,8 +97,8 @@ impl Outputs {
     /// What is covered is not asked for again.
     pub(super) fn forget(&mut self, covered: &Offsets) {
         let is_open = |(partition, offset): &Place| covered.get(partition).is_none_or(|next| offset >= next);
-        self.scores.sent.retain(is_open);
-        self.alerts.sent.retain(is_open);
+        self.scores.sent.retain(|place, _| is_open(place));
+        self.alerts.sent.retain(|place, _| is_open(place));
     }
 
     /// Whether no other process had sent more than this one has taken.
@@ -136,13 +138,18 @@ impl Output {
             Some(_) => SinkError::Fatal(format!("{topic}: {error}")),
             None => SinkError::Passing(format!("{topic}: {error}")),
         })?;
-        let mut sent = HashSet::new();
+        let mut sent = Sent::new();
         for number in 0..admin.partitions(topic).await.map_err(of_bus)?.unwrap_or(0) {
             let partition = TopicPartition::new(topic, number);
             let from = ends.get(&partition).copied().unwrap_or(0);
             read_back(admin, &partition, from, &mut sent).await?;
         }
         Ok(Output { topic, schema, sent })
+    }
+
+    /// Whether the topic holds what is said of this payment.
+    fn has_sent(&self, place: &Place, waiting: &Waiting) -> bool {
+        self.sent.get(place).is_some_and(|id| **id == *waiting.record.transaction_id.as_bytes())
     }
 
     /// The record of a payment: its id, where it stood, and what is said of it, in Confluent's framing.
@@ -167,7 +174,7 @@ async fn read_back(
     admin: &Admin,
     partition: &TopicPartition,
     from: i64,
-    places: &mut HashSet<Place>,
+    sent: &mut Sent,
 ) -> Result<(), SinkError> {
     let (mut first, mut end) = admin.watermarks(partition).await.map_err(of_bus)?;
     for _ in 0..LOOKS {
@@ -183,7 +190,7 @@ async fn read_back(
     while at < end {
         let to = (at + BLOCK).min(end);
         let records = admin.read_range(partition, at, to).await.map_err(of_bus)?;
-        places.extend(records.iter().filter_map(place));
+        sent.extend(records.iter().filter_map(|record| Some((place(record)?, record.key.clone()?))));
         at = to;
     }
     Ok(())

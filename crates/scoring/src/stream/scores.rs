@@ -13,7 +13,7 @@ use super::recorded::record_all;
 use super::waiting::{self, Waiting};
 use super::write_back::{self, Queue};
 use super::{Payments, ScoreOptions};
-use crate::{Judge, record};
+use crate::{Judge, Shadow, record};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Bus, BusError, TopicPartition};
 use affluent_documents::{DocumentError, DocumentStore};
@@ -262,16 +262,23 @@ impl Core {
         failpoint("score::after_records");
         let begun = || self.waiting.iter().map(|waiting| &waiting.begun_at);
         metrics_list::pipeline_latencies(ROLE, "score", now_micros(), begun());
-        for (waiting, is_repeat) in self.waiting.iter().zip(repeats) {
+        for (waiting, is_repeat) in self.waiting.iter().zip(&repeats) {
             if !is_repeat {
                 outputs.send(waiting).await?;
                 let model = waiting.record.model.as_ref().map_or("none", |model| &model.name);
                 metrics_list::scored(model, waiting.record.decision.as_str());
+                if let Some(Shadow { model, decision, .. }) = waiting.record.compared() {
+                    let champion = waiting.record.decision.as_str();
+                    metrics_list::shadowed(&model.name, model.version, champion, decision.as_str());
+                }
             }
         }
         outputs.flush().await?;
         failpoint("score::after_outputs");
         metrics_list::pipeline_latencies(ROLE, "end_to_end", now_micros(), begun());
+        // A repeat was handed on when it first appeared; its score may be as old as it likes.
+        let mut repeats = repeats.into_iter();
+        self.waiting.retain(|_| !repeats.next().unwrap_or_default());
         parts.queue.put(&self.waiting);
         self.waiting.clear();
         self.has_moved |= advance(&mut self.progress.covered, &self.taken);
@@ -298,6 +305,14 @@ fn advance(covered: &mut Offsets, taken: &Offsets) -> bool {
     has_moved
 }
 
+/// No further on than where their partitions end.
+fn withdrawn(offsets: &Offsets, ends: &Offsets) -> Offsets {
+    let within = |(partition, next): (&TopicPartition, &i64)| {
+        (partition.clone(), ends.get(partition).map_or(*next, |end| (*end).min(*next)))
+    };
+    offsets.iter().map(within).collect()
+}
+
 /// Takes payments from the stream, judges them, and has them recorded and sent.
 struct Payees {
     scores: Scores,
@@ -321,17 +336,27 @@ impl Follower for Payees {
         let backlog = i64::try_from(options.backlog_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         self.since = progress::began(store.as_ref()).await?.saturating_sub(backlog);
         let mut core = self.scores.core.lock().await;
-        let covered = progress::load(store.as_ref()).await?.covered;
+        let mut stored = progress::load(store.as_ref()).await?;
         // What this process has taken already waits, or is covered.
-        advance(&mut core.taken, &covered);
-        self.next.clone_from(&core.taken);
-        for (partition, next) in &mut self.next {
-            // A topic that was made anew ends before what was read of the old one.
+        advance(&mut core.taken, &stored.covered);
+        let mut ends = Offsets::new();
+        for partition in core.taken.keys() {
             let watermarks = admin.watermarks(partition).await;
             let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
-            *next = end.min(*next);
+            ends.insert(partition.clone(), end);
         }
-        core.taken.clone_from(&self.next);
+        // A topic that was made anew, or has lost its end, ends before what was read of it: what comes there now is covered by nothing.
+        core.taken = withdrawn(&core.taken, &ends);
+        core.progress.covered = withdrawn(&core.progress.covered, &ends);
+        let covered = withdrawn(&stored.covered, &ends);
+        if covered != stored.covered {
+            tracing::warn!(
+                "the topic of payments ends before what is scored: what comes there is scored anew"
+            );
+            stored.covered = covered;
+            progress::save(store.as_ref(), &stored).await?;
+        }
+        self.next.clone_from(&core.taken);
         Ok(())
     }
 
@@ -348,10 +373,11 @@ impl Follower for Payees {
 
     async fn settle(&mut self, read: &BTreeMap<TopicPartition, i64>) -> Result<(), SinkError> {
         let parts = &self.scores.parts;
-        let mut judged = Vec::with_capacity(self.staged.len());
+        let (mut judged, mut is_slow) = (Vec::with_capacity(self.staged.len()), false);
         for followed in self.staged.drain(..) {
             let Parts { payments, judge, store, .. } = parts.as_ref();
-            judged.push(waiting::judged(followed, payments, &mut self.changes, judge, store.as_ref()).await);
+            let (changes, store) = (&mut self.changes, store.as_ref());
+            judged.push(waiting::judged(followed, payments, changes, judge, store, &mut is_slow).await);
         }
         for (partition, next) in read {
             if parts.payments.topic() == Some(&*partition.topic) {
@@ -361,8 +387,26 @@ impl Follower for Payees {
         }
         let mut core = self.scores.core.lock().await;
         let Core { waiting, taken, .. } = &mut *core;
-        waiting.extend(judged.into_iter().filter(|judged| !judged.is_covered(taken)));
+        // What has no id is no payment: it is in the dead letters.
+        let is_new = |judged: &Waiting| !judged.is_covered(taken) && !judged.record.transaction_id.is_empty();
+        waiting.extend(judged.into_iter().filter(is_new));
         advance(taken, &self.next);
         core.settle(parts).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_topic_no_longer_has_is_not_covered() {
+        let at = |offsets: [i64; 3]| -> Offsets {
+            (0..).zip(offsets).map(|(number, next)| (TopicPartition::new("t", number), next)).collect()
+        };
+        let mut ends = at([7, 3, 0]);
+        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 3, 0]));
+        ends.clear();
+        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 5, 5]), "nothing is known of it");
     }
 }

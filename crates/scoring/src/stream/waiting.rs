@@ -35,12 +35,15 @@ impl Waiting {
 }
 
 /// Judges a payment: by its row; by what is known last of its keys, where the state has only a part of the events; else by rules alone.
+///
+/// A store that does not answer in time `is_slow`: it is not waited for again, so that many payments wait no longer than one.
 pub(super) async fn judged(
     followed: Followed,
     payments: &Payments,
     changes: &mut Changes,
     judge: &Judge,
     store: &dyn DocumentStore,
+    is_slow: &mut bool,
 ) -> Waiting {
     let Followed { partition, offset, change, row, is_whole, took } = followed;
     let mut cells = Vec::new();
@@ -51,7 +54,7 @@ pub(super) async fn judged(
         let (values, is_exact) = (row.values, row.is_exact);
         Row { names, values, is_exact, as_of: facts.occurred_at }
     });
-    let known = if live.is_none() && !is_whole {
+    let known = if live.is_none() && !is_whole && !*is_slow {
         let mut mapped = Mapped::default();
         let asked = async {
             match payments.mapping().event(&cells, &mut mapped) {
@@ -59,7 +62,9 @@ pub(super) async fn judged(
                 Ok(Fit::Late | Fit::Nothing) | Err(_) => None,
             }
         };
-        tokio::time::timeout(LAST_KNOWN_LIMIT, asked).await.ok().flatten()
+        let answered = tokio::time::timeout(LAST_KNOWN_LIMIT, asked).await;
+        *is_slow = answered.is_err();
+        answered.ok().flatten()
     } else {
         None
     };
@@ -75,4 +80,127 @@ pub(super) async fn judged(
     let source = Some(format!("{partition}/{offset}"));
     let record = Record::new(&facts, &features, &judged, Times { begun_at, scored_at: now_micros(), source });
     Waiting { partition, offset, begun_at, record }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Degraded, JudgeOptions, Vocabulary};
+    use affluent_documents::{
+        ApplyOutcome, Document, DocumentError, InsertOutcome, Inserts, Page, Scan, VersionedWrite,
+    };
+    use affluent_feature_store::stream::Streamed;
+    use affluent_features::Definitions;
+    use affluent_model::{
+        ChangeEvent, Column, ColumnType, Op, Position, Snapshot, Source, TableId, TableSchema, Value,
+    };
+    use async_trait::async_trait;
+    use std::future::pending;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A store that never answers, and counts who asks.
+    #[derive(Default)]
+    struct Silent(AtomicU32);
+
+    #[async_trait]
+    impl DocumentStore for Silent {
+        async fn ensure(&self, _: &affluent_documents::CollectionSpec) -> Result<(), DocumentError> {
+            pending().await
+        }
+
+        fn admit(&self, _: &VersionedWrite) -> Result<(), DocumentError> {
+            Ok(())
+        }
+
+        async fn insert_if_absent(
+            &self,
+            _: &str,
+            _: &[Arc<Inserts>],
+        ) -> Result<InsertOutcome, DocumentError> {
+            pending().await
+        }
+
+        async fn apply(&self, _: &str, _: Vec<VersionedWrite>) -> Result<ApplyOutcome, DocumentError> {
+            pending().await
+        }
+
+        async fn truncate(&self, _: &str, _: Position) -> Result<(), DocumentError> {
+            pending().await
+        }
+
+        async fn get(&self, _: &str, _: &[String]) -> Result<Vec<Document>, DocumentError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            pending().await
+        }
+
+        async fn scan(&self, _: &str, _: &Scan) -> Result<Page, DocumentError> {
+            pending().await
+        }
+
+        async fn count(&self, _: &str) -> Result<u64, DocumentError> {
+            pending().await
+        }
+
+        async fn expire(&self, _: i64) -> Result<u64, DocumentError> {
+            pending().await
+        }
+    }
+
+    /// A payment that was inserted, where the state has only a part of the events.
+    fn followed(offset: i64) -> Followed {
+        let columns = [
+            ("id", ColumnType::Text, Value::Text(offset.to_string())),
+            ("created_at", ColumnType::TimestampTz, Value::TimestampTz(now_micros())),
+            ("customer_id", ColumnType::Int64, Value::Int(7)),
+            (
+                "amount",
+                ColumnType::Decimal { precision: 18, scale: 4 },
+                Value::Decimal("5.00".parse().unwrap()),
+            ),
+            ("currency", ColumnType::Text, Value::Text("EUR".to_owned())),
+        ];
+        let (columns, row): (Vec<Column>, Vec<Value>) = columns
+            .into_iter()
+            .map(|(name, column_type, value)| {
+                (Column { name: name.to_owned(), column_type, nullable: true }, value)
+            })
+            .unzip();
+        let schema = TableSchema { table: TableId::new("public", "transactions"), columns, key: vec![0] };
+        let change = ChangeEvent {
+            schema: Arc::new(schema),
+            op: Op::Create,
+            before: None,
+            after: Some(row),
+            unchanged: Vec::new(),
+            source: Source {
+                name: "oltp".into(),
+                database: "shop".into(),
+                position: Position::new(1, 1),
+                lsn: 1,
+                tx_id: None,
+                ts_us: now_micros(),
+                snapshot: Snapshot::False,
+            },
+            ts_us: now_micros(),
+            transaction: None,
+        };
+        let (partition, change) = (TopicPartition::new("t", 0), Box::new(change));
+        Followed { partition, offset, change, row: None, is_whole: false, took: Duration::ZERO }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_waited_for_once() {
+        let streamed = Streamed::new(&Definitions::load(None).unwrap(), Arc::default()).unwrap();
+        let payments = Payments::new(&streamed).unwrap();
+        let vocabulary = Vocabulary::new(&streamed.definitions, Arc::clone(payments.names())).unwrap();
+        let judge = Judge::new(vocabulary, JudgeOptions::default());
+        let (store, mut changes, mut is_slow) = (Silent::default(), Changes::default(), false);
+        for offset in 0..100 {
+            let judged =
+                judged(followed(offset), &payments, &mut changes, &judge, &store, &mut is_slow).await;
+            assert_eq!(judged.record.degraded, Some(Degraded::NoFeatures));
+            assert!(is_slow);
+        }
+        assert_eq!(store.0.load(Ordering::Relaxed), 1);
+    }
 }

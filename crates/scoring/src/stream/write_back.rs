@@ -58,8 +58,8 @@ struct Queued {
     rows: VecDeque<Row>,
     /// This process leads.
     is_leading: bool,
-    /// Some have to be read from the records first.
-    is_behind: bool,
+    /// Some have to be read from the records first: those scored from here on at the least, microseconds UTC.
+    behind: Option<i64>,
 }
 
 impl Queue {
@@ -71,9 +71,9 @@ impl Queue {
     pub(super) fn put(&self, recorded: &[Waiting]) {
         let mut waiting = self.waiting.lock();
         for recorded in recorded {
-            if waiting.is_behind || waiting.rows.len() >= self.rows_max {
-                waiting.is_behind = true;
-                break;
+            if waiting.behind.is_some() || waiting.rows.len() >= self.rows_max {
+                waiting.falls_behind(recorded.record.scored_at);
+                continue;
             }
             waiting.rows.push_back(Row::of(&recorded.record, Some(recorded.begun_at)));
         }
@@ -83,7 +83,7 @@ impl Queue {
 
     /// This process leads: what others have recorded may not be written back.
     pub(super) fn read_again(&self) {
-        *self.waiting.lock() = Queued { rows: VecDeque::new(), is_leading: true, is_behind: true };
+        *self.waiting.lock() = Queued { rows: VecDeque::new(), is_leading: true, behind: Some(i64::MAX) };
         self.filled.notify_one();
     }
 
@@ -98,15 +98,23 @@ impl Queue {
         waiting.rows.drain(..count).collect()
     }
 
-    /// Whether some have to be read from the records, which is up to the caller from now on.
-    fn takes_over(&self) -> bool {
+    /// Where some have to be read from the records: from when on at the least. It is up to the caller from now on.
+    fn takes_over(&self) -> Option<i64> {
         let mut waiting = self.waiting.lock();
-        waiting.is_leading && waiting.rows.is_empty() && std::mem::take(&mut waiting.is_behind)
+        if waiting.is_leading && waiting.rows.is_empty() { waiting.behind.take() } else { None }
     }
 
-    fn falls_behind(&self) {
+    fn falls_behind(&self, from: i64) {
         let mut waiting = self.waiting.lock();
-        waiting.is_behind |= waiting.is_leading;
+        if waiting.is_leading {
+            waiting.falls_behind(from);
+        }
+    }
+}
+
+impl Queued {
+    fn falls_behind(&mut self, from: i64) {
+        self.behind = Some(self.behind.map_or(from, |behind| behind.min(from)));
     }
 }
 
@@ -130,6 +138,8 @@ pub(super) async fn run(
         }
         return;
     };
+    // What a run before has said of the database is over.
+    health.set(HEALTH, State::Ready);
     let database = Database::new(database, options);
     let mut work = Work { queue, store, database, options, health, ending, written: 0, kept: Instant::now() };
     work.run().await;
@@ -151,11 +161,11 @@ struct Work<'a> {
 impl Work<'_> {
     async fn run(&mut self) {
         while !self.ending.is_cancelled() {
-            if self.queue.takes_over()
-                && let Err(error) = self.read_records().await
+            if let Some(from) = self.queue.takes_over()
+                && let Err(error) = self.read_records(from).await
             {
                 tracing::warn!(%error, "records to write back cannot be read, trying again");
-                self.queue.falls_behind();
+                self.queue.falls_behind(from);
                 self.pause(Duration::from_millis(self.options.retry_first_ms)).await;
                 continue;
             }
@@ -173,11 +183,12 @@ impl Work<'_> {
         }
     }
 
-    /// Writes what was recorded since what is known to be written.
-    async fn read_records(&mut self) -> Result<(), DocumentError> {
+    /// Writes what was recorded since what is known to be written, and what was scored from `least` on: who leads now may have judged long before
+    /// it records, while the leader before was slow or had another clock.
+    async fn read_records(&mut self, least: i64) -> Result<(), DocumentError> {
         // Nothing yet: all of them.
         let written = progress::written_back(self.store).await?.unwrap_or(0);
-        let from = written.saturating_sub(OVERLAP_US);
+        let from = written.saturating_sub(OVERLAP_US).min(least);
         let (index, from) = ("scored_at".to_owned(), Some(Value::TimestampTz(from)));
         let range = Range::Index { index, equal: Vec::new(), from, to: None };
         let mut scan = Scan { range, limit: self.options.batch_rows, after: None };
@@ -259,4 +270,44 @@ fn refused(rows: &[Row], error: &str) {
         tracing::warn!(id = row.id, error, "the payments database refuses a score: it is not written back");
     }
     metrics_list::records("score", "oltp", "refused", rows.len() as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Times;
+    use crate::vocabulary::Vocabulary;
+    use crate::{Facts, Features, Judge, JudgeOptions};
+    use affluent_bus::TopicPartition;
+
+    /// A payment that was recorded, scored at this instant.
+    fn recorded(scored_at: i64) -> Waiting {
+        let (facts, judge) = (
+            Facts::new(scored_at.to_string(), 0),
+            Judge::new(Vocabulary::default(), JudgeOptions::default()),
+        );
+        let times = Times { begun_at: 0, scored_at, source: None };
+        let record = Record::new(&facts, &Features::Missing, &judge.judge(&facts, Features::Missing), times);
+        Waiting { partition: TopicPartition::new("t", 0), offset: scored_at, begun_at: 0, record }
+    }
+
+    #[test]
+    fn what_has_no_room_is_read_from_its_earliest_score_on() {
+        let queue = Queue::new(2);
+        assert_eq!(queue.takes_over(), None, "nobody leads");
+        queue.read_again();
+        // Judged long ago, recorded before the records are read: they have to reach that far back.
+        queue.put(&[recorded(50), recorded(40)]);
+        assert_eq!(queue.takes_over(), Some(40));
+        queue.falls_behind(40);
+        queue.put(&[recorded(60)]);
+        assert_eq!(queue.takes_over(), Some(40));
+        queue.put(&[recorded(70), recorded(71), recorded(72), recorded(30)]);
+        assert_eq!(queue.takes_over(), None, "what is in the queue comes first");
+        assert_eq!(queue.take(9).iter().map(|row| row.scored_at).collect::<Vec<_>>(), [70, 71]);
+        assert_eq!(queue.takes_over(), Some(30));
+        queue.forget();
+        queue.falls_behind(1);
+        assert_eq!(queue.takes_over(), None, "another process leads");
+    }
 }

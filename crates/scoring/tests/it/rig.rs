@@ -89,6 +89,7 @@ pub(crate) struct Payment {
     pub(crate) customer: i64,
     /// In minor units.
     pub(crate) amount: i64,
+    pub(crate) currency: &'static str,
     pub(crate) op: Op,
     pub(crate) snapshot: Snapshot,
     /// How long ago it was committed, seconds.
@@ -98,7 +99,7 @@ pub(crate) struct Payment {
 impl Payment {
     pub(crate) fn new(customer: i64, amount: i64) -> Self {
         let id = Uuid::new_v4().to_string();
-        Payment { id, customer, amount, op: Op::Create, snapshot: Snapshot::False, ago: 0 }
+        Payment { id, customer, amount, currency: "EUR", op: Op::Create, snapshot: Snapshot::False, ago: 0 }
     }
 
     fn change(&self, schema: &Arc<TableSchema>, lsn: u64) -> ChangeEvent {
@@ -108,7 +109,7 @@ impl Payment {
             Value::TimestampTz(committed),
             Value::Int(self.customer),
             Value::Decimal(format!("{}.{:02}", self.amount / 100, self.amount % 100).parse().unwrap()),
-            Value::Text("EUR".to_owned()),
+            Value::Text(self.currency.to_owned()),
         ];
         ChangeEvent {
             schema: Arc::clone(schema),
@@ -220,6 +221,15 @@ impl Rig {
         let record = Outgoing { topic, partition: None, key, value, headers, timestamp_ms: None };
         let sent = self.producer.send(record).await.unwrap();
         self.producer.wait_acked(sent).await.unwrap();
+    }
+
+    /// The topic of payments, deleted and made again.
+    pub(crate) async fn make_anew(&mut self) {
+        let admin = self.bus.admin().unwrap();
+        admin.delete_topic(TOPIC).await.unwrap();
+        until("the topic is gone", async || admin.partitions(TOPIC).await.unwrap().is_none()).await;
+        admin.ensure_topic(TOPIC, &TopicSpec::new(3)).await.unwrap();
+        self.producer = self.bus.producer(ProducerOptions::default()).unwrap();
     }
 
     /// Rows of these payments in the payments database, without scores.
