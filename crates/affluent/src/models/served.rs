@@ -49,6 +49,31 @@ pub(crate) async fn learned(registry: &Store, name: &str, version: u64) -> anyho
 fn read(folder: &Path) -> anyhow::Result<Option<Learned>> {
     let report = folder.join("report.json");
     let text = std::fs::read_to_string(&report).with_context(|| format!("read {}", report.display()))?;
-    // A report without a dataset is of an imported model.
-    Ok(serde_json::from_str(&text).ok())
+    let what = || format!("read {}", report.display());
+    let said: serde_json::Value = serde_json::from_str(&text).with_context(what)?;
+    // A report without a dataset is of an imported model. One that has it and is not understood is a fault: rows that a model has learned from are kept
+    // by what this says.
+    if said.get("manifest").is_none() {
+        return Ok(None);
+    }
+    serde_json::from_value(said).map(Some).with_context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_without_a_dataset_is_of_an_imported_model_and_one_that_is_not_understood_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = |text: &str| {
+            std::fs::write(folder.path().join("report.json"), text).unwrap();
+            read(folder.path())
+        };
+        assert!(with(r#"{"model": "fraud", "imported": {}}"#).unwrap().is_none());
+        for broken in [r#"{"manifest": {"source": 1}}"#, r#"{"manifest": {"#, ""] {
+            let error = with(broken).unwrap_err().to_string();
+            assert!(error.contains("report.json"), "{broken}: {error}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::output;
 use affluent_feature_store::offline::{Offline, Writer};
 use affluent_feature_store::training::{
     CATEGORIES, CUSTOMER_CATEGORIES, CustomerSet, INSTANTS_MAX, Loaded, TrainingLabel, TrainingSet, Wanted,
-    customer_rows, load, payments_span, readable, training_rows, write_beside,
+    customer_rows, keep_snapshots, load, payments_span, readable, training_rows, write_beside,
 };
 use affluent_features::event::fingerprint;
 use affluent_learning::dataset::{Category, Dataset, FeatureVersion, LakeSource, Manifest, Rows};
@@ -115,6 +115,9 @@ pub(super) async fn prepare(
         }
     };
     let (dataset, manifest) = read(offline, source).await?;
+    if let Some(source) = &manifest.lake {
+        keep_snapshots(offline, &source.snapshots).await?;
+    }
     Ok((Planned { protocol, manifest, notes }, dataset))
 }
 

@@ -159,6 +159,13 @@ fn pipelines(at: &Path, today_s: i64) {
     let (code, out, err) = run("train-churn", None, &today, &later);
     assert_eq!(code, Some(99), "{out}{err}");
     assert!(out.contains("labels are new"), "{out}");
+    // An interval before the first payment has nothing to learn from.
+    let (long_ago, then) = (moment(today_s - 900 * DAY_S), moment(today_s - 899 * DAY_S));
+    for pipeline in ["train-fraud", "train-churn"] {
+        let (code, out, err) = run(pipeline, None, &long_ago, &then);
+        assert_eq!(code, Some(99), "{out}{err}");
+        assert!(out.contains("no payments by the end"), "{out}");
+    }
 
     // As Airflow calls it; each again, and out of turn before there is a plan.
     let tasks =

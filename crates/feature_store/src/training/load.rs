@@ -161,9 +161,29 @@ pub fn table_of(name: &str) -> String {
 /// # Errors
 /// [`HistoryError`]: disk and catalog.
 pub async fn drop_table(offline: &Offline, table: &str) -> Result<(), HistoryError> {
-    let name = table.strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix('.')).unwrap_or(table);
-    match offline.lake().purge_table(NAMESPACE, name).await {
+    match offline.lake().purge_table(NAMESPACE, bare(table)).await {
         Ok(()) | Err(LakeError::NotFound(_)) => Ok(()),
         Err(error) => Err(HistoryError::lake(format!("drop {table}"))(error)),
     }
+}
+
+/// Keeps these snapshots of tables, as long as the tables are there: merging files makes others the newest, and what is older expires.
+///
+/// # Errors
+/// [`HistoryError`]: a snapshot that is not there (any more), disk and catalog.
+pub async fn keep_snapshots(
+    offline: &Offline,
+    snapshots: &BTreeMap<String, i64>,
+) -> Result<(), HistoryError> {
+    for (table, &snapshot) in snapshots {
+        let failed = || HistoryError::lake(format!("keep snapshot {snapshot} of {table}"));
+        let found = offline.lake().table(NAMESPACE, bare(table)).await.map_err(failed())?;
+        found.tag(&format!("training-{snapshot}"), snapshot).await.map_err(failed())?;
+    }
+    Ok(())
+}
+
+/// The name of a table without its namespace.
+fn bare(table: &str) -> &str {
+    table.strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix('.')).unwrap_or(table)
 }

@@ -27,7 +27,7 @@ pub use beside::{CATEGORIES, write_beside};
 pub use customers::{
     CUSTOMER_CATEGORIES, CustomerRows, CustomerSet, INSTANTS_MAX, customer_rows, payments_span,
 };
-pub use load::{Loaded, Wanted, drop_table, events_between, load, table_of};
+pub use load::{Loaded, Wanted, drop_table, events_between, keep_snapshots, load, table_of};
 pub use readable::readable;
 pub use rows::TrainingColumns;
 

@@ -191,7 +191,7 @@ pub fn train(
     Ok(Trained { model: fitted.model, report })
 }
 
-/// The names of the features to learn from, and those left out. Constraints may name features that say nothing here.
+/// The names of the features to learn from, and those left out.
 fn screened(
     dataset: &Dataset,
     train: &[usize],
@@ -201,6 +201,16 @@ fn screened(
         Some(imported) => Ok((imported.forest.features.clone(), Screened::default())),
         None => check::screen(dataset, train),
     }
+}
+
+/// The options without constraints on features that the dataset has but that say nothing here; those on features that there are not stay, to be refused.
+fn constrained(options: &TrainOptions, dataset: &Dataset, names: &[String]) -> TrainOptions {
+    let mut options = options.clone();
+    let stays =
+        |name: &String| names.contains(name) || !dataset.features.iter().any(|feature| feature.name == *name);
+    options.boost.rising.retain(stays);
+    options.boost.falling.retain(stays);
+    options
 }
 
 /// What was left out, for people.
@@ -246,5 +256,27 @@ impl Prequential {
             average_precision: mean(|fold| fold.average_precision),
             card_precision_at_100: mean(|fold| fold.card_precision_at_100),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::FeatureVersion;
+
+    #[test]
+    fn a_constraint_on_a_feature_that_says_nothing_is_let_go_and_one_on_none_stays() {
+        let feature = |name: &str| FeatureVersion { name: name.to_owned(), version: 1 };
+        let dataset =
+            Dataset { features: ["amount", "constant"].map(feature).to_vec(), ..Dataset::default() };
+        let names = |of: &[&str]| of.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+        let boost = BoostOptions {
+            rising: names(&["amount", "constant", "no_such"]),
+            falling: names(&["constant"]),
+            ..BoostOptions::default()
+        };
+        let options = TrainOptions { boost, ..TrainOptions::default() };
+        let found = constrained(&options, &dataset, &names(&["amount"])).boost;
+        assert_eq!((found.rising, found.falling), (names(&["amount", "no_such"]), Vec::new()));
     }
 }

@@ -6,7 +6,7 @@
 
 use super::facts::{Probe, shuffled};
 use super::folds::{Learned, learn_all};
-use super::{Fold, Prequential, Report, TrainError, TrainOptions, drifts, screened, told};
+use super::{Fold, Prequential, Report, TrainError, TrainOptions, constrained, drifts, screened, told};
 use crate::dataset::{Dataset, Manifest, Rows, Screened, check};
 use crate::decide::choose;
 use crate::evaluate::cards::any_so_far;
@@ -55,6 +55,7 @@ pub fn fit(
     check::labels("the training period", &rows.labels(&split.train))?;
     check::labels("the judged period", &rows.labels(&split.test))?;
     let (names, screened) = screened(dataset, &split.train, imported)?;
+    let options = &constrained(options, dataset, &names);
     let dataset = &dataset.select(&names)?;
     let mut notes = told(&screened);
 

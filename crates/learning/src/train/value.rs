@@ -2,7 +2,7 @@
 //! regression as the baseline. A score is the number itself, so there is nothing to calibrate and no threshold.
 
 use super::facts::{Probe, shuffled};
-use super::{TrainError, TrainOptions, drifts, screened, told};
+use super::{TrainError, TrainOptions, constrained, drifts, screened, told};
 use crate::dataset::{Dataset, Manifest, Screened, check};
 use crate::drift::Drift;
 use crate::evaluate::value::{
@@ -125,6 +125,7 @@ pub fn fit_value(
     check::values("the training period", &rows.values(&split.train))?;
     check::values("the judged period", &rows.values(&split.test))?;
     let (names, screened) = screened(dataset, &split.train, None)?;
+    let options = &constrained(options, dataset, &names);
     let dataset = &dataset.select(&names)?;
     let mut notes = told(&screened);
     let mut folds = Vec::new();

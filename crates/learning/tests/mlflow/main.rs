@@ -54,7 +54,13 @@ async fn a_model_is_registered_served_by_name_and_predicts_the_same_in_python() 
     assert!(matches!(registry.aliases(&model).await, Err(RegistryError::NoModel(_))));
     assert_eq!(registry.register(&model, &folder).await.unwrap(), 1);
     assert_eq!(registry.register(&model, &folder).await.unwrap(), 2);
-    assert!(registry.models().await.unwrap().contains(&model));
+    // Somebody else's model on the same server.
+    let other = format!("somebody else's {}", uuid::Uuid::new_v4());
+    let address = format!("{}/api/2.0/mlflow/registered-models/create", options_of_server.url);
+    let made = reqwest::Client::new().post(address).json(&json!({"name": other})).send().await.unwrap();
+    assert!(made.status().is_success(), "{made:?}");
+    let models = registry.models().await.unwrap();
+    assert!(models.contains(&model) && !models.contains(&other), "{models:?}");
     assert_eq!(registry.aliases(&model).await.unwrap().challenger, Some(2));
     promote(&registry, &model, Some(1), false).await.unwrap();
     promote(&registry, &model, None, false).await.unwrap();

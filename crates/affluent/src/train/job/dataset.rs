@@ -24,10 +24,13 @@ impl TrainJob {
         let Some(known) = self.offline.known_until().await? else {
             return Ok(skipped("the warehouse has not taken anything in yet: run raw-to-dwh"));
         };
-        if payments_span(&self.offline).await?.is_none() {
+        let Some((first, _)) = payments_span(&self.offline).await? else {
             return Ok(skipped("there are no payments in the warehouse yet"));
-        }
+        };
         let as_of = known.min(interval.to_us());
+        if as_of <= first {
+            return Ok(skipped("there were no payments by the end of the interval"));
+        }
         let since = self.runs.before(interval)?.map_or(i64::MIN, |before| before.protocol.test.to);
         let least = self.options.rows.new_labels_min;
         let most = self.new_at_most(since, as_of).await?;

@@ -4,8 +4,10 @@ use super::TrainJob;
 use super::done::{Done, nothing, skipped, stopped};
 use crate::train::kind::Outcome;
 use crate::train::state::Run;
-use affluent_learning::registry::promote;
+use affluent_learning::gate::{CHAMPION, Gate};
+use affluent_learning::registry::{Aliases, promote};
 use affluent_schedule::RunContext;
+use anyhow::bail;
 use std::path::Path;
 
 impl TrainJob {
@@ -18,12 +20,16 @@ impl TrainJob {
             None => {
                 let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
                 let outcome = run.outcome(self.kind)?;
+                validated(outcome.gates())?;
                 let folder = scratch.path().join("model");
                 std::fs::create_dir_all(&folder)?;
                 outcome.write(&folder)?;
                 context.check().await.map_err(stopped)?;
                 let version = match self.registered(&folder).await? {
-                    Some(version) => version,
+                    Some(version) => {
+                        self.name_challenger(version).await?;
+                        version
+                    }
                     None => self.registry.register(self.kind.name(), &folder).await?,
                 };
                 run.put_registered(version)?;
@@ -48,6 +54,16 @@ impl TrainJob {
         Ok(Some(newest).filter(|_| report(folder).is_some() && report(folder) == report(&there)))
     }
 
+    /// Gives the name that the run which died may not have given any more.
+    async fn name_challenger(&self, version: u64) -> anyhow::Result<()> {
+        let aliases = self.registry.aliases(self.kind.name()).await?;
+        if is_unnamed(aliases, version) {
+            let aliases = Aliases { challenger: Some(version), ..aliases };
+            self.registry.set_aliases(self.kind.name(), aliases).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn promote(&self, run: &Run, context: &RunContext) -> anyhow::Result<Done> {
         let Some(registered) = run.registered()? else { return Ok(nothing()) };
         let (name, version) = (self.kind.name(), registered.version);
@@ -55,6 +71,7 @@ impl TrainJob {
             return Ok(skipped(format!("left to a person: affluent models promote {name} {version}")));
         }
         let outcome = run.outcome(self.kind)?;
+        validated(outcome.gates())?;
         let failed = failed_gates(&outcome);
         if !failed.is_empty() {
             return Ok(skipped(format!("version {version} stays the challenger; {failed}")));
@@ -69,6 +86,18 @@ impl TrainJob {
     }
 }
 
+/// A report without gates has not been through them: it was evaluated, or evaluated anew.
+fn validated(gates: &[Gate]) -> anyhow::Result<()> {
+    if gates.iter().all(|gate| gate.name == CHAMPION) {
+        bail!("no gate has looked at this model: run the task validate first");
+    }
+    Ok(())
+}
+
+fn is_unnamed(aliases: Aliases, version: u64) -> bool {
+    ![aliases.champion, aliases.challenger, aliases.previous].contains(&Some(version))
+}
+
 /// Gates that failed, and by how much; empty where none did.
 fn failed_gates(outcome: &Outcome) -> String {
     let failed = outcome.gates().iter().filter(|gate| !gate.passed);
@@ -76,4 +105,24 @@ fn failed_gates(outcome: &Outcome) -> String {
         .map(|gate| format!("gate {} failed: {}", gate.name, gate.finding))
         .collect::<Vec<String>>()
         .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_no_gate_has_looked_at_is_not_registered() {
+        let gate = |name: &str| Gate { name: name.to_owned(), passed: true, finding: String::new() };
+        assert!(validated(&[]).unwrap_err().to_string().contains("validate first"));
+        assert!(validated(&[gate(CHAMPION)]).is_err());
+        validated(&[gate("latency"), gate(CHAMPION)]).unwrap();
+    }
+
+    #[test]
+    fn a_version_with_a_name_keeps_it() {
+        let aliases = Aliases { champion: Some(3), challenger: Some(4), previous: Some(2) };
+        assert!([2, 3, 4].iter().all(|&version| !is_unnamed(aliases, version)));
+        assert!(is_unnamed(aliases, 5) && is_unnamed(Aliases::default(), 1));
+    }
 }

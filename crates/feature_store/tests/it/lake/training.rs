@@ -3,7 +3,7 @@
 use super::world::{BEGIN, Dying, END, LABEL_DAYS, World, of_customer, payments};
 use affluent_feature_store::training::{
     CATEGORIES, CUSTOMER_CATEGORIES, CustomerSet, TrainingLabel, TrainingSet, Wanted, customer_rows,
-    events_between, load, payments_span, table_of, training_rows, write_beside,
+    events_between, keep_snapshots, load, payments_span, table_of, training_rows, write_beside,
 };
 use affluent_features::event::{DAY, HOUR};
 use affluent_model::Value;
@@ -189,6 +189,14 @@ async fn a_set_is_read_again_as_it_was() {
     let more = affluent_lake::RowBatch { columns: columns.into(), rows: vec![row] };
     table.append(std::sync::Arc::new(more), Vec::new()).await.unwrap();
     assert_eq!(load(&world.offline, &before).await.unwrap(), loaded);
+    // It is kept from expiry, also once there are others; a snapshot that is not there cannot be.
+    keep_snapshots(&world.offline, &loaded.snapshots).await.unwrap();
+    keep_snapshots(&world.offline, &loaded.snapshots).await.unwrap();
+    let read = loaded.snapshots["features.training_a"];
+    assert_eq!(table.tags().await.unwrap().get(&format!("training-{read}")), Some(&read));
+    let gone = BTreeMap::from([("features.training_a".to_owned(), read ^ 1)]);
+    let error = keep_snapshots(&world.offline, &gone).await.unwrap_err().to_string();
+    assert!(error.contains("features.training_a"), "{error}");
 
     let missing = Wanted { rows: table_of("none"), ..wanted.clone() };
     let error = load(&world.offline, &missing).await.unwrap_err().to_string();

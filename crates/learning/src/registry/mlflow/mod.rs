@@ -151,7 +151,10 @@ impl Registry for MlflowRegistry {
     async fn models(&self) -> Result<Vec<String>, RegistryError> {
         let found =
             self.rest.pages("registered-models/search", &[], "/registered_models", "list models").await?;
-        found.iter().map(|model| rest::text(model, "/name", "list models")).collect()
+        let names: Vec<String> =
+            found.iter().map(|model| rest::text(model, "/name", "list models")).collect::<Result<_, _>>()?;
+        // A server may be shared: what has a name that ours cannot have is somebody else's.
+        Ok(names.into_iter().filter(|name| check_name(name).is_ok()).collect())
     }
 
     async fn versions(&self, model: &str) -> Result<Vec<Version>, RegistryError> {
