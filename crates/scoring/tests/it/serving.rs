@@ -140,6 +140,7 @@ async fn a_model_of_other_features_is_refused_and_the_one_before_stays() {
         assert_eq!((rig.champion(), rig.challenger()), (Some(1), None), "version {refused}");
     }
     // What was mended is taken after a while.
+    rig.name(Some(4), Some(2), Some(1)).await;
     let mut serving = rig.serving(10);
     serving.refresh().await;
     good.write(broken.parent().unwrap()).unwrap();
