@@ -93,7 +93,7 @@ fn what_cannot_be_imported_says_what_and_what_to_do() {
     for (text, arguments, parts) in [
         (model(0.0).replace("gbtree", "dart"), &IMPORT[..], &["booster dart", "not supported"][..]),
         ("pickle".to_owned(), &IMPORT[..], &["neither XGBoost's JSON nor LightGBM's text"]),
-        (model(0.0), &IMPORT[..5], &["amount", "--features"]),
+        (model(0.0), &IMPORT[..5], &["there is no feature", "--features"]),
         (
             model(0.0),
             &["models", "import", "model.json", "--name", "fraud", "--features", "card_payment_amount"],

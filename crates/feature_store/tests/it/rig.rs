@@ -2,7 +2,7 @@
 
 use affluent_bus::codec::{ChangeEncoder, Format};
 use affluent_bus::{Bus, BusOptions, Outgoing, Producer, ProducerOptions, TopicSpec};
-use affluent_documents::{Document, DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
+use affluent_documents::{Document, DocumentError, DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
 use affluent_feature_store::event::References;
 use affluent_feature_store::stream::{FeaturesSink, Follower, LiveState, Past, StreamOptions, Streamed};
 use affluent_features::definition::Definitions;
@@ -82,11 +82,14 @@ pub(crate) async fn open(directory: &Path) -> Arc<dyn DocumentStore> {
     Arc::new(EmbeddedStore::open(options, 3_600).await.unwrap())
 }
 
-/// Every document of a collection, in order of ids.
+/// Every document of a collection, in order of ids; none of one that nobody has made yet.
 pub(crate) async fn documents(store: &dyn DocumentStore, collection: &str) -> Vec<Document> {
     let (mut documents, mut scan) = (Vec::new(), Scan::all(500));
     loop {
-        let page = store.scan(collection, &scan).await.unwrap();
+        let page = match store.scan(collection, &scan).await {
+            Err(DocumentError::UnknownCollection(_)) => return documents,
+            page => page.unwrap(),
+        };
         documents.extend(page.documents);
         scan.after = page.next;
         if scan.after.is_none() {

@@ -98,14 +98,13 @@ impl Definitions {
         })
     }
 
-    /// The features that are kept up with the topics: of freshness `stream`, of an entity, with nothing but sources that have a topic.
+    /// The features that a stream of topics gives: of freshness `stream`, with nothing but sources that have a topic. Those of the event itself
+    /// are among them: they are in its row, and need no state.
     #[must_use]
     pub fn streamed(&self) -> Vec<&str> {
         let has_topic = |name: &&str| self.sources.get(*name).is_some_and(|source| source.topic.is_some());
         let streamed = self.features.iter().filter(|feature| {
-            feature.freshness == Freshness::Stream
-                && feature.entity != REQUEST
-                && self.sources_of(feature).iter().all(has_topic)
+            feature.freshness == Freshness::Stream && self.sources_of(feature).iter().all(has_topic)
         });
         streamed.map(|feature| feature.name.as_str()).collect()
     }

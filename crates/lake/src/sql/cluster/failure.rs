@@ -59,11 +59,26 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What stands in the innermost `Error("…")`; without one, all of it.
+/// What stands in the innermost `Error("…")`, also where that is the text of another one; without one, all of it.
 fn innermost(text: &str) -> String {
     let quoted = text.rfind("(\"").map(|start| &text[start + 2..]);
-    let message = quoted.and_then(|rest| rest.find("\")").map(|end| &rest[..end])).unwrap_or(text.trim());
-    message.replace("\\\"", "\"").replace("\\n", "\n").replace("\\'", "'")
+    let end = |rest: &&str| {
+        let closes = |at: &usize| !rest[..*at].ends_with('\\');
+        rest.match_indices("\")").map(|(at, _)| at).find(closes)
+    };
+    let Some(message) = quoted.and_then(|rest| end(&rest).map(|end| &rest[..end])) else {
+        return text.trim().to_owned();
+    };
+    let message =
+        message.replace("\\\\", "\\").replace("\\\"", "\"").replace("\\n", "\n").replace("\\'", "'");
+    if is_error(&message) { innermost(&message) } else { message }
+}
+
+/// Whether a text begins like `Error(` does.
+fn is_error(text: &str) -> bool {
+    let name = text.find('(').map_or("", |end| &text[..end]);
+    name.starts_with(|first: char| first.is_ascii_uppercase())
+        && name.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -85,6 +100,12 @@ mod tests {
             "DataFusionError(ArrowError(ArithmeticOverflow(\"checked_add overflows its type Int64\"), None))",
         );
         assert!(matches!(&overflow, SqlError::Overflow(text) if text.starts_with("checked_add")));
+        let overflow = job(
+            "DataFusionError(External(\"ArrowError(ArithmeticOverflow(\\\"checked_multiply overflows its type Int64\\\"), None)\"))",
+        );
+        assert!(
+            matches!(&overflow, SqlError::Overflow(text) if text == "checked_multiply overflows its type Int64")
+        );
         let memory = job("DataFusionError(ResourcesExhausted(\"no room for \\\"x\\\"\"))");
         assert!(matches!(&memory, SqlError::Memory(text) if text == "no room for \"x\""));
         assert!(
