@@ -37,9 +37,7 @@ async fn kills_of_the_role_change_no_value() {
     for name in chosen(|name| name.starts_with("features::")) {
         let passes = rand::rng().random_range(0..4);
         installation.start(Some(&format!("{name}={passes}*off->return")));
-        click(&installation).await;
-        let ended = installation.wait_end(PATIENCE).await;
-        assert!(ended.is_some(), "{name} is not passed\n{}", installation.tail());
+        die(&mut installation, name).await;
         installation.start(None);
         tokio::time::sleep(Duration::from_millis(rand::rng().random_range(200..2_500))).await;
         installation.kill().await;
@@ -71,11 +69,15 @@ async fn kills_of_the_role_change_no_value() {
     assert_eq!((status.code(), said.contains("no features of customer")), (Some(1), true), "{said}");
 }
 
-async fn click(installation: &Installation) {
+/// Gives it clicks to store until it has died of the failpoint, which may be before it takes any.
+async fn die(installation: &mut Installation, failpoint: &str) {
     let deadline = Instant::now() + PATIENCE;
-    while !installation.click(&uuid::Uuid::now_v7().to_string()).await {
-        assert!(Instant::now() < deadline, "no click is taken\n{}", installation.tail());
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    loop {
+        installation.click(&uuid::Uuid::now_v7().to_string()).await;
+        if installation.wait_end(Duration::from_millis(200)).await.is_some() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{failpoint} is not passed\n{}", installation.tail());
     }
 }
 

@@ -64,7 +64,8 @@ async fn inserted_rows_are_followed_from_where_they_were_noted() {
     let (group, directory) = (unique("group"), tempfile::tempdir().unwrap());
     let store = open(directory.path()).await;
     let live = LiveState::new(&rig.streamed);
-    let (taken, next) = (Taken::default(), Arc::default());
+    let taken = Taken::default();
+    let next: Arc<Mutex<BTreeMap<TopicPartition, i64>>> = Arc::default();
     let topic = rig.topic.clone();
     let keeper = |notes: bool| Keeper {
         topic: topic.clone(),
@@ -80,6 +81,7 @@ async fn inserted_rows_are_followed_from_where_they_were_noted() {
     // Two hours late: not applied, but followed.
     rig.send(&Payment { id: 1_000, customer: 1, terminal: 1, second: 0, delay: 7_200 }).await;
     rig.caught_up(&group).await;
+    until("all is noted", async || next.lock().unwrap().values().sum::<i64>() == 61).await;
     let first = std::mem::take(&mut *taken.lock().unwrap());
     assert_eq!(first.len(), 61);
     assert_eq!(first.values().filter(|row| row.is_none()).count(), 1);
@@ -92,11 +94,13 @@ async fn inserted_rows_are_followed_from_where_they_were_noted() {
         rig.send(&payment).await;
     }
     rig.caught_up(&group).await;
+    until("the new ones are taken", async || taken.lock().unwrap().len() >= 40).await;
+    running.kill().await;
     let second = std::mem::take(&mut *taken.lock().unwrap());
     assert_eq!(second.len(), 40);
-    running.kill().await;
     let running = rig.start_followed(&group, &store, directory.path(), live.clone(), Box::new(keeper(true)));
-    until("they come again", async || taken.lock().unwrap().len() == 40).await;
+    until("they come again", async || second.keys().all(|place| taken.lock().unwrap().contains_key(place)))
+        .await;
     let again = taken.lock().unwrap().clone();
     for (place, row) in &second {
         assert!(same(row.as_ref(), again[place].as_ref().unwrap()), "{place:?}");

@@ -38,7 +38,7 @@ async fn every_table_changes_in_every_way() {
     payments.prepare().await.unwrap();
     payments.prepare().await.unwrap();
     assert_eq!(count(&database, "select count(*) from transactions").await, 300);
-    play_until(Arc::clone(&payments), |p| p.progress().changes() > 40_000).await;
+    play_until(Arc::clone(&payments), |p| p.progress().changes() > 120_000).await;
     assert_eq!(payments.progress().failures(), 0);
 
     let client = database.connect().await.unwrap();
