@@ -37,7 +37,7 @@ async fn kills_of_the_role_change_no_value() {
     for name in chosen(|name| name.starts_with("features::")) {
         let passes = rand::rng().random_range(0..4);
         installation.start(Some(&format!("{name}={passes}*off->return")));
-        die(&mut installation, name).await;
+        die(&mut installation, &name).await;
         installation.start(None);
         tokio::time::sleep(Duration::from_millis(rand::rng().random_range(200..2_500))).await;
         installation.kill().await;
