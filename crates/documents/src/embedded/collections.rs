@@ -4,11 +4,12 @@
 //! (time, collection number, id -> nothing, or a list), and for each collection `d.<name>` (documents by
 //! id) and `i.<name>` (index number, value keys, id -> length of the id).
 
+use super::engine::Engine;
 use super::recent::{LOAD_MAX, Recent};
 use crate::order::put_key;
 use crate::{CollectionSpec, DocumentError, Fields, IndexSpec, Ttl};
 use affluent_model::{Position, Value};
-use fjall::Keyspace;
+use fjall::{AbstractTree as _, Keyspace, PersistMode};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Full write buffers that may wait for the disk, beside the one that is being filled.
 const BUFFERS_WAITING: usize = 2;
-/// Pause between two looks at them, and the longest wait.
+/// Pause between two looks at them, and between two questions to the store whether it has failed.
 const ROOM_PAUSE: Duration = Duration::from_millis(2);
-const ROOM_LIMIT: Duration = Duration::from_secs(2);
+const ROOM_ASKED: Duration = Duration::from_secs(2);
 
 /// What is stored of a collection beside its documents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,13 +154,31 @@ impl Collection {
 
     /// Waits while too many full write buffers wait for the disk: they are memory.
     ///
-    /// Not for ever: a store that has failed says so at the next commit, and flushes nothing.
-    pub(super) fn wait_for_room(&self) {
-        let deadline = Instant::now() + ROOM_LIMIT;
-        let full = |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= BUFFERS_WAITING;
-        while (full(&self.documents) || full(&self.entries)) && Instant::now() < deadline {
-            std::thread::sleep(ROOM_PAUSE);
+    /// The library seals a full buffer on the thread that merges files, so not while it merges: it is sealed here.
+    ///
+    /// # Errors
+    /// When the store has failed: then nothing goes to disk any more.
+    pub(super) fn wait_for_room(&self, engine: &Engine) -> Result<(), DocumentError> {
+        for (keyspace, limit) in
+            [(&self.documents, engine.memtable_bytes), (&self.entries, engine.entry_bytes())]
+        {
+            if keyspace.tree.active_memtable().size() > limit {
+                keyspace.rotate_memtable()?;
+            }
         }
+        let is_full = || {
+            let waiting = |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= BUFFERS_WAITING;
+            waiting(&self.documents) || waiting(&self.entries)
+        };
+        let mut asked = Instant::now();
+        while is_full() {
+            std::thread::sleep(ROOM_PAUSE);
+            if asked.elapsed() > ROOM_ASKED {
+                engine.database.persist(PersistMode::Buffer)?;
+                asked = Instant::now();
+            }
+        }
+        Ok(())
     }
 
     /// Notes that `id` is about to be stored.

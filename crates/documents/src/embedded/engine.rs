@@ -20,8 +20,13 @@ const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
 /// Threads that flush and merge. With more than one, the library's first keeps itself free for flushes by handing merges on, to
 /// itself too while the others are busy: it spins on a processor for as long as a merge takes.
 const WORKERS: usize = 1;
-/// Flushed files of a collection that are merged together.
+/// Flushed files of a collection that are merged together, with all that is in their range.
 const FILES_MERGED: u8 = 8;
+/// The same of its index entries, which are merged with all others: by twice as many at once each is written half as often. (The
+/// library slows writers down from 20 files.)
+const ENTRY_FILES_MERGED: u8 = 16;
+/// Size of the files of entries, bytes; with as much room on the first level as the documents have.
+const ENTRY_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 pub(super) struct Engine {
     pub(super) database: Database,
@@ -29,7 +34,7 @@ pub(super) struct Engine {
     pub(super) expiry: Keyspace,
     pub(super) collections: RwLock<BTreeMap<String, Arc<Collection>>>,
     pub(super) writer: Mutex<()>,
-    memtable_bytes: u64,
+    pub(super) memtable_bytes: u64,
     pub(super) batch_writes: usize,
     tombstone_ttl_us: i64,
 }
@@ -86,6 +91,11 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Write buffer of a collection's index entries, bytes.
+    pub(super) fn entry_bytes(&self) -> u64 {
+        self.memtable_bytes / 2
+    }
+
     /// Opens the collections that exist, and ends truncations that a crash interrupted.
     fn load(&self) -> Result<(), DocumentError> {
         for entry in self.meta.prefix("c/") {
@@ -107,16 +117,21 @@ impl Engine {
 
     fn attach(&self, name: &str, definition: Definition) -> Result<Arc<Collection>, DocumentError> {
         // More files at a time are merged, and so each of them less often.
-        let options = || {
+        let documents = || {
             let merged = Leveled::default().with_l0_threshold(FILES_MERGED);
             KeyspaceCreateOptions::default()
                 .max_memtable_size(self.memtable_bytes)
                 .compaction_strategy(Arc::new(merged))
         };
-        let documents = self.database.keyspace(&format!("d.{name}"), options)?;
+        let documents = self.database.keyspace(&format!("d.{name}"), documents)?;
         // Entries are read in ranges, for which filters are of no use.
-        let entries =
-            || options().max_memtable_size(self.memtable_bytes / 2).filter_policy(FilterPolicy::disabled());
+        let entries = || {
+            let merged = Leveled::default().with_l0_threshold(ENTRY_FILES_MERGED);
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(self.entry_bytes())
+                .compaction_strategy(Arc::new(merged.with_table_target_size(ENTRY_FILE_BYTES)))
+                .filter_policy(FilterPolicy::disabled())
+        };
         let entries = self.database.keyspace(&format!("i.{name}"), entries)?;
         let count = self.meta.get(count_key(definition.number))?;
         let count = count.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
@@ -190,7 +205,7 @@ impl Engine {
         let mut outcome = ApplyOutcome::default();
         let mut writes = writes.into_iter().peekable();
         while writes.peek().is_some() {
-            collection.wait_for_room();
+            collection.wait_for_room(self)?;
             let _writer = self.writer.lock();
             let mut staging = self.stage(&collection);
             for write in writes.by_ref().take(self.batch_writes) {

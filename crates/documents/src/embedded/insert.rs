@@ -61,7 +61,7 @@ impl Engine {
         let mut outcome = InsertOutcome::default();
         let mut inserts = documents.iter().flat_map(|documents| documents.iter()).peekable();
         while inserts.peek().is_some() {
-            collection.wait_for_room();
+            collection.wait_for_room(self)?;
             let _writer = self.writer.lock();
             let definition = collection.definition();
             let mut batch = Batch {
