@@ -45,13 +45,13 @@ select id as transaction_id from delta.transactions where id is not null
 union
 -- Payments since what changed of their merchant is in force.
 select p.transaction_id
-from curated.payments p
-join changed_merchants m on m.id = p.merchant_id and p.created_at >= m.since
+from changed_merchants m
+join curated.payments p on m.id = p.merchant_id and p.created_at >= m.since
 union
 -- Later payments on the same devices.
 select p.transaction_id
-from curated.payments p
-join changed_devices d on d.device_id = p.device_id and p.created_at >= d.since
+from changed_devices d
+join curated.payments p on d.device_id = p.device_id and p.created_at >= d.since
 union
 select s.id as transaction_id
 from delta.transactions t

@@ -8,8 +8,8 @@ unit = { device_id = "device_id" }
 # As in curated.device_customers; '' is the row for payments without a device.
 changes = '''
 select s.device_id
-from staged.transactions s
-join delta.transactions d on d.id = s.id
+from delta.transactions d
+join staged.transactions s on d.id = s.id
 where s.device_id is not null
 union
 select s.device_id

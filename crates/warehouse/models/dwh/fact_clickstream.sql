@@ -9,8 +9,8 @@ unit = { visitor = "visitor" }
 changes = '''
 select coalesce('s:' || nullif(s.session_id, ''), 'a:' || nullif(s.anonymous_id, ''), 'u:' || nullif(s.user_id, ''),
     'e:' || s.event_id) as visitor
-from staged.clickstream_events s
-join delta.clickstream_events d on d.event_id = s.event_id
+from delta.clickstream_events d
+join staged.clickstream_events s on d.event_id = s.event_id
 where s.event_id is not null'''
 partition = "started_at"
 sort = ["started_at"]

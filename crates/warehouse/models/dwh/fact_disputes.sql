@@ -8,7 +8,7 @@ changes = '''
 select id as dispute_id from delta.disputes where id is not null
 union
 -- Those of payments that changed, came or went.
-select s.id from staged.disputes s join delta.transactions d on d.id = s.transaction_id where s.id is not null
+select s.id from delta.transactions d join staged.disputes s on d.id = s.transaction_id where s.id is not null
 union
 -- All of them, where the source table or that of payments was emptied.
 select s.id

@@ -25,11 +25,11 @@ select id as transaction_id from delta.transactions where id is not null
 union
 -- Payments since what changed of their merchant is in force.
 select p.transaction_id
-from curated.payments p
-join changed_merchants m on m.id = p.merchant_id and p.created_at >= m.since
+from changed_merchants m
+join curated.payments p on m.id = p.merchant_id and p.created_at >= m.since
 union
 -- Payments that any version of a changed dispute names.
-select s.transaction_id from staged.disputes s join delta.disputes d on d.id = s.id where s.transaction_id is not null
+select s.transaction_id from delta.disputes d join staged.disputes s on d.id = s.id where s.transaction_id is not null
 union
 select s.transaction_id
 from delta.disputes t

@@ -8,7 +8,7 @@ changes = '''
 select id as refund_id from delta.refunds where id is not null
 union
 -- Those of payments that changed, came or went.
-select s.id from staged.refunds s join delta.transactions d on d.id = s.transaction_id where s.id is not null
+select s.id from delta.transactions d join staged.refunds s on d.id = s.transaction_id where s.id is not null
 union
 -- All of them, where the source table or that of payments was emptied.
 select s.id

@@ -41,17 +41,17 @@ select id as transaction_id from delta.transactions where id is not null
 union
 -- Payments since what changed of their merchant is in force.
 select p.transaction_id
-from curated.payments p
-join changed_merchants m on m.id = p.merchant_id and p.created_at >= m.since
+from changed_merchants m
+join curated.payments p on m.id = p.merchant_id and p.created_at >= m.since
 union
 select p.transaction_id
-from curated.payments p
-join changed_customers c on c.id = p.customer_id and p.created_at >= c.since
+from changed_customers c
+join curated.payments p on c.id = p.customer_id and p.created_at >= c.since
 union
 -- Payments that any version of a changed refund or dispute names.
-select s.transaction_id from staged.refunds s join delta.refunds d on d.id = s.id where s.transaction_id is not null
+select s.transaction_id from delta.refunds d join staged.refunds s on d.id = s.id where s.transaction_id is not null
 union
-select s.transaction_id from staged.disputes s join delta.disputes d on d.id = s.id where s.transaction_id is not null
+select s.transaction_id from delta.disputes d join staged.disputes s on d.id = s.id where s.transaction_id is not null
 union
 select s.transaction_id
 from delta.refunds t
