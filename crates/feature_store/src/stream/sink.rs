@@ -1,5 +1,6 @@
 //! The sink of the consume loop: records become events, events change the state, changed keys are written.
 
+use super::ends::Look;
 use super::follow::{Followed, Follower};
 use super::live::{LiveRow, LiveState};
 use super::past::Past;
@@ -7,7 +8,7 @@ use super::sources::{Occurred, Read, Sources};
 use super::state::{Progress, State};
 use super::storing::Storing;
 use super::values::Values;
-use super::{StreamOptions, Streamed};
+use super::{StreamOptions, Streamed, used};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_documents::DocumentStore;
@@ -38,6 +39,8 @@ pub struct FeaturesSink {
     name: &'static str,
     admin: Admin,
     sources: Sources,
+    /// How late an event of any of them may come, microseconds.
+    lateness: i64,
     plan: Arc<Plan>,
     options: StreamOptions,
     /// None where values are another process's business.
@@ -89,11 +92,14 @@ impl FeaturesSink {
     ) -> Self {
         let Streamed { definitions, plan, references } = streamed;
         let sources = Sources::new(definitions, plan, references, events, registry);
+        let lateness =
+            used(definitions).filter_map(|(_, name)| Some(definitions.sources.get(name)?.lateness));
         let values = Some(Values::new(store, group.to_owned(), options.clone()));
         FeaturesSink {
             name: NAME,
             admin,
             sources,
+            lateness: lateness.max().unwrap_or(0),
             plan: Arc::clone(plan),
             options,
             values,
@@ -300,8 +306,13 @@ impl FeaturesSink {
     async fn store_if_due(&mut self) {
         if self.is_changed && self.storing.is_due(&self.options).await {
             let covered = self.values.as_ref().map(Values::coverage);
-            let is_past_over = self.past_read.elapsed() > PAST_OVER;
-            self.storing.begin(&self.live, &self.options, covered, is_past_over);
+            let evicts = self.is_whole && self.past_read.elapsed() > PAST_OVER;
+            let look = evicts.then(|| Look {
+                admin: self.admin.clone(),
+                partitions: self.assigned.keys().cloned().collect(),
+                lateness: self.lateness,
+            });
+            self.storing.begin(&self.live, &self.options, covered, look);
             self.is_changed = false;
         }
     }

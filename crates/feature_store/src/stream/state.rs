@@ -4,6 +4,7 @@
 //!
 //! Invariant: what is restored has applied the records below its offsets. Some later ones may be in it too: they are read again, and known.
 
+use super::ends::Seen;
 use super::live::LiveState;
 use crate::online::log::Applied;
 use affluent_bus::TopicPartition;
@@ -119,20 +120,26 @@ impl State {
         self.offsets.iter().map(|(partition, progress)| (partition.clone(), progress.next)).collect()
     }
 
-    /// Up to when every partition has been read: the arrival that no further event comes before.
-    pub(super) fn settled(&self) -> Option<i64> {
-        self.offsets.values().map(|progress| progress.arrived).filter(|arrived| *arrived > 0).min()
+    /// Up to when every partition has been read: the arrival that no further event comes before. None where one has been read to no event yet.
+    ///
+    /// A partition that was read to its end counts as read up to that look, so that one that falls silent holds back nothing. But not beyond the
+    /// newest arrival of all: where nothing comes at all, what feeds the topics may be down, and time stands still.
+    pub(super) fn settled(&self, seen: &Seen) -> Option<i64> {
+        let newest = self.offsets.values().map(|progress| progress.arrived).max()?;
+        let read = seen.ends.iter().map(|(partition, end)| {
+            let Progress { next, arrived } = self.offsets.get(partition).copied().unwrap_or_default();
+            if next >= *end { arrived.max(seen.until.min(newest)) } else { arrived }
+        });
+        read.min().filter(|settled| *settled > 0)
     }
 }
 
 /// Lets go of the keys that are over, a few at a time.
-pub(super) fn evict(live: &LiveState) {
+pub(super) fn evict(live: &LiveState, seen: &Seen) {
+    let Some(settled) = live.with(|state| state.settled(seen)) else { return };
     let mut place = Some((0, 0));
     while let Some(from) = place {
-        place = live.with(|state| {
-            let settled = state.settled()?;
-            state.engine.evict_some(settled, from, KEYS_LOCKED)
-        });
+        place = live.with(|state| state.engine.evict_some(settled, from, KEYS_LOCKED));
     }
 }
 
@@ -261,9 +268,29 @@ mod tests {
         }
         // Of a partition that has been empty always nothing is known.
         state.skip(&TopicPartition::new("t", 4), 0);
-        assert_eq!((state.offsets.len(), state.settled()), (1, Some(7)));
+        assert_eq!(state.offsets.len(), 1);
         state.skip(&TopicPartition::new("t", 4), 5);
-        assert_eq!((state.next(&TopicPartition::new("t", 4)), state.settled()), (5, Some(7)));
+        assert_eq!(state.next(&TopicPartition::new("t", 4)), 5);
+    }
+
+    #[test]
+    fn a_silent_partition_does_not_stop_time() {
+        let (mut state, partition) =
+            (State::new(plan(), Options::default()), |n| TopicPartition::new("t", n));
+        let settled = |state: &State, ends: [i64; 3], until| {
+            let ends = (0..).zip(ends).map(|(number, end)| (partition(number), end)).collect();
+            state.settled(&Seen { ends, until })
+        };
+        assert_eq!(settled(&state, [0, 0, 0], 90), None, "nothing was read");
+        for (number, next, arrived) in [(0, 10, 100), (1, 4, 30), (9, 7, 5), (-1, 7, 0)] {
+            state.advance(partition(number), Progress { next, arrived });
+        }
+        // One that was read to its end has all up to the look; one that is gone, and imports, say nothing.
+        assert_eq!(settled(&state, [10, 4, 0], 90), Some(90));
+        assert_eq!(settled(&state, [10, 4, 0], 20), Some(20), "one without any event");
+        assert_eq!(settled(&state, [12, 5, 0], 90), Some(30), "one that is behind");
+        assert_eq!(settled(&state, [10, 4, 1], 90), None, "one of which nothing was read");
+        assert_eq!(settled(&state, [10, 4, 0], 5_000), Some(100), "nothing comes at all");
     }
 
     #[test]
