@@ -13,6 +13,7 @@ use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_documents::DocumentStore;
 use affluent_features::engine::Counters;
+use affluent_features::event::DAY;
 use affluent_features::{Options, Plan};
 use affluent_model::time::now_micros;
 use affluent_model::{ChangeEvent, Reason};
@@ -172,6 +173,7 @@ impl FeaturesSink {
         let (directory, plan) = (self.options.directory.clone(), Arc::clone(&self.plan));
         let options = Options { keys_max: self.options.keys_max, any_order: true, ..Options::default() };
         let restored = tokio::task::spawn_blocking(move || State::restore(&directory, &plan, options)).await;
+        let restored = restored.map_err(|error| SinkError::Fatal(error.to_string()))?;
         let mut state = restored.map_err(|error| SinkError::Fatal(error.to_string()))?;
         if let Some(follower) = &mut self.follower {
             follower.begin(&self.admin).await?;
@@ -188,6 +190,21 @@ impl FeaturesSink {
         // Whole at once: nobody is told a row that lacks its past, and nobody waits for the lake.
         *self.live.lock() = Some(state);
         Ok(())
+    }
+
+    /// Goes on at the first record that a partition holds. What lies before, and was not in the lake either, is missing: that is said.
+    fn skip(&mut self, partition: &TopicPartition, first: i64, is_empty: bool) {
+        let missing = self.live.with(|state| state.skip(partition, first));
+        if missing == 0 {
+            return;
+        }
+        tracing::warn!(%partition, missing, first, "records are neither in the topic any more nor in the lake: values that reach back to them are not exact");
+        metrics_list::records(NAME, "state", "missing", missing);
+        self.is_changed = true;
+        // Where no record follows soon, all that is known is that they had happened by now.
+        if let Some(source) = self.sources.source(&partition.topic).filter(|_| is_empty) {
+            self.live.with(|state| state.bound_hole(partition, source, now_micros()));
+        }
     }
 
     /// Whether this member has all partitions of all topics that there are.
@@ -209,6 +226,9 @@ impl FeaturesSink {
     fn apply(&mut self) -> Result<(), SinkError> {
         let (mut counters, mut late) = (Counters::default(), 0);
         for (partition, staged) in std::mem::take(&mut self.staged) {
+            if let Some((_, first)) = staged.events.first() {
+                self.live.with(|state| state.bound_hole(&partition, first.source, before(first)));
+            }
             let mut events = staged.events.into_iter().peekable();
             while events.peek().is_some() {
                 self.apply_some(&partition, events.by_ref().take(EVENTS_LOCKED), &mut counters)?;
@@ -335,6 +355,12 @@ async fn write(
     Ok(())
 }
 
+/// By when whatever stands before this event in its partition had happened, microseconds UTC: nothing happens later than a day after its arrival. Rows of
+/// a snapshot come in no order of time.
+fn before(event: &Occurred) -> i64 {
+    if event.is_past { now_micros() } else { event.mapped.arrived.saturating_add(DAY) }
+}
+
 /// Tells what became of events.
 fn count(counters: Counters, late: u64) {
     for (outcome, count) in [
@@ -379,7 +405,7 @@ impl Sink for FeaturesSink {
                 (self.storing, self.is_changed) = (Storing::default(), true);
             }
             // What the topic no longer holds cannot be read, whoever lacks it, and nothing waits for it.
-            self.live.with(|state| state.skip(partition, first));
+            self.skip(partition, first, first == end);
             let start = self.start(partition).max(first);
             starts.insert(partition.clone(), start);
             self.read.insert(partition.clone(), start);
