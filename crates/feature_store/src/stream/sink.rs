@@ -22,7 +22,7 @@ use affluent_stream::sinks::{Rejected, Sink, SinkError};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
 use parking_lot::MutexGuard;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -205,6 +205,16 @@ impl FeaturesSink {
         if let Some(source) = self.sources.source(&partition.topic).filter(|_| is_empty) {
             self.live.with(|state| state.bound_hole(partition, source, now_micros()));
         }
+    }
+
+    /// Records from before what is read next are repeats, unless their partition ends before that: then its topic was made anew while it was read.
+    async fn check_repeats(&self, partition: &TopicPartition) -> Result<(), SinkError> {
+        let watermarks = self.admin.watermarks(partition).await;
+        let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
+        if end < self.next(partition) {
+            return Err(SinkError::Fenced(format!("{partition} ends before what was read of it")));
+        }
+        Ok(())
     }
 
     /// Whether this member has all partitions of all topics that there are.
@@ -394,6 +404,11 @@ impl Sink for FeaturesSink {
             self.staged.remove(partition);
             let watermarks = self.admin.watermarks(partition).await;
             let (first, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
+            if let Some(follower) = &mut self.follower
+                && follower.next(partition).is_some_and(|next| next > end)
+            {
+                follower.begin(&self.admin).await?;
+            }
             let next = self.live.with(|state| state.next(partition));
             if next > end {
                 tracing::warn!(%partition, next, end, "the topic was made anew: it is read from its beginning");
@@ -421,10 +436,13 @@ impl Sink for FeaturesSink {
 
     async fn prepare(&mut self, records: &[Incoming]) -> Result<Vec<Rejected>, SinkError> {
         let mut fresh: BTreeMap<TopicPartition, Staged> = BTreeMap::new();
-        let mut rejected = Vec::new();
+        let (mut rejected, mut repeats) = (Vec::new(), BTreeSet::new());
         for (index, record) in records.iter().enumerate() {
             let partition = record.topic_partition();
             if record.offset < self.next(&partition) {
+                if repeats.insert(partition.clone()) {
+                    self.check_repeats(&partition).await?;
+                }
                 continue;
             }
             let read = self.sources.read(record).await?;

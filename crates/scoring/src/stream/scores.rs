@@ -9,7 +9,7 @@
 use super::leader::{self, Lease, Led};
 use super::outputs::Outputs;
 use super::progress::{self, Offsets, Progress};
-use super::recorded::record_all;
+use super::recorded::{Before, record_all};
 use super::waiting::{self, Waiting};
 use super::write_back::{self, Queue};
 use super::{Payments, ScoreOptions};
@@ -18,7 +18,7 @@ use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Bus, BusError, TopicPartition};
 use affluent_documents::{DocumentError, DocumentStore};
 use affluent_feature_store::event::topic::Changes;
-use affluent_feature_store::stream::{Followed, Follower};
+use affluent_feature_store::stream::{Followed, Follower, ends_of};
 use affluent_model::time::now_micros;
 use affluent_stream::cdc::CdcOptions;
 use affluent_stream::sinks::SinkError;
@@ -89,6 +89,7 @@ struct Core {
     /// The first offsets of the payments' topic that were not taken.
     taken: Offsets,
     progress: Progress,
+    before: Before,
     /// When the progress was stored or read last, and whether it has moved since.
     looked: Instant,
     has_moved: bool,
@@ -116,6 +117,7 @@ impl Scores {
             waiting: Vec::new(),
             taken: Offsets::new(),
             progress: Progress::default(),
+            before: Before::new(),
             looked: Instant::now(),
             has_moved: false,
         };
@@ -258,7 +260,7 @@ impl Core {
         // A leader before may have been ahead.
         self.waiting.retain(|waiting| !waiting.is_covered(&self.progress.covered));
         failpoint("score::before_records");
-        let repeats = record_all(&mut self.waiting, parts.store.as_ref()).await?;
+        let repeats = record_all(&mut self.waiting, parts.store.as_ref(), &self.before).await?;
         failpoint("score::after_records");
         let begun = || self.waiting.iter().map(|waiting| &waiting.begun_at);
         metrics_list::pipeline_latencies(ROLE, "score", now_micros(), begun());
@@ -305,12 +307,11 @@ fn advance(covered: &mut Offsets, taken: &Offsets) -> bool {
     has_moved
 }
 
-/// No further on than where their partitions end.
-fn withdrawn(offsets: &Offsets, ends: &Offsets) -> Offsets {
-    let within = |(partition, next): (&TopicPartition, &i64)| {
-        (partition.clone(), ends.get(partition).map_or(*next, |end| (*end).min(*next)))
-    };
-    offsets.iter().map(within).collect()
+/// The partitions that do not end before their offsets, or are gone; and the others.
+fn withdrawn(offsets: &Offsets, ends: &Offsets) -> (Offsets, Offsets) {
+    let reaches =
+        |(partition, next): &(TopicPartition, i64)| ends.get(partition).is_none_or(|end| next <= end);
+    offsets.clone().into_iter().partition(reaches)
 }
 
 /// Takes payments from the stream, judges them, and has them recorded and sent.
@@ -339,23 +340,21 @@ impl Follower for Payees {
         let mut stored = progress::load(store.as_ref()).await?;
         // What this process has taken already waits, or is covered.
         advance(&mut core.taken, &stored.covered);
-        let mut ends = Offsets::new();
-        for partition in core.taken.keys() {
-            let watermarks = admin.watermarks(partition).await;
-            let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
-            ends.insert(partition.clone(), end);
-        }
-        // A topic that was made anew, or has lost its end, ends before what was read of it: what comes there now is covered by nothing.
-        core.taken = withdrawn(&core.taken, &ends);
-        core.progress.covered = withdrawn(&core.progress.covered, &ends);
-        let covered = withdrawn(&stored.covered, &ends);
-        if covered != stored.covered {
-            tracing::warn!(
-                "the topic of payments ends before what is scored: what comes there is scored anew"
-            );
+        let ends = ends_of(admin, core.taken.keys().cloned().collect()).await;
+        let ends = ends.map_err(|error| SinkError::Passing(error.to_string()))?;
+        // A topic that was made anew, or has lost its end, ends before what was read of it: what is there now is read from its beginning.
+        core.taken = withdrawn(&core.taken, &ends).0;
+        let (covered, lost) = withdrawn(&core.progress.covered, &ends);
+        core.progress.covered = covered;
+        let (covered, mut sent) = withdrawn(&stored.covered, &ends);
+        if !sent.is_empty() {
+            tracing::warn!("the topic of payments ends before what is scored: it is read from its beginning");
             stored.covered = covered;
             progress::save(store.as_ref(), &stored).await?;
         }
+        advance(&mut sent, &lost);
+        let noticed = now_micros();
+        core.before.extend(sent.into_iter().map(|(partition, next)| (partition, (next, noticed))));
         self.next.clone_from(&core.taken);
         Ok(())
     }
@@ -405,8 +404,10 @@ mod tests {
             (0..).zip(offsets).map(|(number, next)| (TopicPartition::new("t", number), next)).collect()
         };
         let mut ends = at([7, 3, 0]);
-        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 3, 0]));
+        let (covered, lost) = withdrawn(&at([5, 5, 5]), &ends);
+        assert_eq!((covered.len(), lost.len()), (1, 2));
+        assert!(covered.contains_key(&TopicPartition::new("t", 0)));
         ends.clear();
-        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 5, 5]), "nothing is known of it");
+        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), (at([5, 5, 5]), Offsets::new()), "it is gone");
     }
 }
