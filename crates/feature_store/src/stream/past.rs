@@ -4,7 +4,8 @@
 //! far the state has read is told in the same numbers wherever a record was read, and parity finds the imported ones too. Imports come
 //! before the topic's own partitions, as parity reads them: of two versions of one event the first counts.
 //!
-//! Invariant: of each partition the state has the events of the records below its offset, as far as any window reaches.
+//! Invariant: of each partition the state has the events of the records below its offset, as far as any window reaches; or values that reach what it
+//! lacks are not exact.
 
 use super::state::{Offsets, State};
 use super::values::Values;
