@@ -307,11 +307,12 @@ fn advance(covered: &mut Offsets, taken: &Offsets) -> bool {
     has_moved
 }
 
-/// The partitions that do not end before their offsets, or are gone; and the others.
-fn withdrawn(offsets: &Offsets, ends: &Offsets) -> (Offsets, Offsets) {
-    let reaches =
-        |(partition, next): &(TopicPartition, i64)| ends.get(partition).is_none_or(|end| next <= end);
-    offsets.clone().into_iter().partition(reaches)
+/// Takes out the offsets of which it is true.
+fn take_out(offsets: &mut Offsets, is_out: impl Fn(&TopicPartition, i64) -> bool) -> Offsets {
+    let of_all = std::mem::take(offsets).into_iter();
+    let (out, kept) = of_all.partition(|(partition, next)| is_out(partition, *next));
+    *offsets = kept;
+    out
 }
 
 /// Takes payments from the stream, judges them, and has them recorded and sent.
@@ -339,20 +340,22 @@ impl Follower for Payees {
         let mut core = self.scores.core.lock().await;
         let mut stored = progress::load(store.as_ref()).await?;
         // What this process has taken already waits, or is covered.
-        advance(&mut core.taken, &stored.covered);
-        let ends = ends_of(admin, core.taken.keys().cloned().collect()).await;
+        let mut taken = core.taken.clone();
+        advance(&mut taken, &stored.covered);
+        let ends = ends_of(admin, taken.keys().cloned().collect()).await;
         let ends = ends.map_err(|error| SinkError::Passing(error.to_string()))?;
-        // A topic that was made anew, or has lost its end, ends before what was read of it: what is there now is read from its beginning.
-        core.taken = withdrawn(&core.taken, &ends).0;
-        let (covered, lost) = withdrawn(&core.progress.covered, &ends);
-        core.progress.covered = covered;
-        let (covered, mut sent) = withdrawn(&stored.covered, &ends);
-        if !sent.is_empty() {
+        // A topic that was made anew, or has lost its end, ends before what was taken of it: what is there now is read from its beginning.
+        let is_short =
+            |partition: &TopicPartition, next: i64| ends.get(partition).is_some_and(|end| *end < next);
+        let gone = take_out(&mut taken, is_short);
+        let is_gone = |partition: &TopicPartition, _| gone.contains_key(partition);
+        let mut sent = take_out(&mut stored.covered, is_gone);
+        if !gone.is_empty() {
             tracing::warn!("the topic of payments ends before what is scored: it is read from its beginning");
-            stored.covered = covered;
             progress::save(store.as_ref(), &stored).await?;
         }
-        advance(&mut sent, &lost);
+        core.taken = taken;
+        advance(&mut sent, &take_out(&mut core.progress.covered, is_gone));
         let noticed = now_micros();
         core.before.extend(sent.into_iter().map(|(partition, next)| (partition, (next, noticed))));
         self.next.clone_from(&core.taken);
@@ -399,15 +402,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_topic_no_longer_has_is_not_covered() {
-        let at = |offsets: [i64; 3]| -> Offsets {
-            (0..).zip(offsets).map(|(number, next)| (TopicPartition::new("t", number), next)).collect()
+    fn offsets_are_taken_over_and_out() {
+        let at = |offsets: &[(i32, i64)]| -> Offsets {
+            offsets.iter().map(|(number, next)| (TopicPartition::new("t", *number), *next)).collect()
         };
-        let mut ends = at([7, 3, 0]);
-        let (covered, lost) = withdrawn(&at([5, 5, 5]), &ends);
-        assert_eq!((covered.len(), lost.len()), (1, 2));
-        assert!(covered.contains_key(&TopicPartition::new("t", 0)));
-        ends.clear();
-        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), (at([5, 5, 5]), Offsets::new()), "it is gone");
+        let mut covered = at(&[(0, 5), (1, 5)]);
+        assert!(!advance(&mut covered, &at(&[(0, 4), (1, 5)])));
+        assert!(advance(&mut covered, &at(&[(0, 7), (2, 1)])));
+        assert_eq!(take_out(&mut covered, |_, next| next > 5), at(&[(0, 7)]));
+        assert_eq!(covered, at(&[(1, 5), (2, 1)]));
     }
 }

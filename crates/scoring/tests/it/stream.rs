@@ -3,7 +3,7 @@
 
 use crate::rig::{LIMIT, PATIENCE, Payment, Rig, TOPIC, until};
 use affluent_bus::{BatchLimits, ConsumerOptions, Polled};
-use affluent_model::{Op, Snapshot};
+use affluent_model::{Op, Snapshot, Value};
 use affluent_scoring::record::{Record, TOPIC_ALERTS, TOPIC_SCORES};
 use affluent_scoring::{Decision, Degraded};
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,13 +196,22 @@ async fn made_anew(is_running: bool) {
         rig.send(payment).await;
     }
     are_scored(&rig, &some).await;
-    // Its offsets are those of payments that were scored long ago, and some are there before it is read.
+    // Its offsets are those of payments that were scored long ago; while it is read, some are there before that is noticed.
     if is_running {
         rig.make_anew().await;
     } else {
         process.stop().await;
         rig.make_anew().await;
         process = rig.start("only").await;
+        until("nothing of it is covered", async || {
+            let progress = rig.store.get("score_progress", &["outputs".to_owned()]).await.unwrap();
+            let covered = progress.first().and_then(|progress| progress.field("covered")).cloned();
+            // Where nothing was kept, everything is read.
+            let Some(Value::Json(text)) = covered else { return true };
+            let covered: Vec<(String, i32, i64)> = serde_json::from_str(&text).unwrap();
+            covered.iter().all(|(_, _, next)| *next == 0)
+        })
+        .await;
     }
     // Fewer, so that each partition ends before what was scored of it.
     let more = payments(30);
