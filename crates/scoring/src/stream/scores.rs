@@ -345,17 +345,15 @@ impl Follower for Payees {
         let ends = ends_of(admin, taken.keys().cloned().collect()).await;
         let ends = ends.map_err(|error| SinkError::Passing(error.to_string()))?;
         // A topic that was made anew, or has lost its end, ends before what was taken of it: what is there now is read from its beginning.
-        let is_short =
-            |partition: &TopicPartition, next: i64| ends.get(partition).is_some_and(|end| *end < next);
-        let gone = take_out(&mut taken, is_short);
-        let is_gone = |partition: &TopicPartition, _| gone.contains_key(partition);
-        let mut sent = take_out(&mut stored.covered, is_gone);
+        let gone = take_out(&mut taken, |partition, next| ends.get(partition).is_some_and(|end| *end < next));
+        let mut sent = take_out(&mut stored.covered, |partition, _| gone.contains_key(partition));
         if !gone.is_empty() {
             tracing::warn!("the topic of payments ends before what is scored: it is read from its beginning");
             progress::save(store.as_ref(), &stored).await?;
         }
         core.taken = taken;
-        advance(&mut sent, &take_out(&mut core.progress.covered, is_gone));
+        let ahead = take_out(&mut core.progress.covered, |partition, _| gone.contains_key(partition));
+        advance(&mut sent, &ahead);
         let noticed = now_micros();
         core.before.extend(sent.into_iter().map(|(partition, next)| (partition, (next, noticed))));
         self.next.clone_from(&core.taken);
