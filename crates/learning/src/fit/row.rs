@@ -19,24 +19,25 @@ pub struct Contributions {
 
 /// Both scores' log odds, weighted.
 #[must_use]
-pub(super) fn blended(boosted: f64, linear: f64, boost_share: f64) -> f64 {
+pub(crate) fn blended(boosted: f64, linear: f64, boost_share: f64) -> f64 {
     logistic_function(mixed(log_odds(boosted), log_odds(linear), boost_share))
 }
 
 /// Both numbers, weighted.
 #[must_use]
-pub(super) fn mixed(boosted: f64, linear: f64, boost_share: f64) -> f64 {
+pub(crate) fn mixed(boosted: f64, linear: f64, boost_share: f64) -> f64 {
     boost_share * boosted + (1.0 - boost_share) * linear
 }
 
 impl Model {
-    /// The score of a row: the values of [`Model::features`] in their order, NaN where there is none. Of a model of probabilities it takes microseconds
-    /// and no memory.
+    /// The score of a row: the values of [`Model::features`] in their order, NaN where there is none. Of a model of probabilities it takes microseconds,
+    /// and no memory where features are learned from as they are.
     ///
     /// # Panics
     /// If the row is shorter than the features.
     #[must_use]
     pub fn score_row(&self, row: &[f64]) -> f64 {
+        let row = &*self.transforms.row(row);
         match &self.learner {
             Learner::Boosted { ensemble, linear, boost_share } => {
                 blended(ensemble.predict_row(row), linear.predict_row(row), *boost_share)
@@ -54,7 +55,9 @@ impl Model {
     /// If the row is shorter than the features.
     #[must_use]
     pub fn contributions(&self, row: &[f64]) -> Contributions {
-        let mut values = vec![0.0; self.features.len()];
+        let row = &*self.transforms.row(row);
+        let features = self.features.len();
+        let mut values = vec![0.0; self.transforms.width(features)];
         let baseline = match &self.learner {
             Learner::Boosted { ensemble, linear, boost_share } => {
                 ensemble.explain(row, *boost_share, &mut values)
@@ -66,7 +69,7 @@ impl Model {
             }
             Learner::Imported(imported) => imported.forest.explain(row, &mut values),
         };
-        Contributions { baseline, values }
+        Contributions { baseline, values: self.transforms.folded(values, features) }
     }
 
     /// Whether [`Model::probability`] is one: not of a model of numbers.
