@@ -15,7 +15,7 @@ use crate::evaluate::cards::any_so_far;
 use crate::evaluate::{Evaluation, Judged, Ranking, bootstrap, evaluate};
 use crate::fit::calibrate::{shift_to, shifted};
 use crate::fit::{Calibration, FitError, Imported, Logistic, Model};
-use crate::gate::{CHAMPION, Facts, against_champion, gates};
+use crate::gate::{Facts, against_champion, gates, is_of_champion, not_comparable};
 use crate::split::{Protocol, Split};
 use serde::{Deserialize, Serialize};
 
@@ -247,27 +247,22 @@ impl<'a> Judge<'a> {
         };
         report.facts = probe.measure(&self.options.gates)?;
         let gain = report.intervals.average_precision_gain;
-        let of_champion: Vec<_> = report.gates.drain(..).filter(|gate| gate.name == CHAMPION).collect();
+        let of_champion: Vec<_> = report.gates.drain(..).filter(is_of_champion).collect();
         report.gates = gates(&report.evaluation, &report.baseline, gain, &report.facts, &self.options.gates);
         report.gates.extend(of_champion);
         Ok(())
     }
 
-    /// Compares with the model that serves, which may read features that this dataset lacks.
+    /// Compares with the model that serves. One that reads features which this dataset lacks fails the gate [`crate::gate::COMPARABLE`].
     pub fn compare(&self, champion: Option<&Model>, report: &mut Report) {
-        report.gates.retain(|gate| gate.name != CHAMPION);
+        report.gates.retain(|gate| !is_of_champion(gate));
         let Some(champion) = champion else { return };
         match champion.score(self.whole, &self.split.test) {
             Ok(scores) => {
                 let gain = self.compared(&scores).average_precision_gain;
                 report.gates.push(against_champion("average precision", gain));
             }
-            Err(error) => {
-                let note = format!("not compared with the champion: {error}");
-                if !report.notes.contains(&note) {
-                    report.notes.push(note);
-                }
-            }
+            Err(error) => report.gates.push(not_comparable(&error.to_string())),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::evaluate::value::{
 };
 use crate::fit::boost::{BoostOptions, Ensemble, Target};
 use crate::fit::{Learner, Model, Ridge, Transforms, both, mixed};
-use crate::gate::{CHAMPION, Facts, Gate, against_champion, value_gates};
+use crate::gate::{Facts, Gate, against_champion, is_of_champion, not_comparable, value_gates};
 use crate::split::{Protocol, Split, SplitError};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -353,7 +353,7 @@ impl<'a> JudgeValue<'a> {
             chance_error: 0.5 / ((self.truth.len().max(2) - 1) as f64).sqrt(),
         };
         report.facts = probe.measure(&self.options.gates)?;
-        let of_champion: Vec<Gate> = report.gates.drain(..).filter(|gate| gate.name == CHAMPION).collect();
+        let of_champion: Vec<Gate> = report.gates.drain(..).filter(is_of_champion).collect();
         report.gates = value_gates(
             &report.segments,
             &report.baseline_segments,
@@ -365,20 +365,15 @@ impl<'a> JudgeValue<'a> {
         Ok(())
     }
 
-    /// Compares with the model that serves, which may read features that this dataset lacks.
+    /// Compares with the model that serves. One that reads features which this dataset lacks fails the gate [`crate::gate::COMPARABLE`].
     pub fn compare(&self, champion: Option<&Model>, report: &mut ValueReport) {
-        report.gates.retain(|gate| gate.name != CHAMPION);
+        report.gates.retain(|gate| !is_of_champion(gate));
         let Some(champion) = champion else { return };
         match champion.score(self.whole, &self.split.test) {
             Ok(predicted) => {
                 report.gates.push(against_champion("R²", self.compared(&predicted).r2_gain));
             }
-            Err(error) => {
-                let note = format!("not compared with the champion: {error}");
-                if !report.notes.contains(&note) {
-                    report.notes.push(note);
-                }
-            }
+            Err(error) => report.gates.push(not_comparable(&error.to_string())),
         }
     }
 

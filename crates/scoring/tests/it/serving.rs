@@ -2,7 +2,7 @@
 
 use crate::learned::{FRAUD, dataset, model, row, vocabulary};
 use affluent_learning::fit::{Learner, Model, Ridge};
-use affluent_learning::registry::{Aliases, LocalRegistry, Registry as _};
+use affluent_learning::registry::{Aliases, Change, LocalRegistry, Registry as _};
 use affluent_scoring::serving::{Serving, ServingOptions};
 use affluent_scoring::{Degraded, Facts, Features, Judge, JudgeOptions};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,8 @@ impl Rig {
     }
 
     async fn name(&self, champion: Option<u64>, challenger: Option<u64>, previous: Option<u64>) {
-        self.registry.set_aliases(FRAUD, Aliases { champion, challenger, previous }).await.unwrap();
+        let names = Change::Set(Aliases { champion, challenger, previous });
+        self.registry.change_aliases(FRAUD, names).await.unwrap();
     }
 
     fn serving(&self, retry_ms: u64) -> Serving {
