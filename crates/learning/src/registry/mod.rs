@@ -141,10 +141,10 @@ impl Aliases {
     }
 
     /// What the names are once the champion before serves again. The one that goes becomes the previous one, so that going back twice
-    /// changes nothing; none where there is none to go back to.
+    /// changes nothing; none where there is none to go back to: also where a promotion ended half-way and the previous one is the champion itself.
     #[must_use]
     pub fn rolled_back(self) -> Option<Aliases> {
-        let previous = self.previous?;
+        let previous = self.previous.filter(|previous| self.champion != Some(*previous))?;
         Some(Aliases { champion: Some(previous), previous: self.champion, challenger: self.challenger })
     }
 }
@@ -199,6 +199,7 @@ mod tests {
         let first = Aliases { challenger: Some(1), ..Aliases::default() }.promoted(1);
         assert_eq!(first, Aliases { champion: Some(1), challenger: None, previous: None });
         assert_eq!(first.rolled_back(), None);
+        assert_eq!(Aliases { previous: Some(1), ..first }.rolled_back(), None);
         let second = Aliases { challenger: Some(3), ..first }.promoted(2);
         assert_eq!(second, Aliases { champion: Some(2), challenger: Some(3), previous: Some(1) });
         assert_eq!(second.promoted(2), second);

@@ -152,12 +152,24 @@ fn text(watched: &Watched, alerts: &[Alert]) -> String {
             word(drift.level).to_owned(),
             format!("{:.4}", drift.psi),
             before(drift),
+            format!("{:.4}", drift.psi_evidently),
             format!("{:.4}", drift.ks),
             format!("{:.4}", drift.jensen_shannon),
             format!("{:.4}", drift.wasserstein),
+            drift.chi_square_p.map_or_else(|| "-".to_owned(), |p| format!("{p:.1e}")),
         ]
     });
-    let headers = ["", "", "psi", "psi since the period before", "ks", "jensen-shannon", "wasserstein"];
+    let headers = [
+        "",
+        "",
+        "psi",
+        "psi since the period before",
+        "psi (evidently)",
+        "ks",
+        "jensen-shannon",
+        "wasserstein",
+        "chi-square p",
+    ];
     text += &output::table(&headers, rows);
     for stream in watched.streams.iter().filter(|stream| stream.changes > 0) {
         let (name, changes, before, now) = (&stream.name, stream.changes, stream.before, stream.now);
