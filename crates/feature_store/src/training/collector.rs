@@ -25,10 +25,6 @@ impl<'a> Collector<'a> {
         Collector { set, marked, lateness: planned.lateness, seen: BTreeSet::new(), rows, done }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.set.name
-    }
-
     /// Whether an event becomes a row. An event is one row, that of its first version, however often it changed within its lateness, and even if its
     /// time did: an update is never the first version. Later changes are no events. Events are asked for in the order of their arrival.
     pub(super) fn takes(&mut self, events: &Events, place: usize) -> bool {

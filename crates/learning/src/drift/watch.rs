@@ -51,6 +51,9 @@ pub struct Watched {
     /// None where there was no period before, or too little in it.
     pub previous: Option<Told>,
     pub current: Told,
+    /// One of so many rows of the period and the one before was looked at, by the hash of its id.
+    #[serde(default = "all")]
+    pub one_of: u64,
     /// Features, score and outcome against the rows of learning, the most moved first; and against the period before.
     pub since_training: Vec<Drift>,
     pub since_previous: Vec<Drift>,
@@ -193,6 +196,7 @@ pub fn watch(
         training: training.told(),
         previous: previous.map(Seen::told),
         current: current.told(),
+        one_of: all(),
         since_training,
         since_previous,
         outcome_p,
@@ -315,6 +319,10 @@ impl Watched {
         all.extend(self.streams.iter().map(|stream| (stream.name.clone(), "adwin", stream.changes as f64)));
         all
     }
+}
+
+fn all() -> u64 {
+    1
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -19,6 +19,9 @@ pub fn html(watched: &Watched) -> String {
         word(watched.level)
     );
     page.push_str(&periods(watched));
+    if watched.one_of > 1 {
+        let _ = write!(page, "<p class=\"sub\">One of {} rows of late was looked at.</p>", watched.one_of);
+    }
     page.push_str("<h2>Plots</h2><div class=\"plots\">");
     for (_, svg) in plots(watched) {
         let _ = write!(page, "<div>{svg}</div>");
@@ -153,6 +156,7 @@ mod tests {
             training: told.clone(),
             previous: None,
             current: told,
+            one_of: 4,
             since_training: vec![drift],
             since_previous: Vec::new(),
             outcome_p: None,
@@ -165,7 +169,9 @@ mod tests {
                 && page.contains("&lt;amount&gt;")
                 && page.contains("not known yet")
         );
-        assert!(page.contains("2.00e-2") && page.contains("PSI (evidently)"));
+        assert!(
+            page.contains("One of 4 rows") && page.contains("2.00e-2") && page.contains("PSI (evidently)")
+        );
         assert!(!page.contains("<amount>") && !page.contains("Against the period before"));
         assert_eq!(plots(&watched).len(), 1);
         watched.since_previous.clone_from(&watched.since_training);

@@ -114,7 +114,7 @@ async fn look(
     let rows = Box::pin(rows).await.with_context(|| format!("model {model} version {}", served.version))?;
     let periods = (&rows.training, Some(&rows.previous), &rows.current);
     match watch(&served.model, served.version, periods, options.rows_min, thresholds(config, model)) {
-        Ok(watched) => Ok(Looked::Found(Box::new(watched))),
+        Ok(watched) => Ok(Looked::Found(Box::new(Watched { one_of: rows.one_of, ..watched }))),
         Err(few) => Ok(Looked::Nothing(format!("model {model}: {few}"))),
     }
 }
@@ -142,6 +142,9 @@ fn text(watched: &Watched, alerts: &[Alert]) -> String {
         watched.current.period,
         word(watched.level)
     );
+    if watched.one_of > 1 {
+        text += &format!("one of {} payments of late was looked at\n\n", watched.one_of);
+    }
     let before = |drift: &Drift| {
         let same = watched.since_previous.iter().find(|other| other.name == drift.name);
         same.map_or_else(|| "-".to_owned(), |other| format!("{:.4}", other.psi))
