@@ -9,7 +9,9 @@
 
 use super::FitError;
 use crate::dataset::Matrix;
-use affluent_features::transform::{Category, CategoryFit, Numeric, NumericFit, TargetEncoder, TargetTable};
+use affluent_features::transform::{
+    Category, CategoryFit, FitError as Unfit, Numeric, NumericFit, TargetEncoder, TargetTable,
+};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -98,7 +100,7 @@ impl Transforms {
     /// is a number.
     ///
     /// # Errors
-    /// [`FitError::Transform`]: a feature that there is not, target encoding without labels, a feature without a finite value.
+    /// [`FitError::Transform`]: a feature that there is not, target encoding without labels.
     pub fn fit(
         options: &[TransformOptions],
         names: &[String],
@@ -117,14 +119,20 @@ impl Transforms {
             let place = names.iter().position(|name| name == feature);
             let place = place.ok_or_else(|| wrong("the dataset has no such feature"))?;
             let values = matrix.column(place);
-            let failed = |error: affluent_features::transform::FitError| wrong(&error.to_string());
-            let number = |kind| Numeric::fit(kind, values).map(Transform::Number).map_err(failed);
+            // Of a feature without a value there is nothing to fit, as in an early fold: it stays as it is.
+            let number = |kind| match Numeric::fit(kind, values) {
+                Ok(fitted) => Ok(Some(Transform::Number(fitted))),
+                Err(Unfit::NoValues) => Ok(None),
+                Err(error @ Unfit::Parameter(_)) => Err(wrong(&error.to_string())),
+            };
             let category = |kind| {
                 let texts: Vec<Option<String>> = values.iter().map(|&value| text(value)).collect();
                 let fitted = Category::fit(kind, texts.iter().map(Option::as_deref));
-                fitted.map(Transform::Category).map_err(failed)
+                fitted
+                    .map(|fitted| Some(Transform::Category(fitted)))
+                    .map_err(|error| wrong(&error.to_string()))
             };
-            fitted[place] = Some(match *by {
+            fitted[place] = match *by {
                 TransformFit::Standard => number(NumericFit::Standard)?,
                 TransformFit::Robust => number(NumericFit::Robust)?,
                 TransformFit::Log1p => number(NumericFit::Log1p)?,
@@ -135,9 +143,9 @@ impl Transforms {
                     let past = past.ok_or_else(|| wrong("target encoding is by labels, here is a number"))?;
                     let (table, column) = encoded(values, past, smoothing);
                     seen.push((place, column));
-                    Transform::Target(table)
+                    Some(Transform::Target(table))
                 }
-            });
+            };
         }
         let transforms = Transforms(fitted);
         let mut learned = transforms.apply(matrix);
@@ -334,6 +342,10 @@ mod tests {
         };
         assert!(refusal("no_such", TransformFit::Log1p).contains("no_such"));
         assert!(refusal("a", TransformFit::Target { smoothing: 1 }).contains("labels"));
+        let missing = Matrix { values: vec![f64::NAN; 2], rows: 2, columns: 1 };
+        let by = options(&[("a", TransformFit::Standard)]);
+        let (_, same) = Transforms::fit(&by, &names(&["a"]), missing, None).unwrap();
+        assert!(same.values.iter().all(|value| value.is_nan()), "nothing to fit is no fault");
         let check = |by| TransformOptions { feature: "a".to_owned(), by }.check();
         assert!(check(TransformFit::OneHot { texts_max: 0 }).unwrap_err().contains("texts_max of a"));
         check(TransformFit::Quantile { steps: 100 }).unwrap();
