@@ -73,24 +73,25 @@ impl Scoring {
     /// What keeps the judge up to date.
     ///
     /// # Errors
-    /// A registry of models that cannot be reached at all.
-    pub(crate) fn serving(&self, config: &Config) -> anyhow::Result<Serving> {
-        let registry = config.learning.store(&config.data_dir)?;
-        let scratch = config.score.directory.join("models");
-        Ok(Serving::new(self.judge.clone(), registry, config.score.serving.clone(), scratch))
+    /// A registry of models that cannot be reached at all, a directory that cannot be written.
+    pub(crate) fn serving(&self, platform: &Platform) -> anyhow::Result<Serving> {
+        let config = platform.config();
+        let (registry, directory) = (config.learning.store(&config.data_dir)?, &config.score.directory);
+        let serving = Serving::new(self.judge.clone(), registry, config.score.serving.clone(), directory);
+        Ok(serving.telling(platform.bus().clone(), &instance(directory)?))
     }
 
     /// The scores of the stream, made at the first call.
     ///
     /// # Errors
-    /// A document store that cannot be opened, a directory that cannot be written.
+    /// A document store that cannot be opened, a directory that cannot be written, no rules to judge by.
     pub(crate) async fn scores(&self, platform: &Platform) -> anyhow::Result<&Scores> {
         let make = || async {
             let config = platform.config();
             let options =
                 ScoreOptions { instance: instance(&config.score.directory)?, ..config.score.stream.clone() };
-            // The first payments are judged by the model, too.
-            self.serving(config)?.refresh().await;
+            // The first payments are judged by the model and by rules, too.
+            self.serving(platform)?.begin().await?;
             let (store, health) = (platform.documents().await?, platform.health().clone());
             let (bus, registry) = (platform.bus().clone(), platform.registry().clone());
             let (payments, judge) = (self.payments.clone(), self.judge.clone());

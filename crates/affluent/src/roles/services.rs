@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often the registry is asked whether it answers, while it starts.
+/// How often the registry is asked whether it answers, while it starts, and whether there are rules.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between two searches for documents whose time is over.
 const EXPIRE_PAUSE: Duration = Duration::from_secs(30);
@@ -75,22 +75,29 @@ pub(super) async fn api(platform: Arc<Platform>, shutdown: CancellationToken) ->
 }
 
 /// Keeps the judge of an interface up to date that stands alone: else the role `score` does. The interface is ready once rules and models were
-/// looked at, so that whoever waits for that is not answered without them.
+/// looked at and there are rules, so that whoever waits for that is not answered without them.
 async fn judging(platform: Arc<Platform>, shutdown: CancellationToken) {
     let ready = || platform.health().set("api", State::Ready);
     let Some(scoring) = platform.scoring().filter(|scoring| !scoring.is_role) else { return ready() };
-    match scoring.serving(platform.config()) {
-        Ok(mut serving) => {
-            if shutdown.run_until_cancelled(serving.refresh()).await.is_some() {
-                ready();
-                serving.run(shutdown).await;
-            }
-        }
+    let mut serving = match scoring.serving(&platform) {
+        Ok(serving) => serving,
         Err(error) => {
-            tracing::warn!(%error, "no models for scores over HTTP");
-            ready();
+            tracing::warn!(%error, "no rules and no models for scores over HTTP");
+            return ready();
         }
+    };
+    match shutdown.run_until_cancelled(serving.begin()).await {
+        None => return,
+        Some(Ok(())) => ready(),
+        Some(Err(error)) => platform.health().set("api", State::Starting(error.to_string())),
     }
+    let mended = async {
+        while !scoring.judge.has_rules() {
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+        ready();
+    };
+    tokio::join!(serving.run(shutdown.clone()), shutdown.run_until_cancelled(mended));
 }
 
 /// Clicks and log lines from HTTP into the bus. It reports its own health.
@@ -214,7 +221,7 @@ pub(super) async fn score(platform: Arc<Platform>, shutdown: CancellationToken) 
     let none = || fatal(anyhow::anyhow!("no feature of freshness `stream` is of transactions"));
     let scoring = platform.scoring().ok_or_else(none)?;
     let scores = scoring.scores(&platform).await.map_err(RoleError::from_store)?;
-    let serving = scoring.serving(config).map_err(fatal)?;
+    let serving = scoring.serving(&platform).map_err(fatal)?;
     let serving = async {
         serving.run(shutdown.child_token()).await;
         // The others have something left to write.

@@ -118,6 +118,11 @@ impl<'a> Asked<'a> {
             .platform
             .scoring()
             .ok_or_else(|| Problem::unavailable("this process does not score: give it the role `score`"))?;
+        if !scoring.judge.has_rules() {
+            return Err(Problem::unavailable(
+                "there are no rules to judge by: score.serving.rules has a mistake, or is not read yet",
+            ));
+        }
         let within = deadline(headers)?.unwrap_or(shared.platform.config().http.score.deadline());
         Ok(Asked { shared, scoring, received, deadline: received + within })
     }
