@@ -7,8 +7,8 @@ use super::{Learner, Model, logistic_function};
 
 /// From features to log odds (or to the number, of a model of numbers), additively: `baseline` and all `values` add up to them.
 ///
-/// Of boosters beside a regression they are the weighted mean of both. The score is near them, not at them: of boosters and their folds it averages the
-/// probabilities.
+/// Of trees they are Shapley values, of a regression its terms, of both the weighted mean. They are of the mean of all boosters' log odds; the
+/// score is near it, not at it: it averages probabilities over boosters and their folds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contributions {
     /// Before anything is known of the row.
@@ -49,7 +49,8 @@ impl Model {
         }
     }
 
-    /// What each feature of a row contributes to its score. It takes about as long as the score.
+    /// What each feature of a row contributes to its score. It visits every leaf of every tree, and takes some hundred times as long as the score: for
+    /// what somebody will look at.
     ///
     /// # Panics
     /// If the row is shorter than the features.
