@@ -105,7 +105,7 @@ impl Scoring {
 ///
 /// # Errors
 /// A directory that cannot be written.
-pub(crate) fn instance(directory: &Path) -> anyhow::Result<String> {
+fn instance(directory: &Path) -> anyhow::Result<String> {
     let path = directory.join(INSTANCE);
     if let Ok(name) = std::fs::read_to_string(&path)
         && !name.is_empty()
@@ -119,9 +119,34 @@ pub(crate) fn instance(directory: &Path) -> anyhow::Result<String> {
     Ok(name)
 }
 
+/// Gives `options` a group of this process alone, named after that of the configuration: a state is of all partitions, whoever else reads them.
+///
+/// # Errors
+/// A directory of the process that cannot be written.
+pub(crate) fn replica(options: &mut ConsumeOptions, directory: &Path) -> anyhow::Result<()> {
+    options.group = format!("{}-{}", options.group, instance(directory)?);
+    // The process that comes back has its partitions at once; a copy of its directory is told that there are two.
+    options.instance_id.clone_from(&options.group);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_process_reads_in_a_group_of_its_own() {
+        let home = tempfile::tempdir().unwrap();
+        let group = |directory: &str| {
+            let mut options = ConsumeOptions { group: "features".to_owned(), ..ConsumeOptions::default() };
+            replica(&mut options, &home.path().join(directory)).unwrap();
+            assert_eq!(options.instance_id, options.group);
+            options.group
+        };
+        assert_eq!(group("one"), group("one"));
+        assert_ne!(group("one"), group("two"));
+        assert!(group("one").starts_with("features-"));
+    }
 
     #[test]
     fn a_process_keeps_its_name() {

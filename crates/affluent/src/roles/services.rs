@@ -6,7 +6,7 @@ use crate::features;
 use crate::http;
 use crate::models;
 use crate::platform::Platform;
-use crate::scoring::{Scoring, instance};
+use crate::scoring::{Scoring, replica};
 use crate::train;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
@@ -178,6 +178,8 @@ pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToke
     let store = platform.documents().await.map_err(RoleError::from_store)?;
     let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
     let mut options = config.features.consume.clone();
+    // Two processes in one group would each have a part of every customer, and payments of the one that does not lead would have no record.
+    replica(&mut options, &config.features.stream.directory).map_err(|error| RoleError::new(error, false))?;
     if options.topics.is_empty() {
         options.topics = streamed.topics();
     }
@@ -257,9 +259,7 @@ async fn scored_features(
     let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
     let directory = config.score.directory.clone();
     let mut options = config.score.consume.clone();
-    let instance = instance(&directory).map_err(|error| RoleError::new(error, false))?;
-    options.group = format!("{}-{instance}", options.group);
-    options.instance_id.clone_from(&options.group);
+    replica(&mut options, &directory).map_err(|error| RoleError::new(error, false))?;
     if options.topics.is_empty() {
         options.topics = streamed.topics();
     }

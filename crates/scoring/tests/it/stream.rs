@@ -106,6 +106,26 @@ async fn kills_and_other_processes_score_each_payment_once() {
     newcomer.stop().await;
 }
 
+/// Each has all partitions: payments of both are recorded, and judged by the whole state, while both run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_at_once_leave_no_payment_out() {
+    let mut rig = Rig::new().await;
+    let (first, second) = (rig.start("first").await, rig.start("second").await);
+    rig.caught_up("first").await;
+    rig.caught_up("second").await;
+    let some = payments(90);
+    rig.insert(&some).await;
+    for payment in &some {
+        rig.send(payment).await;
+    }
+    are_scored(&rig, &some).await;
+    let records: Vec<Record> = rig.records().await.iter().filter_map(Record::of).collect();
+    // The state is whole; there is no model.
+    assert!(records.iter().all(|record| record.degraded == Some(Degraded::NoModel)), "{records:?}");
+    first.stop().await;
+    second.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_new_payment_is_not_scored() {
     let mut rig = Rig::new().await;
