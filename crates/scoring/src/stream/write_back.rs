@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 const HEALTH: &str = "score-write-back";
 /// How far back records are read again: those of a leader before may be stored in another order than they were judged.
 const OVERLAP_US: i64 = 15_000_000;
+/// Rows that are refused again and again are tried at least this often.
+const ASIDE_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// How often it is kept how far it is.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -141,8 +143,53 @@ pub(super) async fn run(
     // What a run before has said of the database is over.
     health.set(HEALTH, State::Ready);
     let database = Database::new(database, options);
-    let mut work = Work { queue, store, database, options, health, ending, written: 0, kept: Instant::now() };
+    let aside = Aside::new(options);
+    let (written, kept) = (0, Instant::now());
+    let mut work = Work { queue, store, database, options, health, ending, aside, written, kept };
     work.run().await;
+}
+
+/// Rows that the database refuses as things stand. What is aside when the process ends is told in its log, and stays in the records.
+struct Aside {
+    rows: VecDeque<Row>,
+    rows_max: usize,
+    first: Duration,
+    pause: Duration,
+    tried: Instant,
+}
+
+impl Aside {
+    fn new(options: &WriteBackOptions) -> Self {
+        let first = Duration::from_millis(options.aside_retry_ms);
+        let (rows, rows_max) = (VecDeque::new(), options.waiting_max);
+        Aside { rows, rows_max, first, pause: first, tried: Instant::now() }
+    }
+
+    /// Puts a row aside; the one that is there for longest makes room.
+    fn put(&mut self, row: Row) -> Option<Row> {
+        if self.rows.is_empty() {
+            self.tried = Instant::now();
+        }
+        self.rows.push_back(Row { begun_at: None, ..row });
+        if self.rows.len() > self.rows_max { self.rows.pop_front() } else { None }
+    }
+
+    /// When to try some again; none where nothing is aside.
+    fn due(&self) -> Option<Instant> {
+        (!self.rows.is_empty()).then(|| self.tried + self.pause)
+    }
+
+    fn take(&mut self, rows: usize) -> Vec<Row> {
+        let count = rows.min(self.rows.len());
+        self.rows.drain(..count).collect()
+    }
+
+    /// Some were tried, of which some were taken or none.
+    fn was_tried(&mut self, were_taken: bool) {
+        self.tried = Instant::now();
+        self.pause =
+            if were_taken { self.first } else { (self.pause * 2).min(ASIDE_PAUSE_MAX.max(self.first)) };
+    }
 }
 
 struct Work<'a> {
@@ -152,6 +199,7 @@ struct Work<'a> {
     options: &'a WriteBackOptions,
     health: &'a Health,
     ending: &'a CancellationToken,
+    aside: Aside,
     /// The latest score that is written, microseconds UTC.
     written: i64,
     /// When that was kept last.
@@ -169,10 +217,18 @@ impl Work<'_> {
                 self.pause(Duration::from_millis(self.options.retry_first_ms)).await;
                 continue;
             }
+            if self.aside.due().is_some_and(|due| due <= Instant::now()) {
+                let rows = self.aside.take(self.options.batch_rows);
+                let tried = rows.len();
+                let refused = self.write(rows).await;
+                self.aside.was_tried(refused < tried);
+            }
             let rows = self.queue.take(self.options.batch_rows);
             if rows.is_empty() {
+                let again = self.aside.due().unwrap_or_else(|| Instant::now() + ASIDE_PAUSE_MAX);
                 tokio::select! {
                     () = self.queue.filled.notified() => {}
+                    () = tokio::time::sleep_until(again.into()) => continue,
                     () = self.ending.cancelled() => return,
                 }
                 // More may come for the same statement.
@@ -204,12 +260,13 @@ impl Work<'_> {
         }
     }
 
-    /// Writes rows, however long it takes. One that the database refuses keeps back no other.
-    async fn write(&mut self, mut rows: Vec<Row>) {
+    /// Writes rows, however long it takes. One that the database refuses keeps back no other: it is put aside. How many were.
+    async fn write(&mut self, mut rows: Vec<Row>) -> usize {
         // In one order, so that two statements do not wait for one another.
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         let first = Duration::from_millis(self.options.retry_first_ms);
         let (mut left, mut pause, mut faults) = (vec![rows.as_slice()], first, 0u32);
+        let mut refused: Vec<(Row, String)> = Vec::new();
         while let Some(part) = left.pop().filter(|part| !part.is_empty()) {
             failpoint("score::before_write_back");
             match self.database.write(part).await {
@@ -226,17 +283,41 @@ impl Work<'_> {
                     let (one, other) = part.split_at(part.len() / 2);
                     left.extend([other, one]);
                 }
-                Err(Fault::Rows(error)) => refused(part, &error),
+                Err(Fault::Rows(error)) => {
+                    refused.extend(part.iter().map(|row| (row.clone(), error.clone())))
+                }
             }
             if self.ending.is_cancelled() {
-                return;
+                return refused.len();
             }
         }
-        if faults > 0 {
+        failpoint("score::after_write_back");
+        rows.retain(|row| !refused.iter().any(|(refused, _)| refused.id == row.id));
+        self.note(&rows).await;
+        let count = refused.len();
+        for (row, error) in refused {
+            self.put_aside(row, &error);
+        }
+        if faults > 0 || count > 0 {
             self.health.set(HEALTH, State::Ready);
         }
-        failpoint("score::after_write_back");
-        self.note(&rows).await;
+        if !self.aside.rows.is_empty() {
+            let aside = format!("{} scores are refused by the payments database", self.aside.rows.len());
+            self.health.set(HEALTH, State::Degraded(aside));
+        }
+        count
+    }
+
+    fn put_aside(&mut self, row: Row, error: &str) {
+        // Of one that is tried again it is known.
+        if row.begun_at.is_some() {
+            tracing::warn!(id = row.id, error, "the payments database refuses a score: it is put aside");
+        }
+        metrics_list::records("score", "oltp", "refused", 1);
+        if let Some(row) = self.aside.put(row) {
+            tracing::error!(id = row.id, "too many scores are refused: this one is not tried again");
+            metrics_list::records("score", "oltp", "given_up", 1);
+        }
     }
 
     /// Takes note of what is written.
@@ -265,13 +346,6 @@ impl Work<'_> {
     }
 }
 
-fn refused(rows: &[Row], error: &str) {
-    for row in rows {
-        tracing::warn!(id = row.id, error, "the payments database refuses a score: it is not written back");
-    }
-    metrics_list::records("score", "oltp", "refused", rows.len() as u64);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +363,28 @@ mod tests {
         let times = Times { begun_at: 0, scored_at, source: None };
         let record = Record::new(&facts, &Features::Missing, &judge.judge(&facts, Features::Missing), times);
         Waiting { partition: TopicPartition::new("t", 0), offset: scored_at, begun_at: 0, record }
+    }
+
+    #[test]
+    fn what_is_aside_is_bounded_and_tried_ever_more_seldom() {
+        let options = WriteBackOptions { waiting_max: 2, aside_retry_ms: 10, ..WriteBackOptions::default() };
+        let mut aside = Aside::new(&options);
+        assert_eq!(aside.due(), None);
+        let row = |at: i64| Row::of(&recorded(at).record, Some(1));
+        assert_eq!((aside.put(row(1)), aside.put(row(2))), (None, None));
+        assert_eq!(aside.put(row(3)).map(|row| row.scored_at), Some(1), "the oldest makes room");
+        assert!(aside.due().is_some());
+        aside.was_tried(false);
+        aside.was_tried(false);
+        assert_eq!(aside.pause, Duration::from_millis(40));
+        for _ in 0..30 {
+            aside.was_tried(false);
+        }
+        assert_eq!(aside.pause, ASIDE_PAUSE_MAX);
+        aside.was_tried(true);
+        assert_eq!(aside.pause, Duration::from_millis(10));
+        // Their latency is not that of the database.
+        assert_eq!(aside.take(9).iter().map(|row| row.begun_at).collect::<Vec<_>>(), [None, None]);
     }
 
     #[test]

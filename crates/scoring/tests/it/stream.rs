@@ -173,6 +173,35 @@ async fn the_payments_database_is_waited_for_and_one_bad_row_keeps_back_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_a_trigger_refuses_or_somebody_holds_are_written_back_later() {
+    let mut rig = Rig::new().await;
+    let some = payments(60);
+    rig.insert(&some).await;
+    let (client, mut holding) =
+        (rig.database.connect().await.unwrap(), rig.database.connect().await.unwrap());
+    let sql = format!(
+        "create function refuse() returns trigger language plpgsql as $$ begin \
+         if new.id = '{}' then raise exception 'not now'; end if; return new; end $$; \
+         create trigger refuse before update on transactions for each row execute function refuse()",
+        some[7].id
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let held = holding.transaction().await.unwrap();
+    held.execute("select from transactions where id = $1::text::uuid for update", &[&some[31].id])
+        .await
+        .unwrap();
+    let process = rig.start("only").await;
+    for payment in &some {
+        rig.send(payment).await;
+    }
+    until("all others are written back", async || rig.written_back().await.len() == some.len() - 2).await;
+    held.rollback().await.unwrap();
+    client.batch_execute("drop trigger refuse on transactions").await.unwrap();
+    are_scored(&rig, &some).await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_with_a_part_of_the_payments_says_so() {
     let mut rig = Rig::new().await;
     let process = rig.start("shared").await;
