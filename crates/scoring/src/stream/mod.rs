@@ -20,5 +20,5 @@ mod waiting;
 mod write_back;
 
 pub use options::{ScoreOptions, WriteBackOptions};
-pub use payments::{Payments, SOURCE, last_known};
+pub use payments::{LastKnown, Payments, SOURCE, last_known};
 pub use scores::{Scores, ScoresError};

@@ -147,6 +147,14 @@ impl Payments {
     }
 }
 
+/// What the online store knows of a payment's past.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastKnown {
+    pub row: Row,
+    /// By entity: which instant its newest values are of, in microseconds since the epoch; none where there are no values.
+    pub newest: Vec<(String, Option<i64>)>,
+}
+
 /// The features of a payment as far as the online store knows them: of its keys as of their newest events, without this one. Features of the
 /// payment itself are its own.
 ///
@@ -157,22 +165,25 @@ pub async fn last_known(
     payments: &Payments,
     cells: &[Cell<'_>],
     mapped: &Mapped,
-) -> Result<Row, DocumentError> {
+) -> Result<LastKnown, DocumentError> {
     let (shared, mut values) = (&payments.shared, payments.first(mapped));
-    let mut newest = None;
+    let mut newest = Vec::with_capacity(shared.entities.len());
     for (nth, entity) in shared.entities.iter().enumerate() {
         let Some(key) = shared.mapping.key_text(cells, nth) else { continue };
+        let mut of_entity = None;
         for served in online::read(store, entity, &key).await? {
             let place = shared.places.get(&served.name).copied();
             let Some(place) = place.filter(|&place| shared.names[place].version == served.version) else {
                 continue;
             };
             values[place] = served.value.unwrap_or(f64::NAN);
-            newest = newest.max(Some(served.as_of));
+            of_entity = of_entity.max(Some(served.as_of));
         }
+        newest.push((entity.clone(), of_entity));
     }
-    let as_of = newest.unwrap_or(mapped.time);
-    Ok(Row { names: Arc::clone(&shared.names), values, is_exact: false, as_of })
+    let as_of = newest.iter().filter_map(|(_, as_of)| *as_of).max().unwrap_or(mapped.time);
+    let row = Row { names: Arc::clone(&shared.names), values, is_exact: false, as_of };
+    Ok(LastKnown { row, newest })
 }
 
 /// The cells of one payment, by name.

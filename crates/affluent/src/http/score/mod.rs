@@ -76,6 +76,8 @@ pub(super) async fn batch(
     once(&shared, bearer, "/v1/score/batch", &headers, &bytes, async {
         let request: Map<String, Value> = body::json(&headers, &bytes)?;
         let payments = payments(&request, options.score.max_batch).map_err(Problem::unprocessable)?;
+        // One of them is the request itself.
+        shared.tokens.spend(bearer, payments.len() - 1);
         let mut scores = Vec::with_capacity(payments.len());
         for (nth, payment) in payments.iter().enumerate() {
             // Others get their turn.
@@ -130,6 +132,10 @@ impl<'a> Asked<'a> {
     async fn answer(&self, request: &Map<String, Value>) -> Result<Answer, Problem> {
         let now = now_micros();
         let payment = Payment::new(request, now).map_err(Problem::unprocessable)?;
+        let ahead = self.shared.platform.config().http.score.max_ahead_s;
+        if payment.occurred_at > now.saturating_add(i64::from(ahead) * 1_000_000) {
+            return Err(Problem::unprocessable(format!("occurred_at: is more than {ahead} s ahead")));
+        }
         judge::judge(self, &payment, now).await
     }
 }
