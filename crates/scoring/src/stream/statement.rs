@@ -33,7 +33,7 @@ impl Database {
         Database { options: database, statement, limit, lock_limit, connected }
     }
 
-    /// Runs the statement for these rows; on any error the connection is given up.
+    /// Runs the statement for these rows; the connection is given up unless the fault is the rows'.
     ///
     /// # Errors
     /// [`Fault`]
@@ -43,7 +43,7 @@ impl Database {
             Ok(written) => written,
             Err(_) => Err(Fault::Passing(format!("no answer within {limit:?}"))),
         };
-        if written.is_err() {
+        if matches!(written, Err(Fault::Passing(_))) {
             self.connected = None;
         }
         written

@@ -222,6 +222,9 @@ impl Work<'_> {
                 let tried = rows.len();
                 let refused = self.write(rows).await;
                 self.aside.was_tried(refused < tried);
+                if self.aside.rows.is_empty() {
+                    self.health.set(HEALTH, State::Ready);
+                }
             }
             let rows = self.queue.take(self.options.batch_rows);
             if rows.is_empty() {
