@@ -8,6 +8,7 @@
 //! Invariant: a payment has one record, whatever is killed, repeated or moved. Its score and its alert are in their topics once; twice only where a
 //! process was stopped between its last check that it leads and its sending, for longer than its session in the group lasts.
 
+mod aside;
 mod leader;
 mod options;
 mod outputs;

@@ -5,6 +5,7 @@
 //! repeating it is harmless.
 
 use super::WriteBackOptions;
+use super::aside::{Aside, PAUSE_MAX};
 use super::progress;
 use super::statement::{Database, Fault};
 use super::waiting::Waiting;
@@ -24,8 +25,6 @@ use tokio_util::sync::CancellationToken;
 const HEALTH: &str = "score-write-back";
 /// How far back records are read again: those of a leader before may be stored in another order than they were judged.
 const OVERLAP_US: i64 = 15_000_000;
-/// Rows that are refused again and again are tried at least this often.
-const ASIDE_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// How often it is kept how far it is.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -38,7 +37,7 @@ pub(super) struct Row {
     /// Microseconds UTC.
     pub(super) scored_at: i64,
     /// When the payment was committed; none where its latency is not measured.
-    begun_at: Option<i64>,
+    pub(super) begun_at: Option<i64>,
 }
 
 impl Row {
@@ -149,49 +148,6 @@ pub(super) async fn run(
     work.run().await;
 }
 
-/// Rows that the database refuses as things stand. What is aside when the process ends is told in its log, and stays in the records.
-struct Aside {
-    rows: VecDeque<Row>,
-    rows_max: usize,
-    first: Duration,
-    pause: Duration,
-    tried: Instant,
-}
-
-impl Aside {
-    fn new(options: &WriteBackOptions) -> Self {
-        let first = Duration::from_millis(options.aside_retry_ms);
-        let (rows, rows_max) = (VecDeque::new(), options.waiting_max);
-        Aside { rows, rows_max, first, pause: first, tried: Instant::now() }
-    }
-
-    /// Puts a row aside; the one that is there for longest makes room.
-    fn put(&mut self, row: Row) -> Option<Row> {
-        if self.rows.is_empty() {
-            self.tried = Instant::now();
-        }
-        self.rows.push_back(Row { begun_at: None, ..row });
-        if self.rows.len() > self.rows_max { self.rows.pop_front() } else { None }
-    }
-
-    /// When to try some again; none where nothing is aside.
-    fn due(&self) -> Option<Instant> {
-        (!self.rows.is_empty()).then(|| self.tried + self.pause)
-    }
-
-    fn take(&mut self, rows: usize) -> Vec<Row> {
-        let count = rows.min(self.rows.len());
-        self.rows.drain(..count).collect()
-    }
-
-    /// Some were tried, of which some were taken or none.
-    fn was_tried(&mut self, were_taken: bool) {
-        self.tried = Instant::now();
-        self.pause =
-            if were_taken { self.first } else { (self.pause * 2).min(ASIDE_PAUSE_MAX.max(self.first)) };
-    }
-}
-
 struct Work<'a> {
     queue: &'a Queue,
     store: &'a dyn DocumentStore,
@@ -222,13 +178,13 @@ impl Work<'_> {
                 let tried = rows.len();
                 let refused = self.write(rows).await;
                 self.aside.was_tried(refused < tried);
-                if self.aside.rows.is_empty() {
+                if self.aside.is_empty() {
                     self.health.set(HEALTH, State::Ready);
                 }
             }
             let rows = self.queue.take(self.options.batch_rows);
             if rows.is_empty() {
-                let again = self.aside.due().unwrap_or_else(|| Instant::now() + ASIDE_PAUSE_MAX);
+                let again = self.aside.due().unwrap_or_else(|| Instant::now() + PAUSE_MAX);
                 tokio::select! {
                     () = self.queue.filled.notified() => {}
                     () = tokio::time::sleep_until(again.into()) => continue,
@@ -304,8 +260,8 @@ impl Work<'_> {
         if faults > 0 || count > 0 {
             self.health.set(HEALTH, State::Ready);
         }
-        if !self.aside.rows.is_empty() {
-            let aside = format!("{} scores are refused by the payments database", self.aside.rows.len());
+        if !self.aside.is_empty() {
+            let aside = format!("{} scores are refused by the payments database", self.aside.len());
             self.health.set(HEALTH, State::Degraded(aside));
         }
         count
@@ -366,28 +322,6 @@ mod tests {
         let times = Times { begun_at: 0, scored_at, source: None };
         let record = Record::new(&facts, &Features::Missing, &judge.judge(&facts, Features::Missing), times);
         Waiting { partition: TopicPartition::new("t", 0), offset: scored_at, begun_at: 0, record }
-    }
-
-    #[test]
-    fn what_is_aside_is_bounded_and_tried_ever_more_seldom() {
-        let options = WriteBackOptions { waiting_max: 2, aside_retry_ms: 10, ..WriteBackOptions::default() };
-        let mut aside = Aside::new(&options);
-        assert_eq!(aside.due(), None);
-        let row = |at: i64| Row::of(&recorded(at).record, Some(1));
-        assert_eq!((aside.put(row(1)), aside.put(row(2))), (None, None));
-        assert_eq!(aside.put(row(3)).map(|row| row.scored_at), Some(1), "the oldest makes room");
-        assert!(aside.due().is_some());
-        aside.was_tried(false);
-        aside.was_tried(false);
-        assert_eq!(aside.pause, Duration::from_millis(40));
-        for _ in 0..30 {
-            aside.was_tried(false);
-        }
-        assert_eq!(aside.pause, ASIDE_PAUSE_MAX);
-        aside.was_tried(true);
-        assert_eq!(aside.pause, Duration::from_millis(10));
-        // Their latency is not that of the database.
-        assert_eq!(aside.take(9).iter().map(|row| row.begun_at).collect::<Vec<_>>(), [None, None]);
     }
 
     #[test]
