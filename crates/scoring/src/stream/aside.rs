@@ -32,10 +32,13 @@ impl Aside {
         self.rows.len()
     }
 
-    /// Puts a row aside; the one that is there for longest makes room.
+    /// Puts a row aside; the one that is there for longest makes room. One that is new is tried again soon.
     pub(super) fn put(&mut self, row: Row) -> Option<Row> {
         if self.rows.is_empty() {
             self.tried = Instant::now();
+        }
+        if row.begun_at.is_some() {
+            self.pause = self.first;
         }
         self.rows.push_back(Row { begun_at: None, ..row });
         if self.rows.len() > self.rows_max { self.rows.pop_front() } else { None }
@@ -87,6 +90,13 @@ mod tests {
         assert_eq!(aside.pause, PAUSE_MAX);
         aside.was_tried(true);
         assert_eq!(aside.pause, Duration::from_millis(10));
+        aside.was_tried(false);
+        let again = aside.take(1).remove(0);
+        aside.put(again);
+        assert_eq!(aside.pause, Duration::from_millis(20));
+        aside.take(1);
+        aside.put(row(4));
+        assert_eq!(aside.pause, Duration::from_millis(10), "a new one");
         // Their latency is not that of the database.
         assert_eq!(aside.take(9).iter().map(|row| row.begun_at).collect::<Vec<_>>(), [None, None]);
         assert!(aside.is_empty());
