@@ -118,7 +118,7 @@ pub async fn training_rows(
 /// The same rows in memory, in the order of time, and no table: at most `rows_max`. Of more a sample is taken by the hash of their ids, the same each time.
 ///
 /// # Errors
-/// As [`training_rows`]; more rows than that.
+/// As [`training_rows`].
 pub async fn training_columns(
     offline: &Offline,
     set: &TrainingSet,

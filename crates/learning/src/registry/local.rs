@@ -4,7 +4,7 @@
 //! time take different numbers, because the second rename finds the folder there. Names are changed under the lock of a file beside them, from
 //! reading to replacing, so that no change is lost; who only reads them needs no lock.
 
-use super::{Aliases, Registry, RegistryError, Version, card, check_name};
+use super::{Aliases, Change, Registry, RegistryError, Version, card, check_name};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 
