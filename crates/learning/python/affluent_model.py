@@ -52,10 +52,11 @@ def _hash(text):
     return mixed ^ mixed >> 31
 
 
-def _number(fitted, values):
-    if fitted["kind"] == "linear":
+def _number(transform, values):
+    kind, fitted = transform["kind"], transform.get("fitted")
+    if kind == "linear":
         return np.nan_to_num((values - fitted["centre"]) / fitted["scale"], nan=0.0, posinf=np.inf, neginf=-np.inf)
-    if fitted["kind"] == "log1p":
+    if kind == "log1p":
         return np.nan_to_num(np.copysign(np.log1p(np.abs(values)), values), nan=0.0, posinf=np.inf, neginf=-np.inf)
     edges = np.array(fitted["values"])
     if len(edges) < 2:
@@ -71,8 +72,9 @@ def _number(fitted, values):
     return np.where(np.isnan(values), 0.5, ranks)
 
 
-def _category(fitted, values):
-    if fitted["kind"] == "one_hot":
+def _category(transform, values):
+    kind, fitted = transform["kind"], transform["fitted"]
+    if kind == "one_hot":
         places = {text: place for place, text in enumerate(fitted["texts"])}
         columns = np.zeros((len(values), len(places) + 1))
         for row, text in enumerate(map(_text, values)):
