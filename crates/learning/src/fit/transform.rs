@@ -71,6 +71,19 @@ impl TransformOptions {
         }
         Err(format!("{what} of {} is {value}: take 1 to {most}", self.feature))
     }
+
+    /// How many columns the feature becomes at most.
+    pub(crate) fn width_max(&self) -> usize {
+        match self.by {
+            TransformFit::OneHot { texts_max } => texts_max + 1,
+            TransformFit::Hashing { places } => places,
+            TransformFit::Standard
+            | TransformFit::Robust
+            | TransformFit::Log1p
+            | TransformFit::Quantile { .. }
+            | TransformFit::Target { .. } => 1,
+        }
+    }
 }
 
 /// When the rows for learning happened, whether they are labelled, and how long after a row its label is known, in microseconds. In the order of time.

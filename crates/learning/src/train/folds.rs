@@ -9,7 +9,7 @@ use crate::fit::boost::{BoostOptions, Ensemble, Target};
 use crate::fit::calibrate::{shift_to, shifted};
 use crate::fit::transform::Past;
 use crate::fit::{Imported, Learner, Logistic, TransformOptions, Transforms, blended, both};
-use crate::split::{Protocol, Split, SplitError};
+use crate::split::{Period, Protocol, Split, SplitError};
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 
@@ -72,14 +72,17 @@ impl Fold {
     }
 }
 
-/// Works on folds, several at a time; each is told how many threads it may take. What came of them, in their order.
+/// Works on folds, several at a time as far as memory allows; each is told how many threads it may take. What came of them, in their order.
+///
+/// `cells`: how many numbers a fold learns from and is judged by, see [`cells`].
 pub(super) fn each<T: Send>(
     numbers: &[usize],
+    cells: usize,
     options: &TrainOptions,
     work: impl Fn(usize, &TrainOptions) -> T + Sync,
 ) -> Vec<(usize, T)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = cores.min(numbers.len()).max(1);
+    let workers = cores.min(numbers.len()).min(at_a_time(cells, &options.boost)).max(1);
     let threads = if options.boost.threads == 0 { (cores / workers).max(1) } else { options.boost.threads };
     let boost = BoostOptions { threads, ..options.boost.clone() };
     let of_fold = TrainOptions { boost, ..options.clone() };
@@ -100,6 +103,25 @@ pub(super) fn each<T: Send>(
     let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     done.sort_by_key(|(number, _)| *number);
     done
+}
+
+/// Bytes that all folds under way may take beside the dataset.
+const MEMORY: f64 = 2e9;
+/// Bytes of a fold by number of its rows: as it is, the part that a booster sees or the regression's standardised copy, and the bins of its histogram.
+const BYTES: f64 = 20.0;
+
+/// How many folds of so many numbers are worked on at the same time: those for which there is memory, trees included; at least one.
+fn at_a_time(cells: usize, boost: &BoostOptions) -> usize {
+    let one = cells as f64 * BYTES + f64::from(boost.memory_gb) * 1e9;
+    ((MEMORY / one) as usize).max(1)
+}
+
+/// How many numbers learners take of the rows for learning and the judged ones: those of one fold, of which earlier ones are about as large.
+pub(super) fn cells(dataset: &Dataset, protocol: Protocol, transforms: &[TransformOptions]) -> usize {
+    let before = |time: i64| dataset.rows.time.partition_point(|&row| row < time);
+    let rows = |period: Period| before(period.to).saturating_sub(before(period.from));
+    let more: usize = transforms.iter().map(|transform| transform.width_max() - 1).sum();
+    (rows(protocol.train) + rows(protocol.test)) * (dataset.columns.len() + more)
 }
 
 /// What is learned from, and judged.
@@ -124,7 +146,8 @@ pub(super) fn chosen(
         None if grid.is_choice() => known_folds(task.protocol, options.folds),
         None | Some(_) => Vec::new(),
     };
-    let trials = each(&numbers, options, |number, options| try_on(task, number, options, &grid));
+    let cells = cells(task.dataset, task.protocol, &options.transforms);
+    let trials = each(&numbers, cells, options, |number, options| try_on(task, number, options, &grid));
     settle(options, &grid, "average_precision", trials.into_iter().map(|(_, trial)| trial).collect(), notes)
 }
 
@@ -161,8 +184,10 @@ pub(super) fn learn_all(
     if !numbers.contains(&validation) {
         numbers.push(validation);
     }
-    let learned =
-        each(&numbers, options, |number, options| learn(task, number, options, settled.fitted.get(&number)));
+    let cells = cells(task.dataset, task.protocol, &options.transforms);
+    let learned = each(&numbers, cells, options, |number, options| {
+        learn(task, number, options, settled.fitted.get(&number))
+    });
     let mut all = Vec::new();
     for (number, learned) in learned {
         match learned {
@@ -277,4 +302,38 @@ fn learn(
         scores,
         baseline_scores,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Rows;
+    use crate::fit::transform::TransformFit;
+
+    #[test]
+    fn folds_are_worked_on_together_as_far_as_memory_allows() {
+        let boost = BoostOptions::default();
+        assert_eq!(at_a_time(0, &boost), 2);
+        // A million rows of twelve features, of sixty, and of many more.
+        assert_eq!(at_a_time(1_200_000 * 12, &boost), 2);
+        assert_eq!(at_a_time(1_200_000 * 60, &boost), 1);
+        assert_eq!(at_a_time(usize::MAX, &boost), 1);
+        assert_eq!(at_a_time(1_000, &BoostOptions { memory_gb: 0.25, ..boost }), 7);
+    }
+
+    #[test]
+    fn what_a_fold_learns_from_is_counted_with_what_features_become() {
+        let rows = Rows { time: (0..100).collect(), ..Rows::default() };
+        let dataset = Dataset { rows, columns: vec![vec![0.0; 100]; 3], ..Dataset::default() };
+        let period = |from, to| Period { from, to };
+        let protocol = Protocol { train: period(10, 30), test: period(40, 50), delay: 10 };
+        assert_eq!(cells(&dataset, protocol, &[]), 30 * 3);
+        let by = |by| TransformOptions { feature: "a".to_owned(), by };
+        let transforms = [
+            by(TransformFit::Log1p),
+            by(TransformFit::OneHot { texts_max: 4 }),
+            by(TransformFit::Hashing { places: 8 }),
+        ];
+        assert_eq!(cells(&dataset, protocol, &transforms), 30 * (3 + 4 + 7));
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::choice::{Beside, Grid, Settled, Trial, known_folds, settle};
 use super::facts::{Probe, shuffled};
-use super::folds::each;
+use super::folds::{cells, each};
 use super::{Choice, TrainError, TrainOptions, constrained, drifts, screened, told};
 use crate::dataset::{Dataset, Manifest, Matrix, Screened, check};
 use crate::drift::Drift;
@@ -169,7 +169,8 @@ fn chosen(
 ) -> Result<Settled<Ridge>, TrainError> {
     let grid = Grid::of(options);
     let numbers = if grid.is_choice() { known_folds(protocol, options.folds) } else { Vec::new() };
-    let trials = each(&numbers, options, |number, options| {
+    let cells = cells(dataset, protocol, &options.transforms);
+    let trials = each(&numbers, cells, options, |number, options| {
         let earlier = protocol.earlier(number);
         let taken = Taken::of(dataset, earlier, names, options)?;
         let metric = |boosted: &[f64], linear: &[f64], share: f64| {
