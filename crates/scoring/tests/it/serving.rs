@@ -250,6 +250,9 @@ async fn refused_rules_are_an_alert_until_they_are_mended() {
     until(|| rig.judge.has_rules()).await;
     write_rules(&rig.rules, "amuont_minor > 500");
     is_told(1).await;
+    // Once that is noted it is told no more.
+    let noted = rig.home.path().join("scratch").join("rules_alert.json");
+    until(|| std::fs::read_to_string(&noted).is_ok_and(|text| text.ends_with('}'))).await;
     stop.cancel();
     task.await.unwrap();
     // A process that is started again tells nothing twice, and knows what is over.
