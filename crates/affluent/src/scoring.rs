@@ -73,24 +73,25 @@ impl Scoring {
     /// What keeps the judge up to date.
     ///
     /// # Errors
-    /// A registry of models that cannot be reached at all.
-    pub(crate) fn serving(&self, config: &Config) -> anyhow::Result<Serving> {
-        let registry = config.learning.store(&config.data_dir)?;
-        let scratch = config.score.directory.join("models");
-        Ok(Serving::new(self.judge.clone(), registry, config.score.serving.clone(), scratch))
+    /// A registry of models that cannot be reached at all, a directory that cannot be written.
+    pub(crate) fn serving(&self, platform: &Platform) -> anyhow::Result<Serving> {
+        let config = platform.config();
+        let (registry, directory) = (config.learning.store(&config.data_dir)?, &config.score.directory);
+        let serving = Serving::new(self.judge.clone(), registry, config.score.serving.clone(), directory);
+        Ok(serving.telling(platform.bus().clone(), &instance(directory)?))
     }
 
     /// The scores of the stream, made at the first call.
     ///
     /// # Errors
-    /// A document store that cannot be opened, a directory that cannot be written.
+    /// A document store that cannot be opened, a directory that cannot be written, no rules to judge by.
     pub(crate) async fn scores(&self, platform: &Platform) -> anyhow::Result<&Scores> {
         let make = || async {
             let config = platform.config();
             let options =
                 ScoreOptions { instance: instance(&config.score.directory)?, ..config.score.stream.clone() };
-            // The first payments are judged by the model, too.
-            self.serving(config)?.refresh().await;
+            // The first payments are judged by the model and by rules, too.
+            self.serving(platform)?.begin().await?;
             let (store, health) = (platform.documents().await?, platform.health().clone());
             let (bus, registry) = (platform.bus().clone(), platform.registry().clone());
             let (payments, judge) = (self.payments.clone(), self.judge.clone());
@@ -104,7 +105,7 @@ impl Scoring {
 ///
 /// # Errors
 /// A directory that cannot be written.
-pub(crate) fn instance(directory: &Path) -> anyhow::Result<String> {
+fn instance(directory: &Path) -> anyhow::Result<String> {
     let path = directory.join(INSTANCE);
     if let Ok(name) = std::fs::read_to_string(&path)
         && !name.is_empty()
@@ -118,9 +119,34 @@ pub(crate) fn instance(directory: &Path) -> anyhow::Result<String> {
     Ok(name)
 }
 
+/// Gives `options` a group of this process alone, named after that of the configuration: a state is of all partitions, whoever else reads them.
+///
+/// # Errors
+/// A directory of the process that cannot be written.
+pub(crate) fn replica(options: &mut ConsumeOptions, directory: &Path) -> anyhow::Result<()> {
+    options.group = format!("{}-{}", options.group, instance(directory)?);
+    // The process that comes back has its partitions at once; a copy of its directory is told that there are two.
+    options.instance_id.clone_from(&options.group);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_process_reads_in_a_group_of_its_own() {
+        let home = tempfile::tempdir().unwrap();
+        let group = |directory: &str| {
+            let mut options = ConsumeOptions { group: "features".to_owned(), ..ConsumeOptions::default() };
+            replica(&mut options, &home.path().join(directory)).unwrap();
+            assert_eq!(options.instance_id, options.group);
+            options.group
+        };
+        assert_eq!(group("one"), group("one"));
+        assert_ne!(group("one"), group("two"));
+        assert!(group("one").starts_with("features-"));
+    }
 
     #[test]
     fn a_process_keeps_its_name() {

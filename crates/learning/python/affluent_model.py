@@ -4,7 +4,9 @@
 Predictions equal the binary's: features in, a frame of `score`, `probability` and `alert` out; of a model of a number, `value`.
 """
 
+import hashlib
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,90 @@ def _calibrated(calibration, scores):
         return _logistic(curve["slope"] * _log_odds(scores) + curve["offset"])
     curve = calibration["isotonic"]
     return np.interp(scores, curve["scores"], curve["probabilities"])
+
+
+def _text(value):
+    """The name that a number is, as Rust writes it; none of one that is missing."""
+    if not np.isfinite(value):
+        return None
+    text = format(Decimal(repr(float(value))), "f")
+    return text[:-2] if text.endswith(".0") else text
+
+
+def _hash(text):
+    """The first 64 bits of SHA-256, mixed by the finaliser of SplitMix64."""
+    bits = 2**64 - 1
+    mixed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    if mixed == 2**63:  # Stands for nothing.
+        mixed += 1
+    mixed = (mixed + 0x9E3779B97F4A7C15) & bits
+    mixed = ((mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9) & bits
+    mixed = ((mixed ^ mixed >> 27) * 0x94D049BB133111EB) & bits
+    return mixed ^ mixed >> 31
+
+
+def _number(transform, values):
+    kind, fitted = transform["kind"], transform.get("fitted")
+    if kind == "linear":
+        return np.nan_to_num((values - fitted["centre"]) / fitted["scale"], nan=0.0, posinf=np.inf, neginf=-np.inf)
+    if kind == "log1p":
+        return np.nan_to_num(np.copysign(np.log1p(np.abs(values)), values), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    edges = np.array(fitted["values"])
+    if len(edges) < 2:
+        return np.full(len(values), 0.5)
+    below, not_above = np.searchsorted(edges, values, "left"), np.searchsorted(edges, values, "right")
+    last = len(edges) - 1
+    low, high = edges[np.clip(below - 1, 0, last)], edges[np.clip(below, 0, last)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below - 1 + (values - low) / (high - low)
+    ranks = np.where(below < not_above, (below + not_above - 1) / 2, between) / last
+    ranks = np.where(below == len(edges), 1.0, ranks)
+    ranks = np.where(not_above == 0, 0.0, ranks)
+    return np.where(np.isnan(values), 0.5, ranks)
+
+
+def _category(transform, values):
+    kind, fitted = transform["kind"], transform["fitted"]
+    if kind == "one_hot":
+        places = {text: place for place, text in enumerate(fitted["texts"])}
+        columns = np.zeros((len(values), len(places) + 1))
+        for row, text in enumerate(map(_text, values)):
+            if text is not None:
+                columns[row, places.get(text, len(places))] = 1.0
+        return columns
+    columns = np.zeros((len(values), fitted["places"]))
+    for row, text in enumerate(map(_text, values)):
+        if text is not None:
+            mixed = _hash(text)
+            columns[row, (mixed >> 1) % fitted["places"]] = 1.0 if mixed & 1 else -1.0
+    return columns
+
+
+def _target(table, values):
+    mean = table["positive"] / table["rows"] if table["rows"] else np.nan
+    smoothing = table["smoothing"]
+
+    def one(text):
+        rows, positive = table["texts"].get(text, (0, 0))
+        weight = rows + smoothing
+        return (positive + smoothing * mean) / weight if weight else mean
+
+    return np.array([one(text) for text in map(_text, values)])
+
+
+def _transformed(transforms, values):
+    """The columns that the learner takes, from those of the features."""
+    if not transforms:
+        return values
+    columns = []
+    for place, transform in enumerate(transforms):
+        column = values[:, place]
+        if transform is None:
+            columns.append(column)
+            continue
+        ((kind, fitted),) = transform.items()
+        columns.append({"number": _number, "category": _category, "target": _target}[kind](fitted, column))
+    return np.column_stack(columns)
 
 
 class Boosted:
@@ -92,8 +178,8 @@ class Imported:
 class Model:
     def __init__(self, folder):
         self.stored = json.loads((folder / "model.json").read_text())
-        if self.stored["format"] != 1:
-            raise ValueError(f"model.json has form {self.stored['format']}, known is 1: take a newer affluent_model.py")
+        if self.stored["format"] not in (1, 2):
+            raise ValueError(f"model.json has form {self.stored['format']}, known are 1 and 2: take a newer affluent_model.py")
         self.features = [feature["name"] for feature in self.stored["features"]]
         ((kind, stored),) = self.stored["learner"].items()
         self.kind = kind
@@ -104,7 +190,7 @@ class Model:
         if missing:
             raise ValueError(f"features that the model needs are missing: {', '.join(missing)}")
         values = frame[self.features].to_numpy(dtype=float)
-        scores = self.learner.predict(values)
+        scores = self.learner.predict(_transformed(self.stored.get("transforms"), values))
         if self.kind == "regressed":
             return pd.DataFrame({"value": scores}, index=frame.index)
         threshold = self.stored["threshold"]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateOptions {
-    /// A segment's average precision may be so much lower than the baseline's, as a part of it.
+    /// Metrics of a segment may be so much worse than the baseline's, as a part of them.
     pub segment_fall: f64,
     /// A single feature that ranks better than this carries the label.
     pub feature_auc: f64,
@@ -67,7 +67,9 @@ pub struct Facts {
 }
 
 /// The gate of a model against the one that serves.
-pub const CHAMPION: &str = "better_than_champion";
+const CHAMPION: &str = "better_than_champion";
+/// The gate that stands in its place where the one that serves cannot be scored on these rows.
+pub const COMPARABLE: &str = "comparable";
 
 /// Standard errors that a thing at chance may be away from it.
 const ERRORS: f64 = 3.0;
@@ -106,6 +108,18 @@ pub fn value_gates(
 #[must_use]
 pub fn against_champion(metric: &str, gain: Interval) -> Gate {
     better(CHAMPION, metric, gain)
+}
+
+/// Failed: nobody knows whether the model is better than the one that serves.
+#[must_use]
+pub fn not_comparable(why: &str) -> Gate {
+    gate(COMPARABLE, false, format!("the champion cannot be scored on these rows: {why}"))
+}
+
+/// Whether a gate is about the champion, so that it is not judged with the others.
+#[must_use]
+pub fn is_of_champion(gate: &Gate) -> bool {
+    gate.name == CHAMPION || gate.name == COMPARABLE
 }
 
 fn of_facts(facts: &Facts, options: &GateOptions) -> Vec<Gate> {
@@ -167,50 +181,88 @@ fn better(name: &str, metric: &str, gain: Interval) -> Gate {
     gate(name, verdict != "worse" && gain.low.is_finite(), finding)
 }
 
-/// The worst segment that has enough fraud to be judged.
-fn segments(evaluation: &Evaluation, baseline: &Evaluation, fall: f64) -> Gate {
-    let worst = evaluation
-        .segments
-        .iter()
-        .filter(|segment| segment.positives >= crate::evaluate::SEGMENT_MIN)
-        .filter_map(|segment| {
-            let same = |s: &&crate::evaluate::Segment| s.by == segment.by && s.value == segment.value;
-            let (now, base) =
-                (segment.average_precision?, baseline.segments.iter().find(same)?.average_precision?);
-            Some((now / base, segment, now, base))
-        })
-        .min_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((part, segment, now, base)) = worst else {
-        return gate("no_segment_collapses", true, "no segment has enough fraud to be judged".to_owned());
-    };
-    let finding = format!(
-        "worst is {} {}: average precision {now:.3}, the baseline's is {base:.3}, at least {:.3} is asked",
-        segment.by,
-        segment.value,
-        base * (1.0 - fall)
-    );
-    gate("no_segment_collapses", part >= 1.0 - fall, finding)
+/// A metric of a segment, and the baseline's.
+struct Held<'a> {
+    segment: (&'a str, &'a str),
+    metric: &'static str,
+    now: f64,
+    base: f64,
+    /// The least, or of errors the most, that is let pass.
+    asked: f64,
+    is_error: bool,
 }
 
-/// Of segments with enough rows, the one whose error has risen most over the baseline's.
-fn value_segments(segments: &[ValueSegment], baseline: &[ValueSegment], fall: f64) -> Gate {
-    let worst = segments
-        .iter()
-        .filter(|segment| segment.rows >= crate::evaluate::SEGMENT_MIN)
-        .filter_map(|segment| {
-            let same = |s: &&ValueSegment| s.by == segment.by && s.value == segment.value;
-            baseline.iter().find(same).map(|base| (segment, base.mae))
-        })
-        .max_by(|a, b| (a.0.mae * b.1).total_cmp(&(b.0.mae * a.1)));
-    let Some((segment, base)) = worst else {
-        return gate("no_segment_collapses", true, "no segment has enough rows to be judged".to_owned());
+impl Held<'_> {
+    /// How much there is to spare, as a part of what is asked.
+    fn margin(&self) -> f64 {
+        let margin = if self.is_error { self.asked - self.now } else { self.now - self.asked };
+        margin / self.asked.abs().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// The metric of a segment that has least to spare.
+fn none_collapses(held: Vec<Held>, enough: &str) -> Gate {
+    let worst = held.iter().min_by(|a, b| a.margin().total_cmp(&b.margin()));
+    let Some(worst) = worst else {
+        return gate("no_segment_collapses", true, format!("no segment has enough {enough} to be judged"));
     };
-    let most = base * (1.0 + fall);
+    let &Held { segment: (by, value), metric, now, base, asked, is_error } = worst;
+    let bound = if is_error { "most" } else { "least" };
     let finding = format!(
-        "worst is {} {}: a mean error of {:.2}, the baseline's is {base:.2}, at most {most:.2} is asked",
-        segment.by, segment.value, segment.mae
+        "worst is {by} {value}: {metric} {now:.3}, the baseline's is {base:.3}, at {bound} {asked:.3} is asked"
     );
-    gate("no_segment_collapses", segment.mae <= most, finding)
+    gate("no_segment_collapses", worst.margin() >= 0.0, finding)
+}
+
+/// Ranking and decisions in segments that have enough fraud. Of the area what is above chance counts; it and the recall, which is a count of few, may be three
+/// standard errors lower than the part that is asked.
+fn segments(evaluation: &Evaluation, baseline: &Evaluation, fall: f64) -> Gate {
+    let mut held = Vec::new();
+    for segment in evaluation.segments.iter().filter(|s| s.positives >= crate::evaluate::SEGMENT_MIN) {
+        let same = |s: &&crate::evaluate::Segment| s.by == segment.by && s.value == segment.value;
+        let Some(of_base) = baseline.segments.iter().find(same) else { continue };
+        let positives = segment.positives as f64;
+        let kept = |base: f64| base * (1.0 - fall);
+        let above_chance = |base: f64| {
+            let error = (1.0 / (12.0 * positives)).sqrt();
+            (0.5 + kept(base - 0.5) - ERRORS * error).min(base)
+        };
+        let found = |base: f64| kept(base) - ERRORS * (base * (1.0 - base) / positives).sqrt();
+        let metrics: [(&str, Option<f64>, Option<f64>, &dyn Fn(f64) -> f64); 3] = [
+            ("average precision", segment.average_precision, of_base.average_precision, &kept),
+            ("area under ROC", segment.auc_roc, of_base.auc_roc, &above_chance),
+            ("recall", segment.recall, of_base.recall, &found),
+        ];
+        for (metric, now, base, asked) in metrics {
+            if let (Some(now), Some(base)) = (now, base) {
+                let segment = (segment.by.as_str(), segment.value.as_str());
+                held.push(Held { segment, metric, now, base, asked: asked(base), is_error: false });
+            }
+        }
+    }
+    none_collapses(held, "fraud")
+}
+
+/// Errors and order in segments with enough rows. An error may be so much larger than the baseline's, a squared one by the square of it.
+fn value_segments(segments: &[ValueSegment], baseline: &[ValueSegment], fall: f64) -> Gate {
+    let mut held = Vec::new();
+    for segment in segments.iter().filter(|s| s.rows >= crate::evaluate::SEGMENT_MIN) {
+        let same = |s: &&ValueSegment| s.by == segment.by && s.value == segment.value;
+        let Some(of_base) = baseline.iter().find(same) else { continue };
+        let name = (segment.by.as_str(), segment.value.as_str());
+        let mut hold = |metric, now, base, asked, is_error| {
+            held.push(Held { segment: name, metric, now, base, asked, is_error });
+        };
+        hold("mean error", segment.mae, of_base.mae, of_base.mae * (1.0 + fall), true);
+        if let (Some(now), Some(base)) = (segment.r2, of_base.r2) {
+            hold("R²", now, base, 1.0 - (1.0 - base) * (1.0 + fall).powi(2), false);
+        }
+        if let (Some(now), Some(base)) = (segment.rank_correlation, of_base.rank_correlation) {
+            let error = 1.0 / ((segment.rows.max(2) - 1) as f64).sqrt();
+            hold("rank correlation", now, base, (base * (1.0 - fall) - ERRORS * error).min(base), false);
+        }
+    }
+    none_collapses(held, "rows")
 }
 
 #[cfg(test)]
@@ -279,10 +331,50 @@ mod tests {
         assert!(!worse.passed && worse.name == CHAMPION && worse.finding.contains("in R²"), "{worse:?}");
         let equal = Interval { low: -0.1, high: 0.1 };
         assert!(gates(&good, &good, equal, &facts(), &options)[0].finding.starts_with("equal"));
-        let part =
-            |mae| ValueSegment { by: "country".to_owned(), value: "DE".to_owned(), rows: 50, mae, bias: 0.0 };
-        let of = |mae| value_gates(&[part(mae)], &[part(2.0)], gain, &facts(), &options);
-        assert_eq!(failed(&of(2.9)), [""; 0]);
-        assert_eq!(failed(&of(3.1)), ["no_segment_collapses"]);
+        let part = |mae, r2, rank_correlation| ValueSegment {
+            by: "country".to_owned(),
+            value: "DE".to_owned(),
+            rows: 401,
+            mae,
+            bias: 0.0,
+            r2: Some(r2),
+            rank_correlation: Some(rank_correlation),
+        };
+        let base = [part(2.0, 0.6, 0.8)];
+        let of = |mae, r2, order| value_gates(&[part(mae, r2, order)], &base, gain, &facts(), &options);
+        assert_eq!(failed(&of(2.9, 0.2, 0.3)), [""; 0]);
+        for (mae, r2, order, metric) in
+            [(3.1, 0.6, 0.8, "mean error"), (2.0, 0.0, 0.8, "R²"), (2.0, 0.6, 0.2, "rank correlation")]
+        {
+            let gates = of(mae, r2, order);
+            assert_eq!(failed(&gates), ["no_segment_collapses"]);
+            assert!(gates[1].finding.contains(metric), "{}", gates[1].finding);
+        }
+    }
+
+    #[test]
+    fn every_metric_of_a_segment_has_to_hold() {
+        let base = |auc_roc, average_precision, recall| {
+            let mut baseline = evaluation(true);
+            baseline.segments.truncate(1);
+            (baseline.segments[0].auc_roc, baseline.segments[0].average_precision) =
+                (Some(auc_roc), Some(average_precision));
+            baseline.segments[0].recall = Some(recall);
+            baseline
+        };
+        let against = |now: (f64, f64, f64)| {
+            let mut evaluation = base(now.0, now.1, now.2);
+            evaluation.segments[0].positives = 100;
+            segments(&evaluation, &base(0.9, 0.6, 0.6), 0.5)
+        };
+        assert!(against((0.9, 0.6, 0.6)).passed && against((0.75, 0.4, 0.4)).passed);
+        for (now, metric) in [
+            ((0.55, 0.6, 0.6), "area under ROC"),
+            ((0.9, 0.2, 0.6), "average precision"),
+            ((0.9, 0.6, 0.1), "recall"),
+        ] {
+            let gate = against(now);
+            assert!(!gate.passed && gate.finding.contains(metric), "{}", gate.finding);
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod forest;
 pub mod gate;
 pub mod registry;
 pub mod report;
+mod shapley;
 pub mod split;
 pub mod train;
 

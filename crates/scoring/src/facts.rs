@@ -56,6 +56,9 @@ pub const NAMES: &[(&str, FactKind)] = &[
     ("terminal_id", FactKind::Text),
 ];
 
+/// Facts whose text is in lower case.
+pub(crate) const LOWER: [&str; 5] = ["card_token", "device_id", "ip", "payment_method", "status"];
+
 impl Facts {
     #[must_use]
     pub fn new(transaction_id: String, occurred_at: i64) -> Self {

@@ -135,6 +135,12 @@ impl Judge {
         Arc::clone(self.0.current.read().rules.version())
     }
 
+    /// Whether rules were ever put in place. A file without one is rules, too.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        !self.0.current.read().rules.are_none()
+    }
+
     /// Judges a payment. It takes microseconds and waits for nothing.
     ///
     /// Features that are not of the judge's vocabulary are as good as missing.

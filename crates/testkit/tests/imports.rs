@@ -28,6 +28,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fail", &["telemetry"]),
     ("byteview", &["documents"]),
     ("fjall", &["documents"]),
+    ("hyper", &["affluent"]),
+    ("hyper-util", &["affluent"]),
     ("iceberg", &["lake"]),
     ("kafka-protocol", &["broker"]),
     ("maxminddb", &["warehouse"]),

@@ -40,7 +40,7 @@ fn to_text(answer: &KeyValues) -> String {
     let row = |(name, value): (&String, &KeyValue)| {
         let KeyValue { value, freshness, as_of, is_exact, .. } = value;
         let shown = value.map_or("-".to_owned(), |value| value.to_string());
-        let note = if *is_exact { "" } else { "older events were let go" };
+        let note = if *is_exact { "" } else { "older events are missing" };
         vec![name.clone(), shown, freshness.clone(), as_of.clone(), note.to_owned()]
     };
     output::table(&["feature", "value", "freshness", "as of", ""], answer.features.iter().map(row))

@@ -42,6 +42,17 @@ impl Tokens {
         Tokens { entries: entries.collect(), open: bucket(options.requests_per_s) }
     }
 
+    /// Counts as many more requests for what was let in as this bearer's.
+    pub(super) fn spend(&self, Bearer(place): Bearer, more: usize) {
+        let bucket = match place {
+            Some(place) => self.entries.get(place).and_then(|entry| entry.bucket.as_ref()),
+            None => self.open.as_ref(),
+        };
+        if let Some(bucket) = bucket {
+            bucket.lock().spend(more);
+        }
+    }
+
     /// Lets a request in that carries a token of one of these roles, within its rate. Without configured tokens anyone may.
     ///
     /// # Errors
@@ -150,5 +161,10 @@ mod tests {
         assert_eq!(ask("Bearer scorer-scorer-1"), 429);
         assert_eq!(ask("Bearer other-other-2"), 200);
         assert_eq!(answer(&known, Some("Bearer nobody"), Access::Score).as_u16(), 401);
+        let many = tokens(&[("scorer-scorer-1", Access::Score, Some(100))]);
+        let ask = || answer(&many, Some("Bearer scorer-scorer-1"), Access::Score).as_u16();
+        assert_eq!(ask(), 200);
+        many.spend(Bearer(Some(0)), 499);
+        assert_eq!(ask(), 429, "a batch counts its payments");
     }
 }

@@ -1,28 +1,37 @@
-//! Connections, plain or through TLS.
+//! Connections, plain or through TLS: bounded in number, and in the time that a handshake and the head of a request may take.
 //!
-//! Handshakes go on beside each other and beside the accepting, each within its time and no more than [`HANDSHAKES_MAX`] at once, so
-//! that a client that does not go on keeps nobody out. Invariant: where TLS is configured, nothing is served without it.
+//! Handshakes go on beside each other and beside the accepting. They are bounded apart from connections that are established: who does not go on with
+//! one takes no place of theirs. Invariant: where TLS is configured, nothing is served without it.
 
-use super::options::TlsOptions;
+use super::options::{HttpOptions, TlsOptions};
 use anyhow::Context as _;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::serve::Listener;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// A handshake takes no longer than this.
+/// A handshake takes no longer than this, and the wait for a place after it.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at the same time; further connections wait in the system's queue.
 const HANDSHAKES_MAX: usize = 256;
@@ -52,52 +61,96 @@ pub(super) fn tls(options: &TlsOptions) -> anyhow::Result<Option<Arc<ServerConfi
     Ok(Some(Arc::new(config)))
 }
 
-/// Accepts connections.
-pub(super) struct Accepting {
-    tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
-    handshakes: JoinSet<Option<(Stream, SocketAddr)>>,
-}
-
-impl Accepting {
-    pub(super) fn new(tcp: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
-        Accepting { tcp, tls: tls.map(TlsAcceptor::from), handshakes: JoinSet::new() }
+/// Serves until `shutdown`, then finishes the requests under way.
+pub(super) async fn serve(
+    mut tcp: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    options: &HttpOptions,
+    shutdown: &CancellationToken,
+) {
+    let server = Arc::new(Server {
+        tls: tls.map(TlsAcceptor::from),
+        service: TowerToHyperService::new(router),
+        connections: Arc::new(Semaphore::new(options.max_connections)),
+        header: Duration::from_millis(options.header_timeout_ms),
+        shutdown: shutdown.clone(),
+    });
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let tasks = TaskTracker::new();
+    loop {
+        let places = if server.tls.is_some() { &handshakes } else { &server.connections };
+        let accepted = async {
+            // Nobody closes these.
+            let place = Arc::clone(places).acquire_owned().await.ok()?;
+            Some((place, Listener::accept(&mut tcp).await))
+        };
+        let Some(Some((place, (stream, peer)))) = shutdown.run_until_cancelled(accepted).await else { break };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "answers may wait for each other");
+        }
+        tasks.spawn(Arc::clone(&server).connection(stream, peer, place));
     }
+    drop(tcp);
+    tasks.close();
+    tasks.wait().await;
 }
 
-impl Listener for Accepting {
-    type Io = Stream;
-    type Addr = SocketAddr;
+/// What connections share.
+struct Server {
+    tls: Option<TlsAcceptor>,
+    service: TowerToHyperService<Router>,
+    /// Places of established connections.
+    connections: Arc<Semaphore>,
+    header: Duration,
+    shutdown: CancellationToken,
+}
 
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
-        loop {
-            let is_open = self.handshakes.len() < HANDSHAKES_MAX;
-            let (tcp, address) = tokio::select! {
-                Some(shaken) = self.handshakes.join_next(), if !self.handshakes.is_empty() => match shaken {
-                    Ok(Some(connection)) => return connection,
-                    Ok(None) | Err(_) => continue,
-                },
-                accepted = Listener::accept(&mut self.tcp), if is_open => accepted,
-            };
-            if let Err(error) = tcp.set_nodelay(true) {
-                tracing::debug!(%error, "answers may wait for each other");
+impl Server {
+    async fn connection(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+        match &self.tls {
+            None => {
+                self.requests(Stream::Plain(tcp), peer).await;
+                drop(place);
             }
-            let Some(tls) = self.tls.clone() else { return (Stream::Plain(tcp), address) };
-            self.handshakes.spawn(async move {
-                match tokio::time::timeout(HANDSHAKE, tls.accept(tcp)).await {
-                    Ok(Ok(stream)) => Some((Stream::Tls(Box::new(stream)), address)),
-                    Ok(Err(error)) => {
-                        tracing::debug!(%address, %error, "no TLS");
-                        None
+            Some(tls) => {
+                let shaking = tokio::time::timeout(HANDSHAKE, async {
+                    let stream = tls.accept(tcp).await?;
+                    let established = Arc::clone(&self.connections).acquire_owned().await;
+                    established.map(|established| (stream, established)).map_err(io::Error::other)
+                });
+                match self.shutdown.run_until_cancelled(shaking).await {
+                    Some(Ok(Ok((stream, _established)))) => {
+                        drop(place);
+                        self.requests(Stream::Tls(Box::new(stream)), peer).await;
                     }
-                    Err(_) => None,
+                    Some(Ok(Err(error))) => tracing::debug!(%peer, %error, "no TLS"),
+                    Some(Err(_)) | None => {}
                 }
-            });
+            }
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+    /// Answers what comes on a connection, until it ends.
+    async fn requests(&self, stream: Stream, peer: SocketAddr) {
+        let service = self.service.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            service.call(request)
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.header);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "a connection has broken off");
+        }
     }
 }
 
@@ -162,19 +215,57 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Who is at the other end.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-impl Connected<IncomingStream<'_, Accepting>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Accepting>) -> Self {
-        Peer(*stream.remote_addr())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// A server of one path; who ends it.
+    async fn served(options: HttpOptions) -> (SocketAddr, CancellationToken) {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, shutdown) = (tcp.local_addr().unwrap(), CancellationToken::new());
+        let router = Router::new()
+            .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }));
+        let ending = shutdown.clone();
+        tokio::spawn(async move { serve(tcp, None, router, &options, &ending).await });
+        (address, shutdown)
+    }
+
+    async fn asked(stream: &mut TcpStream) -> String {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 1_024];
+        let count = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..count]).into_owned()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_head_that_does_not_come_is_not_waited_for() {
+        let (address, shutdown) =
+            served(HttpOptions { header_timeout_ms: 100, ..HttpOptions::default() }).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "the connection stays open");
+        shutdown.cancel();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_are_bounded_and_the_next_has_its_turn() {
+        let (address, shutdown) = served(HttpOptions { max_connections: 1, ..HttpOptions::default() }).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let answer = asked(&mut first).await;
+        assert!(answer.contains("200 OK") && answer.contains("127.0.0.1:"), "{answer}");
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let waits = tokio::time::timeout(Duration::from_millis(300), asked(&mut second)).await;
+        assert!(waits.is_err(), "there is no place for a second one: {waits:?}");
+        drop(first);
+        let mut answer = [0; 15];
+        let read = tokio::time::timeout(Duration::from_secs(20), second.read_exact(&mut answer)).await;
+        assert!(read.unwrap().is_ok() && answer.ends_with(b"200 OK"));
+        shutdown.cancel();
+    }
 
     #[test]
     fn half_a_configuration_serves_nothing() {

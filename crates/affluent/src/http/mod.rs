@@ -29,13 +29,12 @@ use crate::platform::Platform;
 use access::Tokens;
 use affluent_stream::collect::Collector;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use features_page::Materialised;
 use labels::Labels;
-use listen::{Accepting, Peer};
 use options::Access;
 use problem::Problem;
 use rustls::ServerConfig;
@@ -90,10 +89,10 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let address: SocketAddr = bound.listener.local_addr()?;
-    let accepting = Accepting::new(tokio::net::TcpListener::from_std(bound.listener)?, bound.tls);
-    tracing::info!(scheme = platform.config().http.scheme(), %address, "http interface listens");
-    let service = router(platform).into_make_service_with_connect_info::<Peer>();
-    axum::serve(accepting, service).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    let listener = tokio::net::TcpListener::from_std(bound.listener)?;
+    let options = &platform.config().http;
+    tracing::info!(scheme = options.scheme(), %address, "http interface listens");
+    listen::serve(listener, bound.tls, router(Arc::clone(&platform)), options, &shutdown).await;
     Ok(())
 }
 
@@ -149,12 +148,15 @@ fn router(platform: Arc<Platform>) -> Router {
     let mut router = Router::new();
     for Route { path, roles, handler } in routes() {
         let guard = middleware::from_fn_with_state((shared.clone(), roles), access::require);
-        router = router.route(path, if roles.is_empty() { handler } else { handler.route_layer(guard) });
+        let bound = middleware::from_fn_with_state(shared.clone(), bounded);
+        // Who looks after the process gets an answer also where it is busy.
+        let is_probe = roles.is_empty();
+        router = router
+            .route(path, if is_probe { handler } else { handler.route_layer(guard).route_layer(bound) });
     }
     router
         .fallback(|| async { Problem::not_found("there is nothing at this path; see /openapi.json") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(middleware::from_fn_with_state(shared.clone(), bounded))
         .with_state(shared)
         .merge(collector)
         .layer(middleware::from_fn(received))
@@ -166,12 +168,8 @@ async fn bounded(State(shared): State<Shared>, request: Request, next: Next) -> 
     Ok(next.run(request).await)
 }
 
-/// Notes when a request came, and from where under the type that the collector asks for.
+/// Notes when a request came.
 async fn received(mut request: Request, next: Next) -> Response {
-    let extensions = request.extensions_mut();
-    extensions.insert(Received(Instant::now()));
-    if let Some(ConnectInfo(Peer(address))) = extensions.get::<ConnectInfo<Peer>>().copied() {
-        extensions.insert(ConnectInfo(address));
-    }
+    request.extensions_mut().insert(Received(Instant::now()));
     next.run(request).await
 }

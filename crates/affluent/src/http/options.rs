@@ -14,7 +14,11 @@ pub(crate) struct HttpOptions {
     pub(crate) listen: SocketAddr,
     /// Bearer tokens; with at least one, everything but `/healthz` and `/readyz` asks for one.
     pub(crate) tokens: Vec<Token>,
-    /// Requests answered at the same time; more are told to come again.
+    /// Connections at the same time; more wait in the system's queue.
+    pub(crate) max_connections: usize,
+    /// The head of a request, and the next one on a connection, are waited for no longer than this, milliseconds.
+    pub(crate) header_timeout_ms: u64,
+    /// Requests answered at the same time, but for the probes; more are told to come again.
     pub(crate) max_concurrent_requests: usize,
     /// Largest body of a request, bytes. The collector has a bound of its own.
     pub(crate) max_body_bytes: usize,
@@ -50,7 +54,9 @@ pub(crate) struct ScoreOptions {
     /// An answer is there so many milliseconds after its request, where the request names no deadline: what is not known by then is
     /// done without.
     pub(crate) deadline_ms: u64,
-    /// Payments of one batch.
+    /// A payment occurs no further ahead than so many seconds, as far as clocks differ.
+    pub(crate) max_ahead_s: u32,
+    /// Payments of one batch; each counts for the rate.
     pub(crate) max_batch: usize,
     /// How long an idempotency key is remembered, seconds.
     pub(crate) idempotency_ttl_s: u64,
@@ -62,6 +68,7 @@ impl Default for ScoreOptions {
     fn default() -> Self {
         ScoreOptions {
             deadline_ms: 100,
+            max_ahead_s: 300,
             max_batch: 1_000,
             idempotency_ttl_s: 600,
             idempotency_bytes: 64 << 20,
@@ -125,6 +132,8 @@ impl Default for HttpOptions {
         HttpOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             tokens: Vec::new(),
+            max_connections: 1_000,
+            header_timeout_ms: 30_000,
             max_concurrent_requests: 256,
             max_body_bytes: 1 << 20,
             body_timeout_ms: 10_000,
@@ -200,6 +209,8 @@ impl HttpOptions {
         }
         let score = &self.score;
         for (key, value) in [
+            ("max_connections", self.max_connections as u64),
+            ("header_timeout_ms", self.header_timeout_ms),
             ("max_body_bytes", self.max_body_bytes as u64),
             ("body_timeout_ms", self.body_timeout_ms),
             ("score.deadline_ms", score.deadline_ms),

@@ -31,6 +31,11 @@ impl Bucket {
         }
         Err((((1.0 - self.level) / self.rate).ceil() as u64).max(1))
     }
+
+    /// Takes as many more out as what was let in turned out to be worth; they are missing to those who come next.
+    pub(super) fn spend(&mut self, more: usize) {
+        self.level -= more as f64;
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +58,9 @@ mod tests {
             10,
             "what was not asked for is not saved up"
         );
+        bucket.spend(20);
+        assert_eq!(bucket.take(begun + Duration::from_secs(60)), Err(3), "twenty were missing, and this one");
+        assert_eq!(granted(&mut bucket, Duration::from_millis(62_500)), 5);
         assert_eq!(granted(&mut bucket, Duration::from_secs(1)), 0, "a clock that goes back gives nothing");
     }
 }

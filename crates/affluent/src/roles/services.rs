@@ -6,7 +6,7 @@ use crate::features;
 use crate::http;
 use crate::models;
 use crate::platform::Platform;
-use crate::scoring::{Scoring, instance};
+use crate::scoring::{Scoring, replica};
 use crate::train;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often the registry is asked whether it answers, while it starts.
+/// How often the registry is asked whether it answers, while it starts, and whether there are rules.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between two searches for documents whose time is over.
 const EXPIRE_PAUSE: Duration = Duration::from_secs(30);
@@ -75,22 +75,29 @@ pub(super) async fn api(platform: Arc<Platform>, shutdown: CancellationToken) ->
 }
 
 /// Keeps the judge of an interface up to date that stands alone: else the role `score` does. The interface is ready once rules and models were
-/// looked at, so that whoever waits for that is not answered without them.
+/// looked at and there are rules, so that whoever waits for that is not answered without them.
 async fn judging(platform: Arc<Platform>, shutdown: CancellationToken) {
     let ready = || platform.health().set("api", State::Ready);
     let Some(scoring) = platform.scoring().filter(|scoring| !scoring.is_role) else { return ready() };
-    match scoring.serving(platform.config()) {
-        Ok(mut serving) => {
-            if shutdown.run_until_cancelled(serving.refresh()).await.is_some() {
-                ready();
-                serving.run(shutdown).await;
-            }
-        }
+    let mut serving = match scoring.serving(&platform) {
+        Ok(serving) => serving,
         Err(error) => {
-            tracing::warn!(%error, "no models for scores over HTTP");
-            ready();
+            tracing::warn!(%error, "no rules and no models for scores over HTTP");
+            return ready();
         }
+    };
+    match shutdown.run_until_cancelled(serving.begin()).await {
+        None => return,
+        Some(Ok(())) => ready(),
+        Some(Err(error)) => platform.health().set("api", State::Starting(error.to_string())),
     }
+    let mended = async {
+        while !scoring.judge.has_rules() {
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+        ready();
+    };
+    tokio::join!(serving.run(shutdown.clone()), shutdown.run_until_cancelled(mended));
 }
 
 /// Clicks and log lines from HTTP into the bus. It reports its own health.
@@ -171,6 +178,8 @@ pub(super) async fn features(platform: Arc<Platform>, shutdown: CancellationToke
     let store = platform.documents().await.map_err(RoleError::from_store)?;
     let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
     let mut options = config.features.consume.clone();
+    // Two processes in one group would each have a part of every customer, and payments of the one that does not lead would have no record.
+    replica(&mut options, &config.features.stream.directory).map_err(|error| RoleError::new(error, false))?;
     if options.topics.is_empty() {
         options.topics = streamed.topics();
     }
@@ -214,7 +223,7 @@ pub(super) async fn score(platform: Arc<Platform>, shutdown: CancellationToken) 
     let none = || fatal(anyhow::anyhow!("no feature of freshness `stream` is of transactions"));
     let scoring = platform.scoring().ok_or_else(none)?;
     let scores = scoring.scores(&platform).await.map_err(RoleError::from_store)?;
-    let serving = scoring.serving(config).map_err(fatal)?;
+    let serving = scoring.serving(&platform).map_err(fatal)?;
     let serving = async {
         serving.run(shutdown.child_token()).await;
         // The others have something left to write.
@@ -250,9 +259,7 @@ async fn scored_features(
     let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
     let directory = config.score.directory.clone();
     let mut options = config.score.consume.clone();
-    let instance = instance(&directory).map_err(|error| RoleError::new(error, false))?;
-    options.group = format!("{}-{instance}", options.group);
-    options.instance_id.clone_from(&options.group);
+    replica(&mut options, &directory).map_err(|error| RoleError::new(error, false))?;
     if options.topics.is_empty() {
         options.topics = streamed.topics();
     }

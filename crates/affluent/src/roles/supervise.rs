@@ -4,6 +4,7 @@
 //! What is decided is in [`decide`], a pure function; [`supervise`] carries it out.
 
 use affluent_documents::DocumentError;
+use affluent_scoring::serving::NoRules;
 use affluent_telemetry::health::{Health, State};
 use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
@@ -32,9 +33,10 @@ impl RoleError {
         if passing { RoleError::Passing(error.into()) } else { RoleError::Fatal(error.into()) }
     }
 
-    /// An error of opening the document store: passing where the store says so.
+    /// An error of opening the document store: passing where the store says so. Rules with a mistake are mended by somebody, while the process waits.
     pub(crate) fn from_store(error: anyhow::Error) -> Self {
-        let passing = error.downcast_ref::<DocumentError>().is_some_and(DocumentError::is_passing);
+        let of_store = error.downcast_ref::<DocumentError>().is_some_and(DocumentError::is_passing);
+        let passing = of_store || error.is::<NoRules>();
         RoleError::new(error, passing)
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn json(report: &Report, took: &Took) -> Value {
         "known_left_out": report.known_left_out,
         "prequential": report.prequential,
         "folds": report.folds,
+        "choice": report.choice,
         "baseline": {
             "auc_roc": report.baseline.auc_roc,
             "average_precision": report.baseline.average_precision,
@@ -91,6 +92,7 @@ pub(super) fn value_json(report: &ValueReport, took: &Took) -> Value {
         "intervals": report.intervals,
         "segments": report.segments,
         "folds": report.folds,
+        "choice": report.choice,
         "train_rows": report.train_rows,
         "trees": report.trees,
         "importance": importance,

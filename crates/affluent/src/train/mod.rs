@@ -19,9 +19,10 @@ use crate::cli::Format;
 use crate::config::Config;
 use crate::features::{UntilStopped, offline};
 use crate::output::{self, Exit};
+use affluent_feature_store::offline::Offline;
 use affluent_features::Definitions;
 use affluent_lake::Lake;
-use affluent_learning::dataset::{Dataset, Manifest};
+use affluent_learning::dataset::{Dataset, Manifest, checksum};
 use affluent_learning::fit::{Imported, Model};
 use affluent_learning::split::Protocol;
 use affluent_learning::train::{TrainOptions, train, train_value};
@@ -38,7 +39,7 @@ Examples:
   affluent train fraud                       from the lake: the newest payments whose labels are known are judged
   affluent train churn --evaluate            judge only: one JSON
   affluent train score --as-of 2026-11-22T00:00:00Z --report out      register it, and write its report to out/
-  affluent train fraud --again 3             learn version 3 once more from its rows: does it say the same?
+  affluent train fraud --again 3             learn version 3 once more from its rows, or file: does it say the same?
   affluent train fraud --from payments.parquet --train-from 2018-07-04 --train-to 2018-07-10 \\
       --test-from 2018-07-18 --test-to 2018-07-24 --label-delay 7d --evaluate     from a file, judge only
 
@@ -89,14 +90,14 @@ struct CommonArgs {
 #[derive(Debug, Clone, clap::Args)]
 struct FraudArgs {
     /// Learn from this file in place of the lake; Parquet with transaction_id, occurred_at, customer_id, terminal_id,
-    /// amount_minor, fraud and, where known, fraud_scenario. Needs the four days below
-    #[arg(long, value_name = "FILE", requires = "train_from", conflicts_with_all = ["as_of", "again"])]
+    /// amount_minor, fraud and, where known, fraud_scenario. Needs the four days below, but with --again, where it says where the file is by now
+    #[arg(long, value_name = "FILE", conflicts_with = "as_of")]
     from: Option<PathBuf>,
     /// How long after a payment its label is known [default: 7d of a file, `learning.rows.fraud_label_delay_s` of the lake]
     #[arg(long, value_name = "DURATION")]
     label_delay: Option<String>,
     /// Judge this model of XGBoost (saved as JSON) or LightGBM (saved as text) in place of learning one
-    #[arg(long, value_name = "FILE", requires = "from")]
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "again")]
     model: Option<PathBuf>,
     #[command(flatten)]
     common: CommonArgs,
@@ -121,6 +122,15 @@ const FILE_DELAY: &str = "7d";
 /// Rows that cannot be read or from which nothing can be learned, a registry that does not answer.
 pub(crate) async fn run(args: Args, config: Config, format: Format) -> anyhow::Result<Exit> {
     match args.model {
+        ModelArgs::Fraud(FraudArgs { from, common: CommonArgs { again: Some(version), .. }, .. }) => {
+            Box::pin(again::run(Kind::Fraud, version, from, config, format)).await
+        }
+        ModelArgs::Churn(CustomerArgs { common: CommonArgs { again: Some(version), .. }, .. }) => {
+            Box::pin(again::run(Kind::Churn, version, None, config, format)).await
+        }
+        ModelArgs::Score(CustomerArgs { common: CommonArgs { again: Some(version), .. }, .. }) => {
+            Box::pin(again::run(Kind::Score, version, None, config, format)).await
+        }
         ModelArgs::Fraud(FraudArgs { from: Some(file), label_delay, model, common }) => {
             Box::pin(from_file(&file, label_delay, model, common, config, format)).await
         }
@@ -158,14 +168,8 @@ async fn from_lake(
     let began = Instant::now();
     let options = trained_by(kind, &config, &common)?;
     let protocol = common.periods.protocol(delay.unwrap_or_else(|| lake::delay(kind, &config.learning)))?;
-    let remedy = "does `[lake]` name the right directory, and did `affluent up` or `affluent import` ever write to it?";
-    let opened = Lake::open_existing(config.lake.clone()).await;
-    let opened = opened.with_context(|| format!("open the lake; {remedy}"))?;
-    let offline = offline(&config, &opened)?;
+    let offline = open_offline(&config).await?;
     let registry = config.learning.store(&config.data_dir)?;
-    if let Some(version) = common.again {
-        return again::run(kind, version, (&config, &offline, &registry), format).await;
-    }
     let scratch = tempfile::Builder::new().prefix("affluent-model_").tempdir()?;
     let champion = if common.evaluate { None } else { champion(&registry, kind, scratch.path()).await? };
     let asked = Asked { as_of: common.as_of, protocol, delay, folds: common.folds };
@@ -185,6 +189,13 @@ async fn from_lake(
     finish(kind, &outcome, took, &common, (&registry, scratch), format).await
 }
 
+/// The store of features over the lake, which has to be there.
+async fn open_offline(config: &Config) -> anyhow::Result<Offline> {
+    let remedy = "does `[lake]` name the right directory, and did `affluent up` or `affluent import` ever write to it?";
+    let opened = Lake::open_existing(config.lake.clone()).await;
+    offline(config, &opened.with_context(|| format!("open the lake; {remedy}"))?)
+}
+
 async fn from_file(
     file: &Path,
     label_delay: Option<String>,
@@ -195,7 +206,9 @@ async fn from_file(
 ) -> anyhow::Result<Exit> {
     let (began, kind) = (Instant::now(), Kind::Fraud);
     let delay = periods::whole_days("label-delay", label_delay.as_deref().unwrap_or(FILE_DELAY))?;
-    let protocol = common.periods.protocol(delay)?.context("--from needs the periods")?;
+    let protocol = common.periods.protocol(delay)?.ok_or_else(|| {
+        output::usage("--from needs --train-from, --train-to, --test-from and --test-to".to_owned())
+    })?;
     let options = trained_by(kind, &config, &common)?;
     let definitions =
         Definitions::load(config.features.directory()).map_err(|error| output::usage(error.to_string()))?;
@@ -295,6 +308,39 @@ fn learned(
     })
 }
 
+/// The rows of a file with their features, and how many seconds reading and computing took.
+struct FileRows {
+    dataset: Dataset,
+    manifest: Manifest,
+    read: f64,
+    features: f64,
+}
+
+impl FileRows {
+    fn read(
+        file: &Path,
+        definitions: &Definitions,
+        protocol: Protocol,
+        options: &TrainOptions,
+    ) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let plan = dataset::FraudFeatures::new(definitions, protocol.delay)?;
+        let payments = CardPayments::read_with_pattern(file)?;
+        let checksum = file_checksum(file)?;
+        let read = began.elapsed().as_secs_f64();
+        let began = Instant::now();
+        let span = options.span(protocol);
+        let (dataset, manifest) = plan.dataset(&payments, span, &file.display().to_string())?;
+        let manifest = Manifest { file_sha256: Some(checksum), ..manifest };
+        Ok(FileRows { dataset, manifest, read, features: began.elapsed().as_secs_f64() })
+    }
+}
+
+fn file_checksum(file: &Path) -> anyhow::Result<String> {
+    let found = std::fs::File::open(file).and_then(checksum);
+    found.with_context(|| format!("read {}", file.display()))
+}
+
 /// Reads a file, computes features, trains.
 fn fit_file(
     file: &Path,
@@ -304,18 +350,10 @@ fn fit_file(
     champion: Option<&Model>,
     imported: Option<&Imported>,
 ) -> anyhow::Result<(Outcome, form::Took)> {
-    let began = Instant::now();
-    let seconds = |since: Instant| since.elapsed().as_secs_f64();
-    let plan = dataset::FraudFeatures::new(definitions, protocol.delay)?;
-    let payments = CardPayments::read_with_pattern(file)?;
-    let read = seconds(began);
-    let began = Instant::now();
-    let span = options.span(protocol);
-    let (dataset, manifest) = plan.dataset(&payments, span, &file.display().to_string())?;
-    drop(payments);
-    let features = seconds(began);
+    let FileRows { dataset, manifest, read, features } =
+        FileRows::read(file, definitions, protocol, options)?;
     let began = Instant::now();
     let outcome = learned(Kind::Fraud, &dataset, manifest, protocol, options, champion, imported)?;
-    let took = form::Took { read, features, train: seconds(began), total: 0.0 };
+    let took = form::Took { read, features, train: began.elapsed().as_secs_f64(), total: 0.0 };
     Ok((outcome, took))
 }

@@ -174,6 +174,13 @@ fn training_is_refused_before_anything_is_read() {
         assert_eq!(found, Some(code), "{test_from} {delay}: {err}");
         assert!(err.contains(part), "{test_from} {delay}: {part} is not in: {err}");
     }
+    let (code, _, err) = call(&["train", "fraud", "--from", "no-such.parquet"], &[], None);
+    assert!(code == Some(2) && err.contains("--from needs --train-from"), "{err}");
+    let (code, _, err) = call(&["train", "fraud", "--from", "no-such.parquet", "--again", "1"], &[], None);
+    assert!(code == Some(1) && err.contains("there is no model fraud"), "{err}");
+    let twice = "[learning.fraud]\ntransforms = [{ feature = 'a', by = 'log1p' }, { feature = 'a', by = { one_hot = { texts_max = 9 } } }]";
+    let (code, _, err) = call(&training("2018-08-08", "7d"), &[], Some(twice));
+    assert!(code == Some(2) && err.contains("a is there twice"), "{err}");
     let (code, _, err) = call(&training("2018-08-08", "7d"), &[], Some("[learning.fraud.boost]\nbudget = 9"));
     assert_eq!(code, Some(2));
     assert!(err.contains("learning.fraud.boost.budget is 9"), "{err}");

@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const GROUP: &str = "affluent-features";
 const TOPICS: [&str; 2] = ["oltp.public.transactions", "clickstream.events"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,12 +45,13 @@ async fn kills_of_the_role_change_no_value() {
     installation.start(None);
     installation.wait_ready().await;
     let bus = bus(&installation);
+    let group = group(&installation);
     // Readiness does not say that all was captured: no lag, and nothing new behind it.
     let mut seen = (0, None);
     let deadline = Instant::now() + PATIENCE;
     while seen.0 < 5 {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let offsets = caught_up(&bus, GROUP).await;
+        let offsets = caught_up(&bus, &group).await;
         seen = if offsets.is_some() && offsets == seen.1 { (seen.0 + 1, offsets) } else { (0, offsets) };
         assert!(Instant::now() < deadline, "the role does not catch up\n{}", installation.tail());
     }
@@ -83,6 +83,12 @@ async fn die(installation: &mut Installation, failpoint: &str) {
 
 fn bus(installation: &Installation) -> Bus {
     Bus::new(BusOptions { bootstrap_servers: installation.bootstrap(), ..BusOptions::default() }).unwrap()
+}
+
+/// The group of the role: it is the process's own.
+fn group(installation: &Installation) -> String {
+    let name = std::fs::read_to_string(installation.data().join("features").join("instance")).unwrap();
+    format!("affluent-features-{name}")
 }
 
 /// The offsets of the group, where it has read everything.

@@ -2,6 +2,7 @@
 //! late, full of what would be dangerous elsewhere; over TLS; and as its own description says.
 
 use crate::platform::{Platform, affluent, get, get_with};
+use affluent_model::time::{format_micros, now_micros};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value as Json, json};
@@ -176,6 +177,11 @@ fn bodies_keys_deadlines_and_dangerous_strings() {
         (Some("deadline"), Some("none"))
     );
     score(&platform, &[("x-deadline-ms", "soon")], &payment()).is_problem(400);
+    let mut ahead = payment();
+    ahead["occurred_at"] = json!(format_micros(now_micros() + 3_600_000_000, true));
+    score(&platform, &[], &ahead).is_problem(422);
+    ahead["occurred_at"] = json!(format_micros(now_micros() + 60_000_000, true));
+    assert_eq!(score(&platform, &[], &ahead).status, 200);
 
     let batch = json!({"transactions": [payment(), other, {"transaction_id": "x"}]}).to_string();
     let batch = ask(&platform, (Method::POST, "/v1/score/batch"), Some(SCORE), &[JSON], &batch);
@@ -337,4 +343,22 @@ fn the_interface_is_as_it_describes_itself() {
     run(SCORE, "^/v1/score");
     run(LABEL, "^/v1/labels$");
     run(READ, "^/(healthz|v1/documents|v1/features|v1/status)");
+}
+
+#[test]
+fn a_process_without_rules_judges_nobody_until_they_are_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, "[[rules]").unwrap();
+    let settings = [("AFFLUENT__SCORE__SERVING__RULES", rules.to_str().unwrap())];
+    let mut platform = Platform::start(&["up"], &settings);
+    platform.until("the rules to be refused", |log| log.contains("no rules to judge by").then_some(()));
+    assert_eq!(get(&format!("{}/readyz", platform.http)).0, 503);
+    let asked = |platform: &Platform| {
+        ask(platform, (Method::POST, "/v1/score"), None, &[JSON], &payment().to_string())
+    };
+    asked(&platform).is_problem(503);
+    std::fs::write(&rules, "").unwrap();
+    platform.until_ok("/readyz");
+    assert_eq!(asked(&platform).status, 200);
 }

@@ -6,7 +6,7 @@ use affluent_features::Definitions;
 use affluent_learning::dataset::{Dataset, FeatureVersion, Rows};
 use affluent_learning::fit::boost::Target;
 use affluent_learning::fit::{
-    BoostOptions, Calibration, CalibrationKind, Ensemble, Learner, Logistic, Model,
+    BoostOptions, Calibration, CalibrationKind, Ensemble, Learner, Logistic, Model, Transforms,
 };
 use affluent_model::time::{format_micros, now_micros};
 use affluent_testkit::Postgres;
@@ -55,6 +55,7 @@ fn serve_a_model(data: &Path) {
     let mut model = Model {
         name: "fraud".to_owned(),
         features: dataset.features.clone(),
+        transforms: Transforms::default(),
         learner: Learner::Boosted {
             ensemble: Ensemble::fit(&names, &matrix, &target, Target::Class, &options).unwrap(),
             linear: Logistic::fit(&matrix, &labels, 1.0).unwrap(),

@@ -61,6 +61,8 @@ pub struct Mapped {
     pub order: u64,
     pub version: u64,
     pub removed: bool,
+    /// Of a change of a row that had been there before.
+    pub updated: bool,
     pub keys: Vec<Option<Key>>,
     pub cells: Vec<i64>,
 }
@@ -187,7 +189,7 @@ impl Mapping {
             Some("u") => (false, true),
             Some(_) | None => (false, false),
         };
-        into.removed = is_removed;
+        (into.removed, into.updated) = (is_removed, is_update);
         into.time = self.time(row, &self.time)?;
         // When the rows of a snapshot came about is not recorded: they are the past, known when they happened.
         let is_past = operation.as_deref() == Some("r");

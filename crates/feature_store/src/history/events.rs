@@ -69,6 +69,7 @@ pub(crate) struct Events {
     pub(crate) order: Vec<u64>,
     version: Vec<u64>,
     removed: Vec<bool>,
+    updated: Vec<bool>,
     /// By entity.
     keys: Vec<Vec<Option<Key>>>,
     /// By entity: the keys as text; empty where they are not asked for.
@@ -158,6 +159,7 @@ impl Events {
         self.order.push(event.order);
         self.version.push(event.version);
         self.removed.push(event.removed);
+        self.updated.push(event.updated);
         for (column, key) in self.keys.iter_mut().zip(&event.keys) {
             column.push(*key);
         }
@@ -186,6 +188,11 @@ impl Events {
         self.removed[place]
     }
 
+    /// The event is of a change of a row that had been there before.
+    pub(crate) fn is_updated(&self, place: usize) -> bool {
+        self.updated[place]
+    }
+
     /// Takes the first `count` events out.
     pub(crate) fn take(&mut self, count: usize) -> Self {
         fn front<T>(column: &mut Vec<T>, count: usize) -> Vec<T> {
@@ -198,6 +205,7 @@ impl Events {
             order: front(&mut self.order, count),
             version: front(&mut self.version, count),
             removed: front(&mut self.removed, count),
+            updated: front(&mut self.updated, count),
             keys: self.keys.iter_mut().map(|column| front(column, count)).collect(),
             key_texts: self.key_texts.iter_mut().map(|column| front(column, count)).collect(),
             cells: self.cells.iter_mut().map(|column| front(column, count)).collect(),

@@ -45,7 +45,7 @@ pub struct Vector<'a> {
     pub key: &'a str,
     /// Microseconds UTC.
     pub as_of: i64,
-    /// False where a window reaches events that were let go.
+    /// False where a window reaches events that were let go, or never came.
     pub is_exact: bool,
     /// Name and version of each value.
     pub features: &'a [(String, u32)],

@@ -37,7 +37,8 @@ pub trait Follower: Send + Sync {
     /// The source whose rows it takes.
     fn source(&self) -> &str;
 
-    /// Makes ready before the first records are read.
+    /// Makes ready before the first records are read; and again where a partition ends before what was taken of it, since its topic was made anew: then
+    /// [`Follower::next`] goes back.
     ///
     /// # Errors
     /// See [`SinkError`].

@@ -35,7 +35,7 @@ pub type Names = Arc<Vec<(String, u32)>>;
 pub struct LiveRow {
     /// In the order of [`LiveState::features`]; NaN where there is none.
     pub values: Vec<f64>,
-    /// False where a window reaches events that were let go.
+    /// False where a window reaches events that were let go, or never came.
     pub is_exact: bool,
 }
 

@@ -11,6 +11,7 @@
 //!
 //! Invariant: after the same records, whatever was killed, repeated or moved meanwhile, the values in the store are the same.
 
+mod ends;
 mod follow;
 mod live;
 mod options;
@@ -21,6 +22,7 @@ mod state;
 mod storing;
 mod values;
 
+pub use ends::ends_of;
 pub use follow::{Followed, Follower};
 pub use live::{LiveRow, LiveState, Names};
 pub use options::StreamOptions;

@@ -4,9 +4,10 @@
 //! far the state has read is told in the same numbers wherever a record was read, and parity finds the imported ones too. Imports come
 //! before the topic's own partitions, as parity reads them: of two versions of one event the first counts.
 //!
-//! Invariant: of each partition the state has the events of the records below its offset, as far as any window reaches.
+//! Invariant: of each partition the state has the events of the records below its offset, as far as any window reaches; or values that reach what it
+//! lacks are not exact.
 
-use super::state::{Offsets, Progress, State};
+use super::state::{Offsets, State};
 use super::values::Values;
 use super::{Streamed, used};
 use crate::event::{Mapping, OPTIONAL};
@@ -129,6 +130,8 @@ impl Past {
         let entities = shape.entities.iter().enumerate();
         let entities: Vec<_> =
             entities.filter_map(|(key, (entity, _))| Some((plan.entity(entity)?, key))).collect();
+        // Records before these are gone: they had happened by now.
+        state.bound_hole(&gap.partition, mapping.source(), now);
         let mut arrived = 0;
         while let Some(piece) = feed.next(range.until).await? {
             for (source, events) in piece {
@@ -163,7 +166,7 @@ impl Past {
         let progress = state.offsets.entry(gap.partition.clone()).or_default();
         // An import says nothing of what may still come.
         let arrived = if gap.partition.partition < 0 { 0 } else { arrived };
-        *progress = Progress { next: gap.to, arrived: progress.arrived.max(arrived) };
+        (progress.next, progress.arrived) = (gap.to, progress.arrived.max(arrived));
         Ok(())
     }
 }
@@ -209,11 +212,12 @@ fn failed(error: &HistoryError) -> SinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::state::Progress;
 
     #[test]
     fn a_gap_is_what_neither_state_nor_topic_has() {
         let partition = |number| TopicPartition::new("t", number);
-        let progress = |next| Progress { next, arrived: 1 };
+        let progress = |next| Progress { next, arrived: 1, ..Progress::default() };
         let applied: Offsets = [(partition(0), progress(40)), (partition(-1), progress(500))].into();
         let firsts = BTreeMap::from([(0, 60), (1, 0), (2, 70), (3, 9)]);
         // Partition 7 is of a topic that had more of them; the lake lags behind in partition 2 and has nothing of 3.

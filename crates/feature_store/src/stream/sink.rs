@@ -1,5 +1,6 @@
 //! The sink of the consume loop: records become events, events change the state, changed keys are written.
 
+use super::ends::Look;
 use super::follow::{Followed, Follower};
 use super::live::{LiveRow, LiveState};
 use super::past::Past;
@@ -7,11 +8,12 @@ use super::sources::{Occurred, Read, Sources};
 use super::state::{Progress, State};
 use super::storing::Storing;
 use super::values::Values;
-use super::{StreamOptions, Streamed};
+use super::{StreamOptions, Streamed, used};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_documents::DocumentStore;
 use affluent_features::engine::Counters;
+use affluent_features::event::DAY;
 use affluent_features::{Options, Plan};
 use affluent_model::time::now_micros;
 use affluent_model::{ChangeEvent, Reason};
@@ -20,7 +22,7 @@ use affluent_stream::sinks::{Rejected, Sink, SinkError};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
 use parking_lot::MutexGuard;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,8 @@ pub struct FeaturesSink {
     name: &'static str,
     admin: Admin,
     sources: Sources,
+    /// How late an event of any of them may come, microseconds.
+    lateness: i64,
     plan: Arc<Plan>,
     options: StreamOptions,
     /// None where values are another process's business.
@@ -89,11 +93,14 @@ impl FeaturesSink {
     ) -> Self {
         let Streamed { definitions, plan, references } = streamed;
         let sources = Sources::new(definitions, plan, references, events, registry);
+        let lateness =
+            used(definitions).filter_map(|(_, name)| Some(definitions.sources.get(name)?.lateness));
         let values = Some(Values::new(store, group.to_owned(), options.clone()));
         FeaturesSink {
             name: NAME,
             admin,
             sources,
+            lateness: lateness.max().unwrap_or(0),
             plan: Arc::clone(plan),
             options,
             values,
@@ -166,6 +173,7 @@ impl FeaturesSink {
         let (directory, plan) = (self.options.directory.clone(), Arc::clone(&self.plan));
         let options = Options { keys_max: self.options.keys_max, any_order: true, ..Options::default() };
         let restored = tokio::task::spawn_blocking(move || State::restore(&directory, &plan, options)).await;
+        let restored = restored.map_err(|error| SinkError::Fatal(error.to_string()))?;
         let mut state = restored.map_err(|error| SinkError::Fatal(error.to_string()))?;
         if let Some(follower) = &mut self.follower {
             follower.begin(&self.admin).await?;
@@ -181,6 +189,31 @@ impl FeaturesSink {
         }
         // Whole at once: nobody is told a row that lacks its past, and nobody waits for the lake.
         *self.live.lock() = Some(state);
+        Ok(())
+    }
+
+    /// Goes on at the first record that a partition holds. What lies before, and was not in the lake either, is missing: that is said.
+    fn skip(&mut self, partition: &TopicPartition, first: i64, is_empty: bool) {
+        let missing = self.live.with(|state| state.skip(partition, first));
+        if missing == 0 {
+            return;
+        }
+        tracing::warn!(%partition, missing, first, "records are neither in the topic any more nor in the lake: values that reach back to them are not exact");
+        metrics_list::records(NAME, "state", "missing", missing);
+        self.is_changed = true;
+        // Where no record follows soon, all that is known is that they had happened by now.
+        if let Some(source) = self.sources.source(&partition.topic).filter(|_| is_empty) {
+            self.live.with(|state| state.bound_hole(partition, source, now_micros()));
+        }
+    }
+
+    /// Records from before what is read next are repeats, unless their partition ends before that: then its topic was made anew while it was read.
+    async fn check_repeats(&self, partition: &TopicPartition) -> Result<(), SinkError> {
+        let watermarks = self.admin.watermarks(partition).await;
+        let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
+        if end < self.next(partition) {
+            return Err(SinkError::Fenced(format!("{partition} ends before what was read of it")));
+        }
         Ok(())
     }
 
@@ -203,6 +236,9 @@ impl FeaturesSink {
     fn apply(&mut self) -> Result<(), SinkError> {
         let (mut counters, mut late) = (Counters::default(), 0);
         for (partition, staged) in std::mem::take(&mut self.staged) {
+            if let Some((_, first)) = staged.events.first() {
+                self.live.with(|state| state.bound_hole(&partition, first.source, before(first)));
+            }
             let mut events = staged.events.into_iter().peekable();
             while events.peek().is_some() {
                 self.apply_some(&partition, events.by_ref().take(EVENTS_LOCKED), &mut counters)?;
@@ -300,8 +336,13 @@ impl FeaturesSink {
     async fn store_if_due(&mut self) {
         if self.is_changed && self.storing.is_due(&self.options).await {
             let covered = self.values.as_ref().map(Values::coverage);
-            let is_past_over = self.past_read.elapsed() > PAST_OVER;
-            self.storing.begin(&self.live, &self.options, covered, is_past_over);
+            let evicts = self.is_whole && self.past_read.elapsed() > PAST_OVER;
+            let look = evicts.then(|| Look {
+                admin: self.admin.clone(),
+                partitions: self.assigned.keys().cloned().collect(),
+                lateness: self.lateness,
+            });
+            self.storing.begin(&self.live, &self.options, covered, look);
             self.is_changed = false;
         }
     }
@@ -322,6 +363,12 @@ async fn write(
     metrics_list::pipeline_latencies(NAME, "online", now_micros(), begun_us.iter());
     begun_us.clear();
     Ok(())
+}
+
+/// By when whatever stands before this event in its partition had happened, microseconds UTC: nothing happens later than a day after its arrival. Rows of
+/// a snapshot come in no order of time.
+fn before(event: &Occurred) -> i64 {
+    if event.is_past { now_micros() } else { event.mapped.arrived.saturating_add(DAY) }
 }
 
 /// Tells what became of events.
@@ -357,6 +404,11 @@ impl Sink for FeaturesSink {
             self.staged.remove(partition);
             let watermarks = self.admin.watermarks(partition).await;
             let (first, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
+            if let Some(follower) = &mut self.follower
+                && follower.next(partition).is_some_and(|next| next > end)
+            {
+                follower.begin(&self.admin).await?;
+            }
             let next = self.live.with(|state| state.next(partition));
             if next > end {
                 tracing::warn!(%partition, next, end, "the topic was made anew: it is read from its beginning");
@@ -368,7 +420,7 @@ impl Sink for FeaturesSink {
                 (self.storing, self.is_changed) = (Storing::default(), true);
             }
             // What the topic no longer holds cannot be read, whoever lacks it, and nothing waits for it.
-            self.live.with(|state| state.skip(partition, first));
+            self.skip(partition, first, first == end);
             let start = self.start(partition).max(first);
             starts.insert(partition.clone(), start);
             self.read.insert(partition.clone(), start);
@@ -384,10 +436,13 @@ impl Sink for FeaturesSink {
 
     async fn prepare(&mut self, records: &[Incoming]) -> Result<Vec<Rejected>, SinkError> {
         let mut fresh: BTreeMap<TopicPartition, Staged> = BTreeMap::new();
-        let mut rejected = Vec::new();
+        let (mut rejected, mut repeats) = (Vec::new(), BTreeSet::new());
         for (index, record) in records.iter().enumerate() {
             let partition = record.topic_partition();
             if record.offset < self.next(&partition) {
+                if repeats.insert(partition.clone()) {
+                    self.check_repeats(&partition).await?;
+                }
                 continue;
             }
             let read = self.sources.read(record).await?;

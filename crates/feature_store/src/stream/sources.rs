@@ -93,6 +93,11 @@ impl Sources {
         self.topics.keys().map(String::as_str)
     }
 
+    /// The source whose events are in a topic.
+    pub(super) fn source(&self, topic: &str) -> Option<SourceId> {
+        self.topics.get(topic).map(|source| source.mapping.source())
+    }
+
     /// What the record is.
     ///
     /// # Errors

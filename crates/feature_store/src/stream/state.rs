@@ -4,11 +4,12 @@
 //!
 //! Invariant: what is restored has applied the records below its offsets. Some later ones may be in it too: they are read again, and known.
 
+use super::ends::Seen;
 use super::live::LiveState;
 use crate::online::log::Applied;
 use affluent_bus::TopicPartition;
 use affluent_features::engine::SnapshotError;
-use affluent_features::{Engine, Options, Plan};
+use affluent_features::{Engine, Options, Plan, SourceId};
 use affluent_telemetry::failpoint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +34,9 @@ pub(super) struct Progress {
     pub(super) next: i64,
     /// The latest arrival of an event of it, microseconds UTC.
     pub(super) arrived: i64,
+    /// The records right before `next` are gone, and were never applied: the next event tells how far back they lie.
+    #[serde(default)]
+    pub(super) after_hole: bool,
 }
 
 /// Progress by topic and partition, as it is written.
@@ -43,6 +47,16 @@ pub(super) type Offsets = BTreeMap<TopicPartition, Progress>;
 pub(super) struct State {
     pub(super) engine: Engine,
     pub(super) offsets: Offsets,
+}
+
+/// Why a stored state is not put aside for a new one.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{source}, in {path}: raise `keys_max`, or remove the files of this directory, and the state is built anew from the topics and the lake"
+)]
+pub(super) struct RestoreError {
+    path: String,
+    source: SnapshotError,
 }
 
 /// Why the state cannot be stored.
@@ -67,7 +81,14 @@ impl State {
     }
 
     /// The state as it was stored last; a new one where none can be used.
-    pub(super) fn restore(directory: &Path, plan: &Arc<Plan>, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// [`RestoreError`]: a good state has more keys than there may be.
+    pub(super) fn restore(
+        directory: &Path,
+        plan: &Arc<Plan>,
+        options: Options,
+    ) -> Result<Self, RestoreError> {
         for name in [NEWEST, BEFORE] {
             let path = directory.join(name);
             let file = match File::open(&path) {
@@ -84,7 +105,10 @@ impl State {
                 Ok(state) => {
                     let (keys, partitions) = (state.engine.keys(), state.offsets.len());
                     tracing::info!(path = %path.display(), keys, partitions, "features restored");
-                    return state;
+                    return Ok(state);
+                }
+                Err(source @ SnapshotError::Keys { .. }) => {
+                    return Err(RestoreError { path: path.display().to_string(), source });
                 }
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "stored features cannot be used");
@@ -92,7 +116,7 @@ impl State {
             }
         }
         tracing::info!("features begin with what the topics hold");
-        State::new(Arc::clone(plan), options)
+        Ok(State::new(Arc::clone(plan), options))
     }
 
     /// The first offset of a partition that was not applied.
@@ -107,10 +131,21 @@ impl State {
         progress.arrived = progress.arrived.max(to.arrived);
     }
 
-    /// The records of a partition up to there are gone.
-    pub(super) fn skip(&mut self, partition: &TopicPartition, first: i64) {
-        if self.next(partition) < first {
-            self.advance(partition.clone(), Progress { next: first, arrived: 0 });
+    /// The records of a partition up to there are gone; how many of them were never applied.
+    pub(super) fn skip(&mut self, partition: &TopicPartition, first: i64) -> u64 {
+        let missing = u64::try_from(first - self.next(partition)).unwrap_or(0);
+        if missing > 0 {
+            let progress = self.offsets.entry(partition.clone()).or_default();
+            (progress.next, progress.after_hole) = (first, true);
+        }
+        missing
+    }
+
+    /// What is missing of a partition had happened by `until`, microseconds UTC: values whose windows reach back to it are not exact.
+    pub(super) fn bound_hole(&mut self, partition: &TopicPartition, source: SourceId, until: i64) {
+        if let Some(progress) = self.offsets.get_mut(partition).filter(|progress| progress.after_hole) {
+            progress.after_hole = false;
+            self.engine.lose(source, until);
         }
     }
 
@@ -119,20 +154,26 @@ impl State {
         self.offsets.iter().map(|(partition, progress)| (partition.clone(), progress.next)).collect()
     }
 
-    /// Up to when every partition has been read: the arrival that no further event comes before.
-    pub(super) fn settled(&self) -> Option<i64> {
-        self.offsets.values().map(|progress| progress.arrived).filter(|arrived| *arrived > 0).min()
+    /// Up to when every partition has been read: the arrival that no further event comes before. None where one has been read to no event yet.
+    ///
+    /// A partition that was read to its end counts as read up to that look, so that one that falls silent holds back nothing. But not beyond the
+    /// newest arrival of all: where nothing comes at all, what feeds the topics may be down, and time stands still.
+    pub(super) fn settled(&self, seen: &Seen) -> Option<i64> {
+        let newest = self.offsets.values().map(|progress| progress.arrived).max()?;
+        let read = seen.ends.iter().map(|(partition, end)| {
+            let Progress { next, arrived, .. } = self.offsets.get(partition).copied().unwrap_or_default();
+            if next >= *end { arrived.max(seen.until.min(newest)) } else { arrived }
+        });
+        read.min().filter(|settled| *settled > 0)
     }
 }
 
 /// Lets go of the keys that are over, a few at a time.
-pub(super) fn evict(live: &LiveState) {
+pub(super) fn evict(live: &LiveState, seen: &Seen) {
+    let Some(settled) = live.with(|state| state.settled(seen)) else { return };
     let mut place = Some((0, 0));
     while let Some(from) = place {
-        place = live.with(|state| {
-            let settled = state.settled()?;
-            state.engine.evict_some(settled, from, KEYS_LOCKED)
-        });
+        place = live.with(|state| state.engine.evict_some(settled, from, KEYS_LOCKED));
     }
 }
 
@@ -214,7 +255,8 @@ mod tests {
     use super::*;
     use crate::stream::Streamed;
     use affluent_features::definition::Definitions;
-    use affluent_features::{Event, Key};
+    use affluent_features::event::HOUR;
+    use affluent_features::{At, Event, Key};
 
     fn plan() -> Arc<Plan> {
         let definitions = Definitions::load(None).unwrap().select(&["ip_payments_1h"]).unwrap();
@@ -248,35 +290,79 @@ mod tests {
             state.engine.apply(&event).unwrap();
         }
         let next = i64::try_from(count).unwrap();
-        state.offsets.insert(TopicPartition::new("t", 3), Progress { next, arrived: 7 });
+        state.advance(TopicPartition::new("t", 3), Progress { next, arrived: 7, ..Progress::default() });
         state
     }
 
     #[test]
     fn what_is_gone_is_skipped() {
         let (mut state, partition) = (with_events(2), TopicPartition::new("t", 3));
-        for (first, next) in [(0, 2), (2, 2), (9, 9)] {
-            state.skip(&partition, first);
-            assert_eq!(state.offsets[&partition], Progress { next, arrived: 7 });
+        for (first, next, missing) in [(0, 2, 0), (2, 2, 0), (9, 9, 7)] {
+            assert_eq!(state.skip(&partition, first), missing);
+            let after_hole = missing > 0;
+            assert_eq!(state.offsets[&partition], Progress { next, arrived: 7, after_hole });
         }
         // Of a partition that has been empty always nothing is known.
         state.skip(&TopicPartition::new("t", 4), 0);
-        assert_eq!((state.offsets.len(), state.settled()), (1, Some(7)));
-        state.skip(&TopicPartition::new("t", 4), 5);
-        assert_eq!((state.next(&TopicPartition::new("t", 4)), state.settled()), (5, Some(7)));
+        assert_eq!(state.offsets.len(), 1);
+        assert_eq!(state.skip(&TopicPartition::new("t", 4), 5), 5);
+        assert_eq!(state.next(&TopicPartition::new("t", 4)), 5);
+    }
+
+    #[test]
+    fn values_that_reach_a_hole_are_not_exact() {
+        let (mut state, partition) = (with_events(2), TopicPartition::new("t", 3));
+        let source = state.engine.plan().source("transactions").unwrap();
+        let entity = state.engine.plan().entity("ip").unwrap();
+        let is_exact = |state: &mut State, time| {
+            let mut values = [0.0];
+            state.engine.vector(entity, Some(Key::from(1)), At::time(time), None, &mut values)
+        };
+        state.bound_hole(&partition, source, 1_000);
+        assert!(is_exact(&mut state, 1_000), "nothing is missing");
+        state.skip(&partition, 9);
+        state.bound_hole(&partition, source, 1_000);
+        assert!(!is_exact(&mut state, 1_000) && is_exact(&mut state, 1_000 + HOUR));
+        // Events after the next one say nothing of it.
+        state.bound_hole(&partition, source, 1_000 + HOUR);
+        assert!(is_exact(&mut state, 1_000 + HOUR));
+    }
+
+    #[test]
+    fn a_silent_partition_does_not_stop_time() {
+        let (mut state, partition) =
+            (State::new(plan(), Options::default()), |n| TopicPartition::new("t", n));
+        let settled = |state: &State, ends: [i64; 3], until| {
+            let ends = (0..).zip(ends).map(|(number, end)| (partition(number), end)).collect();
+            state.settled(&Seen { ends, until })
+        };
+        assert_eq!(settled(&state, [0, 0, 0], 90), None, "nothing was read");
+        for (number, next, arrived) in [(0, 10, 100), (1, 4, 30), (9, 7, 5), (-1, 7, 0)] {
+            state.advance(partition(number), Progress { next, arrived, ..Progress::default() });
+        }
+        // One that was read to its end has all up to the look; one that is gone, and imports, say nothing.
+        assert_eq!(settled(&state, [10, 4, 0], 90), Some(90));
+        assert_eq!(settled(&state, [10, 4, 0], 20), Some(20), "one without any event");
+        assert_eq!(settled(&state, [12, 5, 0], 90), Some(30), "one that is behind");
+        assert_eq!(settled(&state, [10, 4, 1], 90), None, "one of which nothing was read");
+        assert_eq!(settled(&state, [10, 4, 0], 5_000), Some(100), "nothing comes at all");
     }
 
     #[test]
     fn the_newest_good_file_counts() {
         let directory = tempfile::tempdir().unwrap();
         let next = || {
-            let state = State::restore(directory.path(), &plan(), Options::default());
+            let state = State::restore(directory.path(), &plan(), Options::default()).unwrap();
             state.offsets.get(&TopicPartition::new("t", 3)).map(|progress| progress.next)
         };
         assert_eq!(next(), None);
         store_with_events(directory.path(), 1);
         store_with_events(directory.path(), 2);
         assert_eq!(next(), Some(2));
+        // With more keys than there may be it is good all the same.
+        let few = Options { keys_max: 0, ..Options::default() };
+        let error = State::restore(directory.path(), &plan(), few).unwrap_err();
+        assert!(error.to_string().contains("1 keys of ip, more than keys_max = 0"), "{error}");
         // Killed between the renames.
         fs::rename(directory.path().join(NEWEST), directory.path().join(UNFINISHED)).unwrap();
         assert_eq!(next(), Some(1));

@@ -4,6 +4,7 @@
 //! written from a state that has more than its offsets say, the file counts only once the values in the store cover all that is in it.
 
 use super::StreamOptions;
+use super::ends::Look;
 use super::live::LiveState;
 use super::state::{self, StoreError};
 use crate::online::log::Applied;
@@ -50,21 +51,21 @@ impl Storing {
         self.task.is_none() && self.ended.elapsed() >= pause
     }
 
-    /// Begins to store the state as it is now, after letting go of what is over where `evicts`. `covered`: what the values in the store cover;
+    /// Begins to store the state as it is now, after letting go of what is over where it may `look` for it. `covered`: what the values in the store cover;
     /// none where no values are written.
     pub(super) fn begin(
         &mut self,
         live: &LiveState,
         options: &StreamOptions,
         covered: Option<watch::Receiver<Applied>>,
-        evicts: bool,
+        look: Option<Look>,
     ) {
         let (live, directory) = (live.clone(), options.directory.clone());
         let stop = Arc::clone(&self.stop);
         let work = async move {
             let begun = Instant::now();
             let mut waited = Duration::ZERO;
-            let stored = store(live, &directory, covered, evicts, stop, &mut waited).await;
+            let stored = store(live, &directory, covered, look, stop, &mut waited).await;
             // To wait for values is no work: else a store that was away for an hour would put off storing for a day.
             let took = begun.elapsed().saturating_sub(waited);
             match stored {
@@ -84,14 +85,18 @@ async fn store(
     live: LiveState,
     directory: &Path,
     covered: Option<watch::Receiver<Applied>>,
-    evicts: bool,
+    look: Option<Look>,
     stop: Arc<AtomicBool>,
     waited: &mut Duration,
 ) -> Result<Option<(u64, usize)>, StoreError> {
     let target = directory.to_owned();
+    let seen = match look {
+        Some(look) => look.see().await,
+        None => None,
+    };
     let write = move || {
-        if evicts {
-            state::evict(&live);
+        if let Some(seen) = seen {
+            state::evict(&live, &seen);
         }
         let bytes = state::write(&live, &target, &stop)?;
         let (keys, applied) = live.with(|state| (state.engine.keys(), state.applied()));

@@ -3,6 +3,7 @@
 //! After a crash the state is older than the values: until it has read again what they cover, nothing is written, so that no value
 //! goes back in time. Versions are the time of writing, and never go back either.
 
+use super::ends::ends_of;
 use super::live::LiveState;
 use super::state::{Offsets, State};
 use crate::online::{self, Vector, log};
@@ -57,13 +58,11 @@ impl Values {
         if let Some(Value::Json(offsets)) = progress.field("offsets") {
             covered = log::applied(offsets).unwrap_or_default();
         }
-        // What was imported is read at every start as far as the lake has it: nothing waits for it. Nor for topics that are not read any more.
-        covered.retain(|partition, _| partition.partition >= 0 && topics.contains(&&*partition.topic));
-        for (partition, next) in &mut covered {
-            // A topic that was made anew ends before what was read of the old one.
-            *next = end_of(admin, partition).await?.min(*next);
-        }
-        self.covered.send_replace(covered);
+        // Nothing waits for topics that are not read any more.
+        covered.retain(|partition, _| topics.contains(&&*partition.topic));
+        let ends = ends_of(admin, covered.keys().cloned().collect()).await;
+        let ends = ends.map_err(|error| SinkError::Passing(error.to_string()))?;
+        self.covered.send_replace(within(&covered, &ends));
         Ok(())
     }
 
@@ -156,10 +155,28 @@ impl Values {
     }
 }
 
-/// The offset that the next record of a partition gets.
-async fn end_of(admin: &Admin, partition: &TopicPartition) -> Result<i64, SinkError> {
-    match admin.watermarks(partition).await {
-        Ok((_, end)) => Ok(end),
-        Err(error) => Err(SinkError::Passing(error.to_string())),
+/// What of the coverage can be read again. A topic that was made anew ends before what was read of the old one; a partition that has no end is gone,
+/// or of an import, which is read at every start as far as the lake has it: nothing waits for it.
+fn within(covered: &log::Applied, ends: &log::Applied) -> log::Applied {
+    let within = |(partition, next): (&TopicPartition, &i64)| {
+        let end = ends.get(partition)?;
+        Some((partition.clone(), (*next).min(*end)))
+    };
+    covered.iter().filter_map(within).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_waits_for_what_is_gone() {
+        let at = |offsets: &[(i32, i64)]| -> log::Applied {
+            offsets.iter().map(|(number, next)| (TopicPartition::new("t", *number), *next)).collect()
+        };
+        let covered = at(&[(-1, 500), (0, 7), (1, 9), (2, 4)]);
+        // The topic has two partitions now, and the second one was made anew.
+        assert_eq!(within(&covered, &at(&[(0, 8), (1, 3)])), at(&[(0, 7), (1, 3)]));
+        assert_eq!(within(&covered, &at(&[])), at(&[]));
     }
 }

@@ -25,12 +25,8 @@ impl<'a> Collector<'a> {
         Collector { set, marked, lateness: planned.lateness, seen: BTreeSet::new(), rows, done }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.set.name
-    }
-
-    /// Whether an event becomes a row. An event is one row, that of its first version, however often it changed within its lateness;
-    /// later changes are no events. Events are asked for in the order of their arrival.
+    /// Whether an event becomes a row. An event is one row, that of its first version, however often it changed within its lateness, and even if its
+    /// time did: an update is never the first version. Later changes are no events. Events are asked for in the order of their arrival.
     pub(super) fn takes(&mut self, events: &Events, place: usize) -> bool {
         let (arrived, time) = events.instant(place);
         let over = arrived.saturating_sub(self.lateness);
@@ -39,6 +35,7 @@ impl<'a> Collector<'a> {
         }
         (self.set.from..self.set.to).contains(&time)
             && !events.is_removed(place)
+            && !events.is_updated(place)
             && self.seen.insert((time, events.order[place]))
     }
 

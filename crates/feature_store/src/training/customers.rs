@@ -71,7 +71,7 @@ pub async fn customer_rows(
     // Once the vectors are there.
     let session = offline.history().session().await?;
     let tables = Tables::of(&session, &mut done)?;
-    let meaning = meaning(set, &views);
+    let meaning = meaning(set, &views, tables);
     let name = format!("training_{}_{}", set.name, digest(&meaning));
     let table = table(offline, &name, &done).await?;
     done.table = table.name();
@@ -174,8 +174,9 @@ impl Tables {
     }
 }
 
-fn meaning(set: &CustomerSet, views: &[ViewPlan]) -> String {
-    let mut text = format!("{} {} {:?} ", set.active, set.horizon, set.instants);
+/// What the set means, as text. A label without clicks, or a value without refunds, is another one.
+fn meaning(set: &CustomerSet, views: &[ViewPlan], tables: Tables) -> String {
+    let mut text = format!("{} {} {:?} {tables:?} ", set.active, set.horizon, set.instants);
     for view in views {
         let _ = write!(text, "{} ", view.meaning);
     }
@@ -263,4 +264,24 @@ fn query(set: &CustomerSet, at: i64, views: &[ViewPlan], tables: &Tables) -> Str
     }
     text.push_str(" where p.is_active");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_other_tables_are_another_set() {
+        let set = CustomerSet {
+            name: "churn".to_owned(),
+            entities: vec!["customer".to_owned()],
+            instants: vec![1],
+            active: 2,
+            horizon: 3,
+        };
+        let of = |refunds, clicks| digest(&meaning(&set, &[], Tables { refunds, clicks }));
+        let all = [of(false, false), of(false, true), of(true, false), of(true, true)];
+        assert_eq!(std::collections::BTreeSet::from(all.clone()).len(), 4, "{all:?}");
+        assert_eq!(of(true, false), all[2]);
+    }
 }

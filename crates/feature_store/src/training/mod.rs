@@ -115,10 +115,10 @@ pub async fn training_rows(
     Ok(done)
 }
 
-/// The same rows in memory, in the order of time, and no table: at most `rows_max`.
+/// The same rows in memory, in the order of time, and no table: at most `rows_max`. Of more a sample is taken by the hash of their ids, the same each time.
 ///
 /// # Errors
-/// As [`training_rows`]; more rows than that.
+/// As [`training_rows`].
 pub async fn training_columns(
     offline: &Offline,
     set: &TrainingSet,
@@ -191,7 +191,7 @@ struct Chunks<'a> {
 enum Target<'a> {
     /// They are written, a commit at a time, and it is told how many there are.
     Table(&'a mut Output, &'a mut (dyn FnMut(u64) + Send)),
-    /// They stay in the collector: so many at most.
+    /// They stay in the collector: so many at most, of more a sample.
     Memory(usize),
 }
 
@@ -217,11 +217,7 @@ impl Chunks<'_> {
             }
             Target::Memory(rows_max) => {
                 self.writer.permit().await?;
-                if collector.rows.len() > *rows_max {
-                    let name = collector.name();
-                    let message = format!("{name}: more than {rows_max} rows; take a shorter time");
-                    return Err(HistoryError::Definition(message));
-                }
+                collector.rows.sample(*rows_max);
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Rows of a training set in columns.
 
 use crate::history::Events;
+use affluent_features::event::fingerprint;
 use affluent_features::replay::Row;
 use affluent_model::{Column, ColumnType};
 use arrow_array::{
@@ -37,6 +38,8 @@ pub(super) struct Rows {
     values: Vec<Vec<f64>>,
     /// None where the set has no label.
     labels: Option<Vec<Option<bool>>>,
+    /// How often every other row was let go.
+    halvings: u32,
 }
 
 /// Rows in memory, in the order of time.
@@ -50,7 +53,12 @@ pub struct TrainingColumns {
     pub values: Vec<Vec<f64>>,
     /// None where it is not known yet; empty where the set has no label.
     pub labels: Vec<Option<bool>>,
+    /// One of so many rows is here, by the hash of its id; 0 where there is none at all.
+    pub one_of: u64,
 }
+
+/// At most so often every other row is let go.
+const HALVINGS_MAX: u32 = 32;
 
 impl Rows {
     pub(super) fn new(features: &[(String, usize)], labelled: bool) -> Self {
@@ -62,6 +70,7 @@ impl Rows {
             arrived: Vec::new(),
             values: vec![Vec::new(); features.len()],
             labels: labelled.then(Vec::new),
+            halvings: 0,
         }
     }
 
@@ -69,9 +78,13 @@ impl Rows {
         self.time.len()
     }
 
-    /// Takes in the row of an event.
+    /// Takes in the row of an event, if it belongs to the sample.
     pub(super) fn push(&mut self, events: &Events, row: Row<'_>, label: Option<bool>) {
-        self.ids.push(events.ids.get(row.event).cloned().unwrap_or_default());
+        let id = events.ids.get(row.event).cloned().unwrap_or_default();
+        if !is_sampled(&id, self.halvings) {
+            return;
+        }
+        self.ids.push(id);
         self.time.push(events.time[row.event]);
         self.arrived.push(events.arrived[row.event]);
         for (column, &place) in self.values.iter_mut().zip(&self.places) {
@@ -79,6 +92,22 @@ impl Rows {
         }
         if let Some(labels) = &mut self.labels {
             labels.push(label);
+        }
+    }
+
+    /// Lets every other row go, by the hash of its id, until there are at most `most`: which rows stay depends on nothing but their ids and how many there
+    /// are.
+    pub(super) fn sample(&mut self, most: usize) {
+        while self.len() > most && self.halvings < HALVINGS_MAX {
+            self.halvings += 1;
+            let kept: Vec<bool> = self.ids.iter().map(|id| is_sampled(id, self.halvings)).collect();
+            retain(&mut self.ids, &kept);
+            retain(&mut self.time, &kept);
+            retain(&mut self.arrived, &kept);
+            self.values.iter_mut().for_each(|column| retain(column, &kept));
+            if let Some(labels) = &mut self.labels {
+                retain(labels, &kept);
+            }
         }
     }
 
@@ -96,6 +125,7 @@ impl Rows {
             arrived: front(&mut self.arrived, count),
             values: self.values.iter_mut().map(|column| front(column, count)).collect(),
             labels: self.labels.as_mut().map(|labels| front(labels, count)),
+            halvings: self.halvings,
         }
     }
 
@@ -110,6 +140,7 @@ impl Rows {
             values: self.values.iter().map(|column| order.iter().map(|&row| column[row]).collect()).collect(),
             labels: if labels.is_empty() { labels } else { order.iter().map(|&row| labels[row]).collect() },
             features: self.names,
+            one_of: 1 << self.halvings,
         }
     }
 
@@ -134,5 +165,49 @@ impl Rows {
             arrays.push((LABEL, Arc::new(BooleanArray::from_iter(labels.iter().copied()))));
         }
         RecordBatch::try_from_iter_with_nullable(arrays.into_iter().map(|(name, array)| (name, array, true)))
+    }
+}
+
+/// Whether a row stays once every other one was let go so often.
+fn is_sampled(id: &str, halvings: u32) -> bool {
+    halvings == 0 || fingerprint(id).trailing_zeros() >= halvings
+}
+
+fn retain<T>(column: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    column.retain(|_| kept.next() == Some(&true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(ids: impl Iterator<Item = usize>) -> Rows {
+        let mut rows = Rows::new(&[("a".to_owned(), 0)], true);
+        for id in ids {
+            rows.ids.push(id.to_string());
+            rows.time.push(i64::try_from(id).unwrap());
+            rows.arrived.push(0);
+            rows.values[0].push(id as f64);
+            rows.labels.as_mut().unwrap().push(Some(id % 2 == 0));
+        }
+        rows
+    }
+
+    #[test]
+    fn a_sample_is_that_of_the_ids_in_whatever_order_they_came() {
+        let (mut one, mut two) = (rows(0..10_000), rows((0..10_000).rev()));
+        one.sample(3_000);
+        two.sample(3_000);
+        let (one, two) = (one.into_columns(), two.into_columns());
+        assert_eq!(one, two);
+        assert_eq!(one.one_of, 4);
+        assert!((2_000..=3_000).contains(&one.time.len()), "{}", one.time.len());
+        let whole = |(time, value): (&i64, &f64)| *time as f64 == *value;
+        assert!(one.time.iter().zip(&one.values[0]).all(whole), "columns stay together");
+        assert!(one.time.iter().zip(&one.labels).all(|(time, label)| *label == Some(time % 2 == 0)));
+        let mut few = rows(0..10);
+        few.sample(10);
+        assert_eq!(few.into_columns().one_of, 1);
     }
 }

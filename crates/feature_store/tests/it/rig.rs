@@ -190,8 +190,13 @@ impl Running {
 
 impl Rig {
     pub(crate) async fn new(partitions: i32) -> Self {
+        Rig::of(&TopicSpec::new(partitions)).await
+    }
+
+    /// With a topic of one's own making.
+    pub(crate) async fn of(spec: &TopicSpec) -> Self {
         let topic = format!("{}.public.payments", unique("oltp"));
-        bus().admin().unwrap().ensure_topic(&topic, &TopicSpec::new(partitions)).await.unwrap();
+        bus().admin().unwrap().ensure_topic(&topic, spec).await.unwrap();
         let source = format!(
             "description = \"Payments.\"\ntopic = \"{topic}\"\nevent_time = \"created_at\"\narrival_time = \"_commit_ts\"\n\
              id = \"id\"\nlateness = \"1h\"\nentities = {{ customer = \"customer_id\", terminal = \"terminal_id\" }}\n\
@@ -278,10 +283,15 @@ impl Rig {
         Running { task: tokio::spawn(service.run(shutdown.clone())), shutdown }
     }
 
+    /// What was sent is in the topic.
+    pub(crate) async fn flush(&self) {
+        self.producer.flush(PATIENCE).await.unwrap();
+    }
+
     /// Everything in the topic is committed by the group.
     pub(crate) async fn caught_up(&self, group: &str) {
         let admin = bus().admin().unwrap();
-        self.producer.flush(PATIENCE).await.unwrap();
+        self.flush().await;
         until("no lag", async || {
             let lag = admin.group_lag(group, &[&self.topic]).await.unwrap();
             !lag.is_empty() && lag.values().all(|&lag| lag == 0)

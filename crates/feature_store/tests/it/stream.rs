@@ -3,7 +3,7 @@
 
 use crate::rig::{PATIENCE, Payment, Rig, SECOND, bus, documents, open, until};
 use affluent_bus::codec::{ChangeDecoder, Decoded};
-use affluent_bus::{BatchLimits, ConsumerOptions, Polled, TopicPartition};
+use affluent_bus::{BatchLimits, ConsumerOptions, Polled, TopicPartition, TopicSpec};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::event::topic::Changes;
 use affluent_feature_store::event::{Fit, Mapped, Mapping};
@@ -11,7 +11,7 @@ use affluent_feature_store::online::{self, log};
 use affluent_features::{Engine, Key, Options};
 use affluent_model::{Reason, Value};
 use affluent_stream::dead_letters::{DeadLetters, Filter};
-use affluent_testkit::unique;
+use affluent_testkit::{Broker, unique};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,6 +104,44 @@ async fn values_do_not_wait_for_a_topic_that_is_not_read_any_more() {
         .await;
         running.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_reach_records_that_nobody_has_are_not_exact() {
+    // Others let records go at times of their own.
+    if !Broker::shared().is_embedded() {
+        return;
+    }
+    let spec = TopicSpec::new(1).set("segment.bytes", "4096").set("retention.bytes", "4096");
+    let mut rig = Rig::of(&spec).await;
+    let payment = |id: i64, second: i64| Payment { id, customer: 1, terminal: 1, second, delay: 0 };
+    for id in 1..=400 {
+        rig.send(&payment(id, id * 60)).await;
+        if id % 20 == 0 {
+            rig.flush().await;
+        }
+    }
+    let (admin, partition) = (bus().admin().unwrap(), TopicPartition::new(rig.topic.as_str(), 0));
+    until("the first records are gone", async || admin.watermarks(&partition).await.unwrap().0 > 0).await;
+    let (group, directory) = (unique("group"), tempfile::tempdir().unwrap());
+    let store = open(directory.path()).await;
+    let are_exact = async |expected: bool| {
+        let found = values(store.as_ref()).await;
+        let is_exact = ("is_exact".to_owned(), Value::Bool(expected));
+        found.len() == 2 && found.values().all(|fields| fields.contains(&is_exact))
+    };
+    let running = rig.start(&group, &store, directory.path());
+    rig.caught_up(&group).await;
+    until("the values of what is left", async || are_exact(false).await).await;
+    running.stop().await;
+    // Also after a restart, until no window reaches back to what is missing.
+    let running = rig.start(&group, &store, directory.path());
+    rig.send(&payment(401, 401 * 60)).await;
+    rig.caught_up(&group).await;
+    assert!(are_exact(false).await);
+    rig.send(&payment(402, 30 * 86_400)).await;
+    until("no window reaches back to them", async || are_exact(true).await).await;
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

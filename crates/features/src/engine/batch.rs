@@ -175,7 +175,7 @@ impl Engine {
                 }
                 if head.row {
                     let vector = &mut values[vector..vector + width];
-                    keys.read_slot(group, None, instant(applied, head), limits, vector);
+                    exact[place] &= keys.read_slot(group, None, instant(applied, head), limits, vector);
                 }
                 continue;
             };

@@ -39,6 +39,8 @@ pub(crate) struct Slot {
 pub(crate) struct Keys {
     index: HashTable<u32>,
     pub(crate) slots: Vec<Slot>,
+    /// Events of any key up to this time may never have come: windows that reach back to it cannot be told.
+    pub(crate) lost: i64,
     hasher: ahash::RandomState,
     /// Where short logs lie.
     pub(super) slab: Slab,
@@ -54,6 +56,7 @@ impl Keys {
         Keys {
             index: HashTable::new(),
             slots: Vec::new(),
+            lost: i64::MIN,
             hasher,
             slab: Slab::new(group.stride),
             recent: None,
@@ -139,7 +142,7 @@ impl Keys {
         }
     }
 
-    /// Writes the values of a key at an instant. False where rows that some window reaches were let go.
+    /// Writes the values of a key at an instant. False where rows that some window reaches were let go, or never came.
     pub(crate) fn read(
         &mut self,
         group: &Group,
@@ -161,12 +164,13 @@ impl Keys {
         limits: Limits,
         vector: &mut [f64],
     ) -> bool {
+        let is_whole = self.is_whole(group, at);
         let Some(slot) = slot.map(|slot| &mut self.slots[slot]) else {
             let nothing = Rows::none(group.stride);
             self.scratch.build(group, nothing, at);
             self.scratch.settle(group, nothing, at);
             read(group, nothing, &self.scratch, at, vector);
-            return true;
+            return is_whole;
         };
         let log = slot.log.rows(&self.slab);
         let running = match &mut slot.running {
@@ -186,7 +190,12 @@ impl Keys {
         };
         running.settle(group, log, at);
         read(group, log, running, at, vector);
-        slot.lost <= at.time.saturating_sub(group.retention)
+        is_whole && slot.lost <= at.time.saturating_sub(group.retention)
+    }
+
+    /// Whether no window at an instant reaches back to events that may never have come.
+    pub(super) fn is_whole(&self, group: &Group, at: At) -> bool {
+        self.lost <= at.time.saturating_sub(group.retention)
     }
 
     /// Lets go of keys of which no window at `now` or later holds anything, and no late event can come any more; of at most so many keys from a

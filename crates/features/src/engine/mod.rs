@@ -151,7 +151,7 @@ impl Engine {
     /// Writes the vector of a key at an instant: one value a feature of [`crate::plan::EntityShape::features`], NaN where there is none.
     ///
     /// The order of the instant belongs to events of `source`, where an event of it asks. False where a window reaches events that were let go
-    /// already: the instant lies further back than the lateness, or there were too many events.
+    /// already (the instant lies further back than the lateness, or there were too many events) or that never came ([`Engine::lose`]).
     ///
     /// # Panics
     /// If `vector` is shorter than the entity has features.
@@ -193,6 +193,15 @@ impl Engine {
             place += width;
         }
         exact
+    }
+
+    /// Events of a source that happened up to `until` (microseconds UTC) may never come: values whose windows reach back to it are not exact.
+    pub fn lose(&mut self, source: SourceId, until: i64) {
+        for (group, keys) in self.plan.groups.iter().zip(&mut self.keys) {
+            if group.source == source {
+                keys.lost = keys.lost.max(until);
+            }
+        }
     }
 
     /// Lets go of keys that no window at `now` or later needs, and that no late event can concern any more; how many.

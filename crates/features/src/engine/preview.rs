@@ -81,7 +81,7 @@ impl Keys {
             self.scratch.build(group, alone, at);
             self.scratch.settle(group, alone, at);
             read(group, alone, &self.scratch, at, vector);
-            return true;
+            return self.is_whole(group, at);
         };
         let undo = self.slots[slot].enter(group, &mut self.slab, number(slot), row, limits);
         self.follow();

@@ -3,7 +3,7 @@
 //! ```text
 //! magic "AFFLFEAT" | version u32
 //! frame*: length u32 | crc32c u32 | payload
-//!   first payload:  caller's bytes: length u32, bytes | counters 6 x u64 | groups u32 | group*: digest 16 bytes, keys u64
+//!   first payload:  caller's bytes: length u32, bytes | counters 6 x u64 | groups u32 | group*: digest 16 bytes, keys u64, lost i64
 //!   others:         group u32 | key u128 | newest i64 | lost i64 | rows u32 | rows of the group's stride, i64   (repeated)
 //!   last payload:   empty
 //! ```
@@ -23,7 +23,9 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"AFFLFEAT";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version before, whose groups have no `lost`, is read too.
+const WITHOUT_LOST: u32 = 1;
 /// Frames are begun anew beyond this, and are never longer than twice this.
 const FRAME: usize = 1 << 20;
 /// Bytes of a slice, but for a key that has more.
@@ -54,6 +56,8 @@ pub enum SnapshotError {
     Version(u32),
     #[error("snapshot was made with other definitions of {0}: build the state anew from history")]
     Definitions(String),
+    #[error("snapshot has {keys} keys of {entity}, more than keys_max = {keys_max}")]
+    Keys { entity: String, keys: u64, keys_max: usize },
     #[error("snapshot: the caller's {0} bytes are more than {CALLER_MAX}")]
     Caller(usize),
 }
@@ -93,6 +97,7 @@ impl Engine {
         for (group, keys) in self.plan.groups.iter().zip(&self.keys) {
             frame.extend(group.digest);
             frame.extend((keys.slots.len() as u64).to_le_bytes());
+            frame.extend(keys.lost.to_le_bytes());
         }
         flush(&mut frame, into)?;
         let counts = self.keys.iter().map(|keys| keys.slots.len()).collect();
@@ -143,13 +148,13 @@ impl Engine {
             return Err(SnapshotError::Damaged("it does not begin like a snapshot"));
         }
         let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-        if version != VERSION {
+        if ![WITHOUT_LOST, VERSION].contains(&version) {
             return Err(SnapshotError::Version(version));
         }
         let mut engine = Engine::new(plan, options);
         let mut frame = Vec::new();
         next_frame(from, &mut frame)?;
-        let (caller, expected) = engine.read_head(&mut Bytes(&frame))?;
+        let (caller, expected) = engine.read_head(&mut Bytes(&frame), version)?;
         loop {
             next_frame(from, &mut frame)?;
             if frame.is_empty() {
@@ -166,7 +171,7 @@ impl Engine {
         Ok((engine, caller))
     }
 
-    fn read_head(&mut self, bytes: &mut Bytes) -> Result<(Vec<u8>, Vec<u64>), SnapshotError> {
+    fn read_head(&mut self, bytes: &mut Bytes, version: u32) -> Result<(Vec<u8>, Vec<u64>), SnapshotError> {
         let length = bytes.length()?;
         let caller = bytes.take(length)?.to_vec();
         let mut counts = [0; 6];
@@ -183,7 +188,12 @@ impl Engine {
                 return Err(SnapshotError::Definitions(self.plan.entity_shape(group.entity).name.clone()));
             }
             let count = bytes.u64()?;
-            let room = usize::try_from(count).unwrap_or(usize::MAX).min(self.options.keys_max);
+            keys.lost = if version == WITHOUT_LOST { i64::MIN } else { bytes.u64()?.cast_signed() };
+            let keys_max = self.options.keys_max;
+            let Some(room) = usize::try_from(count).ok().filter(|&count| count <= keys_max) else {
+                let entity = self.plan.entity_shape(group.entity).name.clone();
+                return Err(SnapshotError::Keys { entity, keys: count, keys_max });
+            };
             // The number is not trusted with more than a few megabytes before the keys have come.
             keys.reserve(room.min(1 << 21));
             expected.push(count);

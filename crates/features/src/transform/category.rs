@@ -17,7 +17,8 @@ pub enum CategoryFit {
 
 /// A fitted vectorisation. A missing text is all zeros.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+// Numbers beside the tag would be buffered, and what `serde_json` buffers with `arbitrary_precision` is no number any more.
+#[serde(tag = "kind", content = "fitted", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Category {
     /// The texts in the order of their places; the unknown comes behind them.
     OneHot {

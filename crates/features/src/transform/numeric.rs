@@ -19,7 +19,8 @@ pub enum NumericFit {
 
 /// A fitted normalisation. A missing value becomes `missing`, which is what the middle of the training values becomes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+// Numbers beside the tag would be buffered, and what `serde_json` buffers with `arbitrary_precision` is no number any more.
+#[serde(tag = "kind", content = "fitted", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Numeric {
     /// (value - centre) / scale.
     Linear {

@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_no_state(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut framed = b"AFFLFEAT\x01\0\0\0".to_vec();
+        let mut framed = b"AFFLFEAT\x02\0\0\0".to_vec();
         framed.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
         framed.extend(crc32c::crc32c(&bytes).to_le_bytes());
         framed.extend(&bytes);
@@ -76,6 +76,58 @@ fn other_definitions_are_refused() {
     let other = Arc::new(Plan::new(&other).unwrap());
     let error = Engine::restore(other, Options::default(), &mut &bytes[..]).unwrap_err();
     assert!(matches!(error, SnapshotError::Definitions(ref entity) if entity == "customer"), "{error}");
+}
+
+#[test]
+fn fewer_keys_than_were_stored_are_no_damage() {
+    let (plan, source) = (plan(), plan().source("labels").unwrap());
+    let mut engine = Engine::new(Arc::clone(&plan), Options::default());
+    for key in [7, 8] {
+        let keys = [Some(key.into())];
+        let event = Event { source, time: 1, order: 0, version: 0, removed: false, keys: &keys, cells: &[1] };
+        engine.apply(&event).unwrap();
+    }
+    let bytes = stored(&engine);
+    let restore = |keys_max| {
+        let options = Options { keys_max, ..Options::default() };
+        Engine::restore(Arc::clone(&plan), options, &mut &bytes[..])
+    };
+    assert_eq!(restore(2).unwrap().0.keys(), 2);
+    let error = restore(1).unwrap_err();
+    assert!(matches!(error, SnapshotError::Keys { keys: 2, keys_max: 1, .. }), "{error}");
+}
+
+#[test]
+fn values_that_reach_back_to_what_never_came_are_not_exact() {
+    let (plan, lost) = (plan(), 1_000);
+    let (labels, payments) = (plan.source("labels").unwrap(), plan.source("payments").unwrap());
+    let entity = plan.entity("customer").unwrap();
+    let exact = |engine: &mut Engine, key: i64, time: i64| {
+        let mut vector = vec![0.0; plan.entity_shape(entity).features.len()];
+        engine.vector(entity, Some(key.into()), At::time(time), None, &mut vector)
+    };
+    let mut engine = Engine::new(Arc::clone(&plan), Options::default());
+    let keys = [Some(7.into())];
+    let event =
+        Event { source: labels, time: 1, order: 0, version: 0, removed: false, keys: &keys, cells: &[1] };
+    engine.apply(&event).unwrap();
+    assert!(exact(&mut engine, 7, lost) && exact(&mut engine, 8, lost));
+    engine.lose(labels, lost);
+    engine.lose(labels, lost - 1);
+    let mut row = vec![0.0; plan.source_shape(labels).row.len()];
+    let later = Event { time: lost, ..event };
+    assert!(!engine.preview(&later, &mut row).unwrap(), "as it would be");
+    // Kept with the state; a key without events may have had some.
+    let (mut restored, _) =
+        Engine::restore(Arc::clone(&plan), Options::default(), &mut &stored(&engine)[..]).unwrap();
+    for engine in [&mut engine, &mut restored] {
+        assert!(!exact(engine, 7, lost) && !exact(engine, 8, lost));
+        let long_after = lost + 365 * affluent_features::event::DAY;
+        assert!(exact(engine, 7, long_after) && exact(engine, 8, long_after));
+    }
+    let mut other = Engine::new(Arc::clone(&plan), Options::default());
+    other.lose(payments, i64::MIN);
+    assert!(exact(&mut other, 7, lost), "nothing is lost");
 }
 
 #[test]

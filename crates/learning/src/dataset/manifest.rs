@@ -7,12 +7,16 @@ use crate::split::Period;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::io::Read;
 
 /// The description that is stored with a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The file, or the snapshot of a table.
     pub source: String,
+    /// SHA-256 of the file's bytes; none where rows came from elsewhere.
+    #[serde(default)]
+    pub file_sha256: Option<String>,
     /// All rows of it, in which features have their history.
     pub source_rows: usize,
     /// The rows that were kept: those of all periods of learning and judging.
@@ -69,6 +73,7 @@ impl Manifest {
         let values = rows.value.iter().map(|value| value.to_bits());
         Manifest {
             source,
+            file_sha256: None,
             source_rows,
             rows: rows.len(),
             positives: rows.label.iter().filter(|&&label| label).count(),
@@ -80,6 +85,23 @@ impl Manifest {
             columns: dataset.features.iter().zip(&dataset.columns).map(column).collect(),
             rows_sha256: digest(numbers.chain(labels).chain(values)),
             lake: None,
+        }
+    }
+}
+
+/// SHA-256 of all bytes, in hexadecimal.
+///
+/// # Errors
+/// What cannot be read.
+pub fn checksum(mut bytes: impl Read) -> std::io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut part = vec![0; 1 << 16];
+    loop {
+        match bytes.read(&mut part) {
+            Ok(0) => return Ok(hex::encode(digest.finalize())),
+            Ok(count) => digest.update(&part[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -110,6 +132,12 @@ mod tests {
                 ..Rows::default()
             },
         }
+    }
+
+    #[test]
+    fn a_checksum_is_that_of_the_standard() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(checksum(&b"abc"[..]).unwrap(), abc);
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub mod check;
 pub mod manifest;
 
 pub use check::{Problem, Screened};
-pub use manifest::{LakeSource, Manifest};
+pub use manifest::{LakeSource, Manifest, checksum};
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
 //! Distance between two samples of a category: Pearson's chi-square test, as `scipy.stats.chisquare` computes it of the counts now
 //! and those of the reference, scaled to as many rows.
 
-use std::collections::BTreeMap;
+use super::numeric::VALUES_MAX;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The statistic, and how probable so large a one is by chance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +28,25 @@ pub fn chi_square<T: Ord>(reference: &[T], current: &[T]) -> ChiSquare {
     let freedom = counts.len().saturating_sub(1) as f64;
     let p_value = if freedom == 0.0 { 1.0 } else { upper_gamma(freedom / 2.0, statistic / 2.0) };
     ChiSquare { statistic, p_value }
+}
+
+/// The chance that two samples of numbers that are names differ so much; none where the reference has so many values that it is no category (evidently's
+/// rule), or a sample is empty.
+#[must_use]
+pub fn chance_of_values(reference: &[f64], current: &[f64]) -> Option<f64> {
+    if reference.is_empty() || current.is_empty() {
+        return None;
+    }
+    let mut values = BTreeSet::new();
+    let is_one_of_few = |value: &f64| {
+        values.insert(value.to_bits());
+        values.len() <= VALUES_MAX
+    };
+    if !reference.iter().all(is_one_of_few) {
+        return None;
+    }
+    let bits = |sample: &[f64]| sample.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
+    Some(chi_square(&bits(reference), &bits(current)).p_value)
 }
 
 /// The regularised upper incomplete gamma function: by its series where that converges fast, else by its continued fraction
@@ -105,6 +125,11 @@ mod tests {
         let found = chi_square(&["a", "a", "b", "b"], &["a", "a", "a", "b"]);
         assert_eq!(found.statistic, 1.0);
         assert!((found.p_value - 0.317_310_507_862_914).abs() < 1e-12);
+        let of_values = chance_of_values(&[5.0, 5.0, 7.0, 7.0], &[5.0, 5.0, 5.0, 7.0]);
+        assert_eq!(of_values, Some(found.p_value));
+        let many: Vec<f64> = (0..21).map(f64::from).collect();
+        assert_eq!((chance_of_values(&many, &many), chance_of_values(&[], &many)), (None, None));
+        assert_eq!(chance_of_values(&many[1..], &many[1..]), Some(1.0));
         assert_eq!(chi_square(&["a"], &["b"]).p_value, 0.0);
         assert_eq!(chi_square(&["a"], &["a", "a"]).p_value, 1.0);
     }

@@ -29,6 +29,34 @@ pub struct DriftOptions {
     pub chi_square_p: f64,
     /// Confidence of ADWIN.
     pub adwin_delta: f64,
+    pub alerts: AlertOptions,
+}
+
+/// From where on other measures than PSI raise a warning as an alert, too; 0: they are in the report alone, since among many features and few rows
+/// some are always large.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertOptions {
+    pub psi_evidently: f64,
+    pub ks: f64,
+    pub jensen_shannon: f64,
+    pub wasserstein: f64,
+    /// From this chance down.
+    pub chi_square_p: f64,
+}
+
+impl AlertOptions {
+    /// Whether one of the measures is as large, or a chance as small, as is asked.
+    fn are_raised_by(&self, drift: &Drift) -> bool {
+        let large = [
+            (drift.psi_evidently, self.psi_evidently),
+            (drift.ks, self.ks),
+            (drift.jensen_shannon, self.jensen_shannon),
+            (drift.wasserstein, self.wasserstein),
+        ];
+        large.into_iter().any(|(value, from)| from > 0.0 && value >= from)
+            || drift.chi_square_p.is_some_and(|p| self.chi_square_p > 0.0 && p <= self.chi_square_p)
+    }
 }
 
 impl Default for DriftOptions {
@@ -40,6 +68,7 @@ impl Default for DriftOptions {
             wasserstein_warn: 0.1,
             chi_square_p: 0.001,
             adwin_delta: 0.002,
+            alerts: AlertOptions::default(),
         }
     }
 }
@@ -54,6 +83,11 @@ impl DriftOptions {
         }
         if self.psi_alarm < self.psi_warn {
             return Err("psi_alarm is below psi_warn: an alarm has to come after the warning".to_owned());
+        }
+        let AlertOptions { psi_evidently, ks, jensen_shannon, wasserstein, chi_square_p } = self.alerts;
+        let alerts = [psi_evidently, ks, jensen_shannon, wasserstein, chi_square_p];
+        if !alerts.into_iter().all(|value| value >= 0.0) || chi_square_p >= 1.0 {
+            return Err("alerts have to be 0 (none) or more, a chance below 1".to_owned());
         }
         for (key, value) in [("chi_square_p", self.chi_square_p), ("adwin_delta", self.adwin_delta)] {
             if !(value > 0.0 && value < 1.0) {
@@ -77,11 +111,18 @@ pub enum Level {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     pub name: String,
+    /// Ours, by tenths of the reference: what decides.
     pub psi: f64,
+    /// PSI as evidently computes it, of the values that are there.
+    #[serde(default)]
+    pub psi_evidently: f64,
     /// Kolmogorov and Smirnov's largest distance of the distributions.
     pub ks: f64,
     pub jensen_shannon: f64,
     pub wasserstein: f64,
+    /// How probable so different a distribution is by chance (chi-square), of a category: what has few values.
+    #[serde(default)]
+    pub chi_square_p: Option<f64>,
     /// Parts without a value, of the reference and now.
     pub missing: [f64; 2],
     pub level: Level,
@@ -108,12 +149,13 @@ fn compare_by(psi: f64, name: &str, reference: &[f64], current: &[f64], options:
     let present =
         |values: &[f64]| values.iter().copied().filter(|value| !value.is_nan()).collect::<Vec<f64>>();
     let (before, now) = (present(reference), present(current));
-    let (ks, jensen_shannon, wasserstein) = if before.is_empty() || now.is_empty() {
+    let (psi_evidently, ks, jensen_shannon, wasserstein) = if before.is_empty() || now.is_empty() {
         // All of it went missing, or came: as different as can be.
         let all = if before.is_empty() == now.is_empty() { 0.0 } else { 1.0 };
-        (all, all, all)
+        (all, all, all, all)
     } else {
         (
+            numeric::psi_histogram(&before, &now),
             numeric::kolmogorov_smirnov(&before, &now),
             numeric::jensen_shannon(&before, &now),
             numeric::wasserstein_normalised(&before, &now),
@@ -130,9 +172,11 @@ fn compare_by(psi: f64, name: &str, reference: &[f64], current: &[f64], options:
     Drift {
         name: name.to_owned(),
         psi,
+        psi_evidently,
         ks,
         jensen_shannon,
         wasserstein,
+        chi_square_p: categorical::chance_of_values(&before, &now),
         missing: [part(reference), part(current)],
         level,
     }
@@ -155,6 +199,7 @@ mod tests {
         assert_eq!(compare("amount", &reference, &same, &options).level, Level::Stable);
         let found = compare("amount", &reference, &shifted, &options);
         assert_eq!(found.level, Level::Alarm, "{found:?}");
+        assert!(found.psi_evidently > 0.1 && found.chi_square_p.is_none(), "{found:?}");
     }
 
     #[test]
@@ -165,5 +210,21 @@ mod tests {
         assert_eq!((found.level, found.missing), (Level::Alarm, [0.0, 1.0]));
         let both = compare("a", &current, &current, &DriftOptions::default());
         assert_eq!((both.level, both.psi), (Level::Stable, 0.0));
+    }
+
+    #[test]
+    fn other_measures_alert_where_they_are_asked_to() {
+        let kinds =
+            |part: usize| (0..1_000).map(|n| f64::from(u8::from(n % part == 0))).collect::<Vec<f64>>();
+        let options = DriftOptions::default();
+        let found = compare("kind", &kinds(4), &kinds(5), &options);
+        assert!(found.chi_square_p.is_some_and(|p| p < 0.001) && found.psi < 0.1, "{found:?}");
+        assert!(!options.alerts.are_raised_by(&found));
+        let by_chance = AlertOptions { chi_square_p: 0.001, ..AlertOptions::default() };
+        let by_distance = AlertOptions { ks: 0.04, ..AlertOptions::default() };
+        assert!(by_chance.are_raised_by(&found) && by_distance.are_raised_by(&found));
+        assert!(!AlertOptions { ks: 0.06, ..by_distance }.are_raised_by(&found));
+        let wrong = DriftOptions { alerts: AlertOptions { ks: -1.0, ..by_chance }, ..options };
+        assert!(wrong.check().unwrap_err().contains("alerts"));
     }
 }

@@ -8,7 +8,7 @@ const TENTHS: usize = 10;
 /// Part of rows that a bin without any is taken to hold.
 const EMPTY: f64 = 1e-4;
 /// Up to so many different values of the reference, each is a bin of its own (evidently's rule).
-const VALUES_MAX: usize = 20;
+pub(super) const VALUES_MAX: usize = 20;
 
 /// Population stability index over bins that hold a tenth of the reference each, and one for missing values. Where the reference has few values (a
 /// count), bins are of whole values and hold a twentieth at least: what is rare in the reference alone says nothing. 0 for samples without rows.

@@ -51,6 +51,9 @@ pub struct Watched {
     /// None where there was no period before, or too little in it.
     pub previous: Option<Told>,
     pub current: Told,
+    /// One of so many rows of the period and the one before was looked at, by the hash of its id.
+    #[serde(default = "all")]
+    pub one_of: u64,
     /// Features, score and outcome against the rows of learning, the most moved first; and against the period before.
     pub since_training: Vec<Drift>,
     pub since_previous: Vec<Drift>,
@@ -193,6 +196,7 @@ pub fn watch(
         training: training.told(),
         previous: previous.map(Seen::told),
         current: current.told(),
+        one_of: all(),
         since_training,
         since_previous,
         outcome_p,
@@ -258,8 +262,8 @@ fn streams(before: &Seen, now: &Seen, delta: f64) -> Vec<Stream> {
 }
 
 impl Watched {
-    /// What an alert may be about: each feature, the score, the outcome and the error, at the level that their PSI, or ADWIN, gives them. Distances are in the
-    /// report alone: among many features and few rows some are always large.
+    /// What an alert may be about: each feature, the score, the outcome and the error, at the level that their PSI, or ADWIN, gives them. Other measures warn
+    /// where [`super::AlertOptions`] say so. The value is the PSI, of the error its mean.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let mut found: Vec<Subject> = Vec::new();
@@ -267,6 +271,7 @@ impl Watched {
             let level = match drift.psi {
                 psi if psi >= self.options.psi_alarm => Level::Alarm,
                 psi if psi >= self.options.psi_warn => Level::Warn,
+                _ if self.options.alerts.are_raised_by(drift) => Level::Warn,
                 _ => Level::Stable,
             };
             match found.iter_mut().find(|subject| subject.name == drift.name) {
@@ -277,12 +282,12 @@ impl Watched {
                 None => found.push(Subject { name: drift.name.clone(), level, value: drift.psi }),
             }
         }
-        let errors = self.streams.iter().filter(|stream| stream.name == ERROR);
-        found.extend(errors.map(|stream| Subject {
-            name: ERROR.to_owned(),
-            level: stream.level,
-            value: stream.now,
-        }));
+        for Stream { name, level, now, .. } in &self.streams {
+            match found.iter_mut().find(|subject| subject.name == *name) {
+                Some(subject) => subject.level = subject.level.max(*level),
+                None => found.push(Subject { name: name.clone(), level: *level, value: *now }),
+            }
+        }
         found
     }
 
@@ -293,25 +298,31 @@ impl Watched {
         for drift in &self.since_training {
             let measures = [
                 ("psi", drift.psi),
+                ("psi_evidently", drift.psi_evidently),
                 ("ks", drift.ks),
                 ("jensen_shannon", drift.jensen_shannon),
                 ("wasserstein", drift.wasserstein),
             ];
             all.extend(measures.map(|(test, value)| (drift.name.clone(), test, value)));
+            all.extend(drift.chi_square_p.map(|p| (drift.name.clone(), "chi_square", p)));
         }
         for drift in &self.since_previous {
             let measures = [
                 ("psi_previous", drift.psi),
+                ("psi_evidently_previous", drift.psi_evidently),
                 ("ks_previous", drift.ks),
                 ("jensen_shannon_previous", drift.jensen_shannon),
                 ("wasserstein_previous", drift.wasserstein),
             ];
             all.extend(measures.map(|(test, value)| (drift.name.clone(), test, value)));
         }
-        all.extend(self.outcome_p.map(|p| (OUTCOME.to_owned(), "chi_square", p)));
         all.extend(self.streams.iter().map(|stream| (stream.name.clone(), "adwin", stream.changes as f64)));
         all
     }
+}
+
+fn all() -> u64 {
+    1
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -366,8 +377,23 @@ mod tests {
         names.sort();
         assert_eq!(names, ["amount", "score"]);
         assert!(moved.streams.iter().any(|stream| stream.name == SCORE && stream.changes > 0));
+        // A stream of scores that moves warns by itself.
+        let mut streamed = moved.clone();
+        (streamed.since_training, streamed.since_previous) = (Vec::new(), Vec::new());
+        let levels: Vec<(String, Level)> =
+            streamed.subjects().into_iter().map(|subject| (subject.name, subject.level)).collect();
+        assert!(levels.contains(&(SCORE.to_owned(), Level::Warn)), "{levels:?}");
         let tests = moved.scores();
-        for test in ["psi", "ks", "jensen_shannon", "wasserstein", "psi_previous", "chi_square", "adwin"] {
+        for test in [
+            "psi",
+            "psi_evidently",
+            "ks",
+            "jensen_shannon",
+            "wasserstein",
+            "psi_previous",
+            "chi_square",
+            "adwin",
+        ] {
             assert!(tests.iter().any(|(_, of, _)| *of == test), "{test}");
         }
     }

@@ -44,6 +44,11 @@ pub struct ValueSegment {
     pub mae: f64,
     /// Of the mean said less the mean that came: how much is promised too much.
     pub bias: f64,
+    /// None where they are not defined.
+    #[serde(default)]
+    pub r2: Option<f64>,
+    #[serde(default)]
+    pub rank_correlation: Option<f64>,
 }
 
 const BINS: usize = 10;
@@ -134,14 +139,19 @@ pub fn segments(predicted: &[f64], rows: &Rows, places: &[usize]) -> Vec<ValueSe
         for word in super::segments::largest(category, places) {
             let of_word = |place: &usize| category.of_row[*place] == word;
             let pairs = places.iter().zip(predicted).filter(|(place, _)| of_word(place));
-            let errors: Vec<f64> = pairs.map(|(&place, said)| said - rows.value[place]).collect();
-            let count = errors.len() as f64;
+            let (said, truth): (Vec<f64>, Vec<f64>) =
+                pairs.map(|(&place, &said)| (said, rows.value[place])).unzip();
+            let measured = evaluate(&said, &truth);
+            let defined = |value: f64| Some(value).filter(|value| value.is_finite());
             found.push(ValueSegment {
                 by: category.name.clone(),
                 value: category.words[word].clone(),
-                rows: errors.len(),
-                mae: errors.iter().map(|error| error.abs()).sum::<f64>() / count,
-                bias: errors.iter().sum::<f64>() / count,
+                rows: said.len(),
+                mae: measured.mae,
+                bias: said.iter().zip(&truth).map(|(said, truth)| said - truth).sum::<f64>()
+                    / said.len() as f64,
+                r2: defined(measured.r2),
+                rank_correlation: defined(measured.rank_correlation),
             });
         }
     }

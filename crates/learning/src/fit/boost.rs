@@ -8,6 +8,7 @@
 use super::FitError;
 use super::trees::Trees;
 use crate::dataset::Matrix;
+use crate::shapley::Room;
 use perpetual::booster::config::{BoosterIO, ImportanceMethod};
 use perpetual::constraints::{Constraint, ConstraintMap};
 use perpetual::objective::Objective;
@@ -222,8 +223,8 @@ impl Ensemble {
     /// Adds to each feature what it contributes to the mean of the boosters' log odds, times `share`; what stands before any is known is returned,
     /// times `share`.
     pub(super) fn explain(&self, row: &[f64], share: f64, contributions: &mut [f64]) -> f64 {
-        let share = share / self.members.len() as f64;
-        self.members.iter().map(|member| member.trees.explain(row, share, contributions)).sum()
+        let (share, mut room) = (share / self.members.len() as f64, Room::default());
+        self.members.iter().map(|member| member.trees.explain(row, share, &mut room, contributions)).sum()
     }
 
     /// How much of the gain of all splits is each feature's, over all boosters; adds up to 1.

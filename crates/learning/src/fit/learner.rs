@@ -3,7 +3,7 @@
 use super::boost::{Ensemble, Target};
 use super::model::{Model, ModelError, read, shown, write};
 use super::row::{blended, mixed};
-use super::{FitError, Logistic, Ridge};
+use super::{FitError, Logistic, Ridge, Transforms};
 use crate::dataset::{FeatureVersion, Matrix};
 use crate::forest::{Forest, ForestError, Origin};
 use serde::{Deserialize, Serialize};
@@ -82,8 +82,14 @@ impl Imported {
                 features.len()
             )));
         }
-        let learner = Learner::Imported(self);
-        Ok(Model { name: name.to_owned(), features, learner, calibration: None, threshold })
+        Ok(Model {
+            name: name.to_owned(),
+            features,
+            transforms: Transforms::default(),
+            learner: Learner::Imported(self),
+            calibration: None,
+            threshold,
+        })
     }
 }
 
@@ -195,6 +201,11 @@ fn read_boosters(
 /// Both scores of each row as one.
 ///
 /// Boosters rank what stands out; among the many rows that do not, a regression has the smoother order.
-fn both(boosted: &[f64], linear: &[f64], boost_share: f64, one: impl Fn(f64, f64, f64) -> f64) -> Vec<f64> {
+pub(crate) fn both(
+    boosted: &[f64],
+    linear: &[f64],
+    boost_share: f64,
+    one: impl Fn(f64, f64, f64) -> f64,
+) -> Vec<f64> {
     boosted.iter().zip(linear).map(|(b, l)| one(*b, *l, boost_share)).collect()
 }

@@ -6,21 +6,23 @@
 //! Invariant: what is read back predicts the same numbers, to the bit.
 
 use super::learner::{Learner, StoredLearner};
-use super::{Calibration, FitError};
+use super::{Calibration, FitError, Transforms};
 use crate::dataset::{Dataset, FeatureVersion, Problem};
 use crate::forest::ForestError;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The first form of the folder; a later one has a higher number.
+/// The first form of the folder, and the one of a model with transformations, which who knows the first alone must not apply.
 const FORMAT: u32 = 1;
+const FORMAT_TRANSFORMS: u32 = 2;
 
 /// Features in, probability out.
 #[derive(Debug, Clone)]
 pub struct Model {
     pub name: String,
-    /// In the order in which the learner takes them.
     pub features: Vec<FeatureVersion>,
+    /// From features to the columns that the learner takes.
+    pub transforms: Transforms,
     pub learner: Learner,
     pub calibration: Option<Calibration>,
     /// From this score on a row is looked at.
@@ -33,6 +35,8 @@ struct Stored {
     format: u32,
     name: String,
     features: Vec<FeatureVersion>,
+    #[serde(default)]
+    transforms: Transforms,
     learner: StoredLearner,
     calibration: Option<Calibration>,
     threshold: Option<f64>,
@@ -45,7 +49,9 @@ pub enum ModelError {
     File { file: String, source: std::io::Error },
     #[error("{file}: {source}")]
     Json { file: String, source: serde_json::Error },
-    #[error("{file} has form {format}, known is {FORMAT}: it was written by a newer version")]
+    #[error(
+        "{file} has form {format}, known are {FORMAT} and {FORMAT_TRANSFORMS}: it was written by a newer version"
+    )]
     Format { file: String, format: u32 },
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -75,7 +81,14 @@ impl Model {
             values.extend(rows.iter().map(|&row| dataset.columns[place][row]));
         }
         let matrix = crate::dataset::Matrix { values, rows: rows.len(), columns: names.len() };
-        Ok(self.learner.predict(&matrix))
+        Ok(self.learner.predict(&self.transforms.apply(matrix)))
+    }
+
+    /// How much of what trees decide is each feature's, in their order; adds up to 1.
+    #[must_use]
+    pub fn importance(&self) -> Vec<f64> {
+        let features = self.features.len();
+        self.transforms.folded(self.learner.importance(self.transforms.width(features)), features)
     }
 
     /// The probability that belongs to a score.
@@ -90,9 +103,10 @@ impl Model {
     /// [`ModelError`]
     pub fn write(&self, folder: &Path) -> Result<(), ModelError> {
         let stored = Stored {
-            format: FORMAT,
+            format: if self.transforms.is_empty() { FORMAT } else { FORMAT_TRANSFORMS },
             name: self.name.clone(),
             features: self.features.clone(),
+            transforms: self.transforms.clone(),
             learner: self.learner.write(folder)?,
             calibration: self.calibration.clone(),
             threshold: self.threshold,
@@ -111,13 +125,15 @@ impl Model {
         let file = folder.join("model.json");
         let stored: Stored = serde_json::from_str(&read(&file)?)
             .map_err(|source| ModelError::Json { file: shown(&file), source })?;
-        if stored.format != FORMAT {
+        if ![FORMAT, FORMAT_TRANSFORMS].contains(&stored.format) {
             return Err(ModelError::Format { file: shown(&file), format: stored.format });
         }
-        let learner = Learner::read(folder, stored.learner, stored.features.len())?;
+        let columns = stored.transforms.width(stored.features.len());
+        let learner = Learner::read(folder, stored.learner, columns)?;
         Ok(Model {
             name: stored.name,
             features: stored.features,
+            transforms: stored.transforms,
             learner,
             calibration: stored.calibration,
             threshold: stored.threshold,

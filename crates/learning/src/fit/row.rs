@@ -7,8 +7,8 @@ use super::{Learner, Model, logistic_function};
 
 /// From features to log odds (or to the number, of a model of numbers), additively: `baseline` and all `values` add up to them.
 ///
-/// Of boosters beside a regression they are the weighted mean of both. The score is near them, not at them: of boosters and their folds it averages the
-/// probabilities.
+/// Of trees they are Shapley values, of a regression its terms, of both the weighted mean. They are of the mean of all boosters' log odds; the
+/// score is near it, not at it: it averages probabilities over boosters and their folds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contributions {
     /// Before anything is known of the row.
@@ -19,24 +19,25 @@ pub struct Contributions {
 
 /// Both scores' log odds, weighted.
 #[must_use]
-pub(super) fn blended(boosted: f64, linear: f64, boost_share: f64) -> f64 {
+pub(crate) fn blended(boosted: f64, linear: f64, boost_share: f64) -> f64 {
     logistic_function(mixed(log_odds(boosted), log_odds(linear), boost_share))
 }
 
 /// Both numbers, weighted.
 #[must_use]
-pub(super) fn mixed(boosted: f64, linear: f64, boost_share: f64) -> f64 {
+pub(crate) fn mixed(boosted: f64, linear: f64, boost_share: f64) -> f64 {
     boost_share * boosted + (1.0 - boost_share) * linear
 }
 
 impl Model {
-    /// The score of a row: the values of [`Model::features`] in their order, NaN where there is none. Of a model of probabilities it takes microseconds
-    /// and no memory.
+    /// The score of a row: the values of [`Model::features`] in their order, NaN where there is none. Of a model of probabilities it takes microseconds,
+    /// and no memory where features are learned from as they are.
     ///
     /// # Panics
     /// If the row is shorter than the features.
     #[must_use]
     pub fn score_row(&self, row: &[f64]) -> f64 {
+        let row = &*self.transforms.row(row);
         match &self.learner {
             Learner::Boosted { ensemble, linear, boost_share } => {
                 blended(ensemble.predict_row(row), linear.predict_row(row), *boost_share)
@@ -48,13 +49,16 @@ impl Model {
         }
     }
 
-    /// What each feature of a row contributes to its score. It takes about as long as the score.
+    /// What each feature of a row contributes to its score. It visits every leaf of every tree, and takes some hundred times as long as the score: for
+    /// what somebody will look at.
     ///
     /// # Panics
     /// If the row is shorter than the features.
     #[must_use]
     pub fn contributions(&self, row: &[f64]) -> Contributions {
-        let mut values = vec![0.0; self.features.len()];
+        let row = &*self.transforms.row(row);
+        let features = self.features.len();
+        let mut values = vec![0.0; self.transforms.width(features)];
         let baseline = match &self.learner {
             Learner::Boosted { ensemble, linear, boost_share } => {
                 ensemble.explain(row, *boost_share, &mut values)
@@ -66,7 +70,7 @@ impl Model {
             }
             Learner::Imported(imported) => imported.forest.explain(row, &mut values),
         };
-        Contributions { baseline, values }
+        Contributions { baseline, values: self.transforms.folded(values, features) }
     }
 
     /// Whether [`Model::probability`] is one: not of a model of numbers.

@@ -10,6 +10,7 @@ mod xgboost;
 
 use crate::dataset::Matrix;
 use crate::fit::logistic_function;
+use crate::shapley::{self, Room, Seen};
 use serde::{Deserialize, Serialize};
 
 /// Why a model cannot be read.
@@ -54,10 +55,17 @@ enum Arithmetic {
 #[derive(Debug, Clone, PartialEq)]
 struct Tree {
     nodes: Vec<Node>,
-    /// What the rows of training that came to each node have got in the mean.
-    expected: Vec<f64>,
-    /// How many rows that were, or their weight; empty where the model does not say.
+    /// What the rows of training have got in the mean.
+    expected: f64,
+    /// How many rows of training came to each node, or their weight, and from [`Tree::expect`] on which part of those at its parent; empty where the model does
+    /// not say how many.
     covers: Vec<f64>,
+}
+
+/// A tree in the arithmetic of its original.
+struct Rowed<'a> {
+    tree: &'a Tree,
+    arithmetic: Arithmetic,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -204,16 +212,13 @@ impl Forest {
 
     /// Adds to each feature what it contributes to the sum of the leaves, in log odds where the sum is that; what stands before any is known is returned.
     ///
-    /// Along the way of a row the expected value changes from node to node; each change is that of the feature which is asked there (Saabas 2014; XGBoost's
-    /// `approx_contribs`).
+    /// Contributions are Shapley values ([`crate::shapley`]; XGBoost's `pred_contribs`).
     pub(crate) fn explain(&self, row: &[f64], contributions: &mut [f64]) -> f64 {
         let odds = self.odds.unwrap_or(1.0);
-        let mut before = self.base;
+        let (mut before, mut room) = (self.base, Room::default());
         for tree in &self.trees {
-            before += tree.expected[0];
-            tree.walk(row, self.arithmetic, |feature, from, to| {
-                contributions[feature] += odds * (tree.expected[to] - tree.expected[from]);
-            });
+            before += tree.expected;
+            room.explain(&Rowed { tree, arithmetic: self.arithmetic }, 0, row, odds, contributions);
         }
         odds * before
     }
@@ -251,10 +256,10 @@ impl Forest {
 impl Tree {
     fn new(nodes: Vec<Node>, covers: Vec<f64>) -> Self {
         let covers = if covers.len() == nodes.len() { covers } else { Vec::new() };
-        Tree { nodes, expected: Vec::new(), covers }
+        Tree { nodes, expected: 0.0, covers }
     }
 
-    /// What is expected at each node, from the leaves up; it is known that they make a tree.
+    /// What is expected, from the leaves up, and the shares of both sides of each split; it is known that the nodes make a tree.
     fn expect(&mut self) {
         let (mut order, mut at) = (vec![0], 0);
         while let Some(&node) = order.get(at) {
@@ -263,38 +268,52 @@ impl Tree {
             }
             at += 1;
         }
-        self.expected = vec![0.0; self.nodes.len()];
+        let cover = |node: usize| self.covers.get(node).copied().unwrap_or(1.0);
+        let (mut expected, mut shares) = (vec![0.0; self.nodes.len()], vec![1.0; self.nodes.len()]);
         for node in order.into_iter().rev() {
-            self.expected[node] = match self.nodes[node] {
+            expected[node] = match self.nodes[node] {
                 Node::Leaf(value) => value,
                 Node::Split(Split { left, right, .. }) => {
-                    let cover = |node: usize| self.covers.get(node).copied().unwrap_or(1.0);
-                    let (one, other, both) = (cover(left), cover(right), cover(left) + cover(right));
-                    let sum = one * self.expected[left] + other * self.expected[right];
-                    if both > 0.0 { sum / both } else { 0.0 }
+                    let both = cover(left) + cover(right);
+                    let share = |side: usize| if both > 0.0 { cover(side) / both } else { 0.5 };
+                    (shares[left], shares[right]) = (share(left), share(right));
+                    shares[left] * expected[left] + shares[right] * expected[right]
                 }
             };
         }
-        self.covers = Vec::new();
+        self.expected = expected[0];
+        self.covers = shares;
     }
 
+    /// Goes from the root to a leaf; the leaf's value.
     fn leaf(&self, row: &[f64], arithmetic: Arithmetic) -> f64 {
-        self.walk(row, arithmetic, |_, _, _| ())
-    }
-
-    /// Goes from the root to a leaf, past each feature that is asked, the node where it is, and the next one; the leaf's value.
-    fn walk(&self, row: &[f64], arithmetic: Arithmetic, mut past: impl FnMut(usize, usize, usize)) -> f64 {
         let mut at = 0;
         loop {
             match self.nodes[at] {
                 Node::Leaf(value) => return value,
                 Node::Split(split) => {
-                    let next = if split.goes_left(row, arithmetic) { split.left } else { split.right };
-                    past(split.feature, at, next);
-                    at = next;
+                    at = if split.goes_left(row, arithmetic) { split.left } else { split.right };
                 }
             }
         }
+    }
+}
+
+impl shapley::Tree for Rowed<'_> {
+    fn seen(&self, node: usize, row: &[f64]) -> Seen {
+        match self.tree.nodes[node] {
+            Node::Leaf(value) => Seen::Leaf(value),
+            Node::Split(split) => {
+                let Split { feature, left, right, .. } = split;
+                let is_left = split.goes_left(row, self.arithmetic);
+                let (next, other) = if is_left { (left, right) } else { (right, left) };
+                Seen::Split { feature, next, others: [Some(other), None] }
+            }
+        }
+    }
+
+    fn share(&self, node: usize) -> f64 {
+        self.tree.covers[node]
     }
 }
 

@@ -3,7 +3,7 @@
 use super::RegistryError;
 use crate::dataset::Manifest;
 use crate::split::Protocol;
-use crate::train::{Report, TrainOptions, ValueReport};
+use crate::train::{Choice, Report, TrainOptions, ValueReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -62,7 +62,11 @@ impl Card {
             headline: headline.map(|(name, value)| (name.to_owned(), value)).into(),
             failed: report.failed().map(|gate| gate.name.clone()).collect(),
             metrics: metrics.map(|(name, step, value)| Metric { name, step, value }).collect(),
-            params: common_params(report.protocol, report.train_rows, &report.manifest, &report.options),
+            params: [
+                common_params(report.protocol, report.train_rows, &report.manifest, &report.options),
+                chosen_params(report.choice.as_ref()),
+            ]
+            .concat(),
         }
     }
 
@@ -140,7 +144,18 @@ fn value_metrics(report: &ValueReport) -> Vec<(String, usize, f64)> {
 fn params(report: &Report) -> Vec<(String, String)> {
     let mut all = common_params(report.protocol, report.train_rows, &report.manifest, &report.options);
     all.push(("train_positives".to_owned(), report.train_positives.to_string()));
+    all.extend(chosen_params(report.choice.as_ref()));
     all
+}
+
+/// The settings that were chosen, beside those of the configuration.
+fn chosen_params(choice: Option<&Choice>) -> Vec<(String, String)> {
+    let Some(Choice { chosen, .. }) = choice else { return Vec::new() };
+    vec![
+        ("chosen.boost_share".to_owned(), chosen.boost_share.to_string()),
+        ("chosen.budget".to_owned(), chosen.budget.to_string()),
+        ("chosen.ridge".to_owned(), chosen.ridge.to_string()),
+    ]
 }
 
 fn common_params(

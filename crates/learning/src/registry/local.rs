@@ -1,9 +1,10 @@
 //! The registry as a folder: `MODEL/versions/N/…` and `MODEL/aliases.json`.
 //!
 //! A version is written beside and renamed into place; names are one file that is replaced at once. Two processes that register at the same
-//! time take different numbers, because the second rename finds the folder there.
+//! time take different numbers, because the second rename finds the folder there. Names are changed under the lock of a file beside them, from
+//! reading to replacing, so that no change is lost; who only reads them needs no lock.
 
-use super::{Aliases, Registry, RegistryError, Version, card, check_name};
+use super::{Aliases, Change, Registry, RegistryError, Version, card, check_name};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,23 @@ impl LocalRegistry {
         }
     }
 
+    /// Reads the names, lets them be changed, and writes them, while nobody else does.
+    fn change_names<T>(
+        folder: &Path,
+        change: impl FnOnce(Aliases) -> Result<(Aliases, T), RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let path = folder.join(".aliases.lock");
+        let lock = std::fs::File::create(&path).map_err(file("make", &path))?;
+        // Until the file is closed, also where the process is killed.
+        lock.lock().map_err(file("lock", &path))?;
+        let before = Self::read_aliases(folder)?;
+        let (after, told) = change(before)?;
+        if after != before {
+            Self::write_aliases(folder, after)?;
+        }
+        Ok(told)
+    }
+
     fn write_aliases(folder: &Path, aliases: Aliases) -> Result<(), RegistryError> {
         let (path, beside) =
             (folder.join("aliases.json"), folder.join(format!(".aliases-{}", uuid::Uuid::new_v4().simple())));
@@ -80,9 +98,9 @@ impl LocalRegistry {
             match std::fs::rename(&beside, &place) {
                 Ok(()) => {
                     synced(&versions)?;
-                    let aliases = Aliases { challenger: Some(number), ..Self::read_aliases(&folder)? };
-                    Self::write_aliases(&folder, aliases)?;
-                    return Ok(number);
+                    return Self::change_names(&folder, |aliases| {
+                        Ok((Aliases { challenger: Some(number), ..aliases }, number))
+                    });
                 }
                 Err(_) if place.exists() => number += 1,
                 Err(source) => return Err(file("make", &place)(source)),
@@ -140,8 +158,11 @@ impl Registry for LocalRegistry {
         Self::read_aliases(&self.model(model)?)
     }
 
-    async fn set_aliases(&self, model: &str, aliases: Aliases) -> Result<(), RegistryError> {
-        Self::write_aliases(&self.model(model)?, aliases)
+    async fn change_aliases(&self, model: &str, change: Change) -> Result<Aliases, RegistryError> {
+        Self::change_names(&self.model(model)?, |aliases| {
+            let changed = change.apply(model, aliases)?;
+            Ok((changed, changed))
+        })
     }
 
     async fn folder(&self, model: &str, version: u64, _into: &Path) -> Result<PathBuf, RegistryError> {

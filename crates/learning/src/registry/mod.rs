@@ -84,14 +84,49 @@ pub trait Registry: Send + Sync {
     /// Which versions have names.
     async fn aliases(&self, model: &str) -> Result<Aliases, RegistryError>;
 
-    /// Gives these names and takes away those that are not there.
-    async fn set_aliases(&self, model: &str, aliases: Aliases) -> Result<(), RegistryError>;
+    /// Changes the names; what they are then.
+    async fn change_aliases(&self, model: &str, change: Change) -> Result<Aliases, RegistryError>;
 
     /// The folder with the files of a version; `into` is for registries that have to fetch them.
     async fn folder(&self, model: &str, version: u64, into: &Path) -> Result<PathBuf, RegistryError>;
 }
 
+/// A change of names, decided on what they are when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// This version is the challenger, if it has no name yet.
+    Challenge(u64),
+    /// This version serves.
+    Promote(u64),
+    /// The champion before serves again.
+    RollBack,
+    /// These names, whatever they were.
+    Set(Aliases),
+}
+
+impl Change {
+    fn apply(self, model: &str, aliases: Aliases) -> Result<Aliases, RegistryError> {
+        match self {
+            Change::Challenge(version) => Ok(aliases.challenged(version)),
+            Change::Promote(version) => Ok(aliases.promoted(version)),
+            Change::Set(aliases) => Ok(aliases),
+            Change::RollBack => {
+                aliases.rolled_back().ok_or_else(|| RegistryError::NoPrevious(model.to_owned()))
+            }
+        }
+    }
+}
+
 impl Aliases {
+    /// What the names are once a version is the challenger; one that has a name keeps it.
+    #[must_use]
+    pub fn challenged(self, version: u64) -> Aliases {
+        if [self.champion, self.challenger, self.previous].contains(&Some(version)) {
+            return self;
+        }
+        Aliases { challenger: Some(version), ..self }
+    }
+
     /// What the names are once a version serves. Its predecessor is kept to go back to.
     #[must_use]
     pub fn promoted(self, version: u64) -> Aliases {
@@ -106,10 +141,10 @@ impl Aliases {
     }
 
     /// What the names are once the champion before serves again. The one that goes becomes the previous one, so that going back twice
-    /// changes nothing; none where there is none to go back to.
+    /// changes nothing; none where there is none to go back to: also where a promotion ended half-way and the previous one is the champion itself.
     #[must_use]
     pub fn rolled_back(self) -> Option<Aliases> {
-        let previous = self.previous?;
+        let previous = self.previous.filter(|previous| self.champion != Some(*previous))?;
         Some(Aliases { champion: Some(previous), previous: self.champion, challenger: self.challenger })
     }
 }
@@ -135,9 +170,7 @@ pub async fn promote(
         let gates = found.failed.join(", ");
         return Err(RegistryError::Gates { model: model.to_owned(), version: wanted, gates });
     }
-    let aliases = aliases.promoted(wanted);
-    registry.set_aliases(model, aliases).await?;
-    Ok(aliases)
+    registry.change_aliases(model, Change::Promote(wanted)).await
 }
 
 /// Lets the champion before serve again.
@@ -145,10 +178,7 @@ pub async fn promote(
 /// # Errors
 /// [`RegistryError::NoPrevious`]
 pub async fn roll_back(registry: &dyn Registry, model: &str) -> Result<Aliases, RegistryError> {
-    let aliases = registry.aliases(model).await?;
-    let back = aliases.rolled_back().ok_or_else(|| RegistryError::NoPrevious(model.to_owned()))?;
-    registry.set_aliases(model, back).await?;
-    Ok(back)
+    registry.change_aliases(model, Change::RollBack).await
 }
 
 /// Names of models are names of folders and parts of URLs.
@@ -169,12 +199,15 @@ mod tests {
         let first = Aliases { challenger: Some(1), ..Aliases::default() }.promoted(1);
         assert_eq!(first, Aliases { champion: Some(1), challenger: None, previous: None });
         assert_eq!(first.rolled_back(), None);
+        assert_eq!(Aliases { previous: Some(1), ..first }.rolled_back(), None);
         let second = Aliases { challenger: Some(3), ..first }.promoted(2);
         assert_eq!(second, Aliases { champion: Some(2), challenger: Some(3), previous: Some(1) });
         assert_eq!(second.promoted(2), second);
         let back = second.rolled_back().unwrap();
         assert_eq!(back, Aliases { champion: Some(1), challenger: Some(3), previous: Some(2) });
         assert_eq!(back.rolled_back(), Some(second));
+        assert_eq!(back.challenged(2), back, "it has a name");
+        assert_eq!(back.challenged(4), Aliases { challenger: Some(4), ..back });
     }
 
     #[test]

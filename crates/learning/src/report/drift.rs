@@ -19,6 +19,9 @@ pub fn html(watched: &Watched) -> String {
         word(watched.level)
     );
     page.push_str(&periods(watched));
+    if watched.one_of > 1 {
+        let _ = write!(page, "<p class=\"sub\">One of {} rows of late was looked at.</p>", watched.one_of);
+    }
     page.push_str("<h2>Plots</h2><div class=\"plots\">");
     for (_, svg) in plots(watched) {
         let _ = write!(page, "<div>{svg}</div>");
@@ -87,20 +90,22 @@ fn table(title: &str, drifts: &[Drift]) -> String {
     let rows = drifts.iter().map(|drift| {
         format!(
             "<tr><td>{}</td><td>{}</td><td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td>\
-             <td class=\"n\">{:.1} % / {:.1} %</td></tr>",
+             <td class=\"n\">{:.4}</td><td class=\"n\">{}</td><td class=\"n\">{:.1} % / {:.1} %</td></tr>",
             word(drift.level),
             escaped(&drift.name),
             drift.psi,
+            drift.psi_evidently,
             drift.ks,
             drift.jensen_shannon,
             drift.wasserstein,
+            drift.chi_square_p.map_or_else(String::new, |p| format!("{p:.2e}")),
             100.0 * drift.missing[0],
             100.0 * drift.missing[1]
         )
     });
     format!(
-        "<h2>{title}</h2><table><tr><th></th><th>feature</th><th class=\"n\">PSI</th><th class=\"n\">KS</th><th class=\"n\">Jensen-Shannon</th>\
-         <th class=\"n\">Wasserstein</th><th class=\"n\">missing then / now</th></tr>{}</table>",
+        "<h2>{title}</h2><table><tr><th></th><th>feature</th><th class=\"n\">PSI</th><th class=\"n\">PSI (evidently)</th><th class=\"n\">KS</th>\
+         <th class=\"n\">Jensen-Shannon</th><th class=\"n\">Wasserstein</th><th class=\"n\">chi-square p</th><th class=\"n\">missing then / now</th></tr>{}</table>",
         rows.collect::<String>()
     )
 }
@@ -136,9 +141,11 @@ mod tests {
         let drift = Drift {
             name: "<amount>".to_owned(),
             psi: 0.5,
+            psi_evidently: 0.4,
             ks: 0.1,
             jensen_shannon: 0.2,
             wasserstein: 0.3,
+            chi_square_p: Some(0.02),
             missing: [0.0, 0.5],
             level: Level::Alarm,
         };
@@ -149,6 +156,7 @@ mod tests {
             training: told.clone(),
             previous: None,
             current: told,
+            one_of: 4,
             since_training: vec![drift],
             since_previous: Vec::new(),
             outcome_p: None,
@@ -160,6 +168,9 @@ mod tests {
             page.contains("fraud version 3")
                 && page.contains("&lt;amount&gt;")
                 && page.contains("not known yet")
+        );
+        assert!(
+            page.contains("One of 4 rows") && page.contains("2.00e-2") && page.contains("PSI (evidently)")
         );
         assert!(!page.contains("<amount>") && !page.contains("Against the period before"));
         assert_eq!(plots(&watched).len(), 1);

@@ -10,7 +10,8 @@ use crate::dataset::Manifest;
 use crate::drift::{Drift, Level};
 use crate::evaluate::{Evaluation, Segment};
 use crate::gate::Gate;
-use crate::train::Report;
+use crate::train::choice::Tried;
+use crate::train::{Choice, Report};
 use chart::{Chart, bars};
 use std::fmt::Write as _;
 
@@ -57,6 +58,7 @@ pub fn html(report: &Report) -> String {
     page.push_str("</div>");
     page.push_str(&gates(&report.gates));
     page.push_str(&folds(report));
+    page.push_str(&choice(report.choice.as_ref()));
     page.push_str(&segments(&report.evaluation, &report.baseline));
     page.push_str(&drift(&report.drift));
     page.push_str(&dataset(&report.manifest));
@@ -241,6 +243,25 @@ fn drift(drift: &[Drift]) -> String {
     format!(
         "<h2>Drift</h2><table><tr><th></th><th>feature</th><th class=\"n\">PSI</th><th class=\"n\">KS</th><th class=\"n\">\
          Jensen-Shannon</th><th class=\"n\">Wasserstein</th></tr>{}</table>",
+        rows.collect::<String>()
+    )
+}
+
+/// What was tried, the chosen one marked.
+fn choice(choice: Option<&Choice>) -> String {
+    let Some(choice) = choice else { return String::new() };
+    let rows = choice.tried.iter().map(|Tried { setting, metric }| {
+        let mark = if *setting == choice.chosen { "chosen" } else { "" };
+        format!(
+            "<tr><td>{mark}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{metric:.4}</td></tr>",
+            setting.boost_share, setting.budget, setting.ridge
+        )
+    });
+    format!(
+        "<h2>Settings</h2><p class=\"sub\">Chosen on {}, whose labels were known.</p><table><tr><th></th><th class=\"n\">boost_share</th>\
+         <th class=\"n\">budget</th><th class=\"n\">ridge</th><th class=\"n\">{}</th></tr>{}</table>",
+        escaped(&choice.folds.join(", ")),
+        escaped(&choice.metric),
         rows.collect::<String>()
     )
 }

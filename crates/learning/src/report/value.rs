@@ -1,7 +1,7 @@
 //! The page of a model of a number.
 
 use super::chart::{Chart, bars};
-use super::{SHOWN, dataset, drift, escaped, gates, opened};
+use super::{SHOWN, choice, dataset, drift, escaped, gates, opened};
 use crate::evaluate::Interval;
 use crate::evaluate::probability::Bin;
 use crate::train::ValueReport;
@@ -32,6 +32,7 @@ pub fn html(report: &ValueReport) -> String {
     page.push_str("</div>");
     page.push_str(&gates(&report.gates));
     page.push_str(&folds(report));
+    page.push_str(&choice(report.choice.as_ref()));
     page.push_str(&segments(report));
     page.push_str(&drift(&report.drift));
     page.push_str(&dataset(&report.manifest));

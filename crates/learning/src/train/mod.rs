@@ -3,13 +3,17 @@
 //! Each fold of the prequential validation is learned and judged like the model itself, so many judged periods earlier. One of them gives calibration
 //! and threshold: the last whose labels are all known before the judged period begins.
 //!
+//! The few settings that are chosen ([`choice`]) are chosen on that fold and those before it.
+//!
 //! Invariant: no choice is made on the rows by which the model is judged.
 
+pub mod choice;
 mod facts;
 mod folds;
 mod stages;
 mod value;
 
+pub use choice::{Choice, ChoiceOptions};
 pub use folds::Fold;
 pub use stages::{Fitted, Found, Judge, fit};
 pub use value::{
@@ -21,7 +25,7 @@ use crate::decide::Costs;
 use crate::drift::{self, Drift, DriftOptions};
 use crate::evaluate::{CardScore, Evaluation, Intervals};
 use crate::fit::boost::BoostOptions;
-use crate::fit::{CalibrationKind, FitError, Imported, Model, ModelError};
+use crate::fit::{CalibrationKind, FitError, Imported, Model, ModelError, TransformOptions};
 use crate::gate::{Facts, Gate, GateOptions};
 use crate::split::{Period, Protocol, Split, SplitError};
 use serde::{Deserialize, Serialize};
@@ -32,6 +36,9 @@ use std::time::Instant;
 #[serde(default, deny_unknown_fields)]
 pub struct TrainOptions {
     pub boost: BoostOptions,
+    pub choice: ChoiceOptions,
+    /// What becomes of features before anything learns from them.
+    pub transforms: Vec<TransformOptions>,
     pub calibration: CalibrationKind,
     pub costs: Costs,
     pub gates: GateOptions,
@@ -54,6 +61,8 @@ impl Default for TrainOptions {
     fn default() -> Self {
         TrainOptions {
             boost: BoostOptions::default(),
+            choice: ChoiceOptions::default(),
+            transforms: Vec::new(),
             calibration: CalibrationKind::default(),
             costs: Costs::default(),
             gates: GateOptions::default(),
@@ -73,6 +82,13 @@ impl TrainOptions {
     /// What is wrong with which key.
     pub fn check(&self) -> Result<(), String> {
         self.boost.check().map_err(|problem| format!("boost.{problem}"))?;
+        self.choice.check().map_err(|problem| format!("choice.{problem}"))?;
+        for (nth, transform) in self.transforms.iter().enumerate() {
+            transform.check().map_err(|problem| format!("transforms: {problem}"))?;
+            if self.transforms[..nth].iter().any(|other| other.feature == transform.feature) {
+                return Err(format!("transforms: {} is there twice", transform.feature));
+            }
+        }
         self.costs.check().map_err(|problem| format!("costs: {problem}"))?;
         self.drift.check().map_err(|problem| format!("drift: {problem}"))?;
         if !(1..=52).contains(&self.folds) {
@@ -133,6 +149,9 @@ pub struct Report {
     pub baseline: Evaluation,
     pub intervals: Intervals,
     pub folds: Vec<Fold>,
+    /// None where nothing was to be chosen, or nothing could be.
+    #[serde(default)]
+    pub choice: Option<Choice>,
     /// Means over the folds.
     pub prequential: Prequential,
     /// Parts of the gain of all splits, largest first.
@@ -203,13 +222,14 @@ fn screened(
     }
 }
 
-/// The options without constraints on features that the dataset has but that say nothing here; those on features that there are not stay, to be refused.
+/// The options without constraints on, and transformations of, features that the dataset has but that say nothing here; those on features that there are not stay, to be refused.
 fn constrained(options: &TrainOptions, dataset: &Dataset, names: &[String]) -> TrainOptions {
     let mut options = options.clone();
     let stays =
         |name: &String| names.contains(name) || !dataset.features.iter().any(|feature| feature.name == *name);
     options.boost.rising.retain(stays);
     options.boost.falling.retain(stays);
+    options.transforms.retain(|transform| stays(&transform.feature));
     options
 }
 

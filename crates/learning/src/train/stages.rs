@@ -5,15 +5,17 @@
 //! stage may run in a process of its own. Called again, a stage puts the same into the report.
 
 use super::facts::{Probe, shuffled};
-use super::folds::{Learned, learn_all};
-use super::{Fold, Prequential, Report, TrainError, TrainOptions, constrained, drifts, screened, told};
+use super::folds::{Learned, Task, chosen, learn_all};
+use super::{
+    Choice, Fold, Prequential, Report, TrainError, TrainOptions, constrained, drifts, screened, told,
+};
 use crate::dataset::{Dataset, Manifest, Rows, Screened, check};
 use crate::decide::choose;
 use crate::evaluate::cards::any_so_far;
 use crate::evaluate::{Evaluation, Judged, Ranking, bootstrap, evaluate};
 use crate::fit::calibrate::{shift_to, shifted};
 use crate::fit::{Calibration, FitError, Imported, Logistic, Model};
-use crate::gate::{CHAMPION, Facts, against_champion, gates};
+use crate::gate::{Facts, against_champion, gates, is_of_champion, not_comparable};
 use crate::split::{Protocol, Split};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,8 @@ pub struct Found {
     shift: f64,
     baseline_shift: f64,
     pub folds: Vec<Fold>,
+    #[serde(default)]
+    pub choice: Option<Choice>,
     pub screened: Screened,
     /// What could not be done as asked, and what was done instead.
     pub notes: Vec<String>,
@@ -59,8 +63,10 @@ pub fn fit(
     let dataset = &dataset.select(&names)?;
     let mut notes = told(&screened);
 
+    let task = Task { dataset, protocol, names: &names, imported };
+    let settled = chosen(task, options, &mut notes)?;
     let validation = protocol.validation_fold();
-    let learned = learn_all(dataset, protocol, &names, options, validation, imported, &mut notes)?;
+    let learned = learn_all(task, &settled, validation, &mut notes)?;
     let mut learned = learned.into_iter();
     // The first is the model itself; without it there is an error already.
     let Some(main) = learned.next() else { return Err(FitError::Singular.into()) };
@@ -75,12 +81,14 @@ pub fn fit(
         shift: shift_to(&main.train_scores, positives),
         baseline_shift: shift_to(&main.train_baseline_scores, positives),
         folds: folds.map(|fold| Fold::of(fold, options.card_score)).collect(),
+        choice: settled.choice,
         screened,
         notes,
     };
     let model = Model {
         name: name.to_owned(),
         features: dataset.features.clone(),
+        transforms: main.transforms,
         learner: main.learner,
         calibration: chosen.calibration,
         threshold: Some(chosen.threshold),
@@ -155,7 +163,8 @@ impl<'a> Judge<'a> {
         let names: Vec<String> = fitted.model.features.iter().map(|feature| feature.name.clone()).collect();
         let dataset = whole.select(&names)?;
         let scores = fitted.model.score(&dataset, &split.test)?;
-        let baseline_scores = fitted.found.baseline.predict(&dataset.gather(&split.test));
+        let judged = fitted.model.transforms.apply(dataset.gather(&split.test));
+        let baseline_scores = fitted.found.baseline.predict(&judged);
         Ok(Judge { fitted, whole, dataset, options, protocol, split, scores, baseline_scores })
     }
 
@@ -171,8 +180,7 @@ impl<'a> Judge<'a> {
         let baseline = self.evaluated(base, base, found.baseline_shift, found.baseline_threshold);
         let names = &model.features;
         let of_features = names.iter().map(|feature| feature.name.clone());
-        let mut importance: Vec<(String, f64)> =
-            of_features.zip(model.learner.importance(names.len())).collect();
+        let mut importance: Vec<(String, f64)> = of_features.zip(model.importance()).collect();
         importance.sort_by(|a, b| b.1.total_cmp(&a.1));
         Report {
             model: model.name.clone(),
@@ -185,6 +193,7 @@ impl<'a> Judge<'a> {
             intervals: self.compared(base),
             prequential: Prequential::over(&found.folds),
             folds: found.folds.clone(),
+            choice: found.choice.clone(),
             importance,
             trees: model.learner.trees(),
             screened: found.screened.clone(),
@@ -218,7 +227,8 @@ impl<'a> Judge<'a> {
     pub fn validate(&self, report: &mut Report) -> Result<(), TrainError> {
         let rows = &self.dataset.rows;
         let (train, test) = (rows.labels(&self.split.train), rows.labels(&self.split.test));
-        let matrix = self.dataset.gather(&self.split.train);
+        let taken = |rows: &[usize]| self.fitted.model.transforms.apply(self.dataset.gather(rows));
+        let matrix = taken(&self.split.train);
         let relearned = Logistic::fit(&matrix, &shuffled(&train), self.options.ridge)?;
         let positives = test.iter().filter(|&&label| label).count() as f64;
         let negatives = test.len() as f64 - positives;
@@ -228,7 +238,7 @@ impl<'a> Judge<'a> {
             train: &self.split.train,
             test: &self.split.test,
             scores: &self.scores,
-            shuffled_area: Ranking::new(&relearned.predict(&self.dataset.gather(&self.split.test)))
+            shuffled_area: Ranking::new(&relearned.predict(&taken(&self.split.test)))
                 .auc_roc(&shuffled(&test), None),
             train_area: &|scores| Ranking::new(scores).auc_roc(&train, None),
             area: &|scores| Ranking::new(scores).auc_roc(&test, None),
@@ -237,27 +247,22 @@ impl<'a> Judge<'a> {
         };
         report.facts = probe.measure(&self.options.gates)?;
         let gain = report.intervals.average_precision_gain;
-        let of_champion: Vec<_> = report.gates.drain(..).filter(|gate| gate.name == CHAMPION).collect();
+        let of_champion: Vec<_> = report.gates.drain(..).filter(is_of_champion).collect();
         report.gates = gates(&report.evaluation, &report.baseline, gain, &report.facts, &self.options.gates);
         report.gates.extend(of_champion);
         Ok(())
     }
 
-    /// Compares with the model that serves, which may read features that this dataset lacks.
+    /// Compares with the model that serves. One that reads features which this dataset lacks fails the gate [`crate::gate::COMPARABLE`].
     pub fn compare(&self, champion: Option<&Model>, report: &mut Report) {
-        report.gates.retain(|gate| gate.name != CHAMPION);
+        report.gates.retain(|gate| !is_of_champion(gate));
         let Some(champion) = champion else { return };
         match champion.score(self.whole, &self.split.test) {
             Ok(scores) => {
                 let gain = self.compared(&scores).average_precision_gain;
                 report.gates.push(against_champion("average precision", gain));
             }
-            Err(error) => {
-                let note = format!("not compared with the champion: {error}");
-                if !report.notes.contains(&note) {
-                    report.notes.push(note);
-                }
-            }
+            Err(error) => report.gates.push(not_comparable(&error.to_string())),
         }
     }
 

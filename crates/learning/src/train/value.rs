@@ -1,17 +1,18 @@
 //! Training of a model that says a number, such as the money that a customer will bring: the same stages over the same splits, with a ridge
 //! regression as the baseline. A score is the number itself, so there is nothing to calibrate and no threshold.
 
+use super::choice::{Beside, Grid, Settled, Trial, known_folds, settle};
 use super::facts::{Probe, shuffled};
-use super::{TrainError, TrainOptions, constrained, drifts, screened, told};
-use crate::dataset::{Dataset, Manifest, Screened, check};
+use super::folds::{cells, each};
+use super::{Choice, TrainError, TrainOptions, constrained, drifts, screened, told};
+use crate::dataset::{Dataset, Manifest, Matrix, Screened, check};
 use crate::drift::Drift;
 use crate::evaluate::value::{
     ValueEvaluation, ValueIntervals, ValueSegment, evaluate, intervals, rank_correlation, segments,
 };
-
-use crate::fit::boost::{Ensemble, Target};
-use crate::fit::{Learner, Model, Ridge};
-use crate::gate::{CHAMPION, Facts, Gate, against_champion, value_gates};
+use crate::fit::boost::{BoostOptions, Ensemble, Target};
+use crate::fit::{Learner, Model, Ridge, Transforms, both, mixed};
+use crate::gate::{Facts, Gate, against_champion, is_of_champion, not_comparable, value_gates};
 use crate::split::{Protocol, Split, SplitError};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -49,6 +50,9 @@ pub struct ValueReport {
     pub segments: Vec<ValueSegment>,
     pub baseline_segments: Vec<ValueSegment>,
     pub folds: Vec<ValueFold>,
+    /// None where nothing was to be chosen, or nothing could be.
+    #[serde(default)]
+    pub choice: Option<Choice>,
     /// Parts of the gain of all splits, largest first.
     pub importance: Vec<(String, f64)>,
     pub trees: usize,
@@ -82,6 +86,8 @@ pub struct FittedValue {
 pub struct FoundValue {
     baseline: Ridge,
     pub folds: Vec<ValueFold>,
+    #[serde(default)]
+    pub choice: Option<Choice>,
     pub screened: Screened,
     pub notes: Vec<String>,
 }
@@ -128,12 +134,14 @@ pub fn fit_value(
     let options = &constrained(options, dataset, &names);
     let dataset = &dataset.select(&names)?;
     let mut notes = told(&screened);
+    let settled = chosen(dataset, protocol, &names, options, &mut notes)?;
+    let options = &settled.options;
     let mut folds = Vec::new();
-    let (learner, baseline, fold) = learn(dataset, protocol, &names, options)?;
+    let Learned { transforms, learner, baseline, fold } = learn(dataset, protocol, &names, options, None)?;
     folds.push(fold);
     for number in 1..options.folds {
-        match learn(dataset, protocol.earlier(number), &names, options) {
-            Ok((_, _, fold)) => folds.push(fold),
+        match learn(dataset, protocol.earlier(number), &names, options, settled.fitted.get(&number)) {
+            Ok(learned) => folds.push(learned.fold),
             Err(TrainError::Split(SplitError::Problem(problem)) | TrainError::Problem(problem)) => {
                 notes.push(format!("fold {number} is left out: {}", super::folds::short(&problem)));
             }
@@ -143,40 +151,110 @@ pub fn fit_value(
     let model = Model {
         name: name.to_owned(),
         features: dataset.features.clone(),
+        transforms,
         learner,
         calibration: None,
         threshold: None,
     };
-    Ok(FittedValue { model, found: FoundValue { baseline, folds, screened, notes } })
+    Ok(FittedValue { model, found: FoundValue { baseline, folds, choice: settled.choice, screened, notes } })
 }
 
-/// Learns and judges one fold.
+/// Tries settings on the folds whose outcomes are all known when the judged period begins, and chooses.
+fn chosen(
+    dataset: &Dataset,
+    protocol: Protocol,
+    names: &[String],
+    options: &TrainOptions,
+    notes: &mut Vec<String>,
+) -> Result<Settled<Ridge>, TrainError> {
+    let grid = Grid::of(options);
+    let numbers = if grid.is_choice() { known_folds(protocol, options.folds) } else { Vec::new() };
+    let cells = cells(dataset, protocol, &options.transforms);
+    let trials = each(&numbers, cells, options, |number, options| {
+        let earlier = protocol.earlier(number);
+        let taken = Taken::of(dataset, earlier, names, options)?;
+        let metric = |boosted: &[f64], linear: &[f64], share: f64| {
+            evaluate(&both(boosted, linear, share, mixed), &taken.truth).r2
+        };
+        let boost = |budget: f32| taken.boost(&BoostOptions { budget, ..options.boost.clone() });
+        let beside = Beside {
+            fit: &|ridge| Ok(Ridge::fit(&taken.train, &taken.target, ridge)?),
+            predict: &|linear: &Ridge| linear.predict(&taken.test),
+            metric: &metric,
+        };
+        Trial::new(&grid, (number, earlier), &taken.test, &boost, &beside)
+    });
+    settle(options, &grid, "r2", trials.into_iter().map(|(_, trial)| trial).collect(), notes)
+}
+
+/// The rows of a fold, as its learners take them.
+struct Taken {
+    transforms: Transforms,
+    columns: Vec<String>,
+    train: Matrix,
+    test: Matrix,
+    target: Vec<f64>,
+    truth: Vec<f64>,
+}
+
+impl Taken {
+    fn of(
+        dataset: &Dataset,
+        protocol: Protocol,
+        names: &[String],
+        options: &TrainOptions,
+    ) -> Result<Self, TrainError> {
+        let rows = &dataset.rows;
+        let split = protocol.split(rows, false)?;
+        let (target, truth) = (rows.values(&split.train), rows.values(&split.test));
+        check::values("the training period", &target)?;
+        check::values("the judged period", &truth)?;
+        let train = dataset.gather(&split.train);
+        let (transforms, train) = Transforms::fit(&options.transforms, names, train, None)?;
+        let test = transforms.apply(dataset.gather(&split.test));
+        let columns = transforms.names(names);
+        Ok(Taken { transforms, columns, train, test, target, truth })
+    }
+
+    fn boost(&self, options: &BoostOptions) -> Result<Ensemble, TrainError> {
+        Ok(Ensemble::fit(&self.columns, &self.train, &self.target, Target::Value, options)?)
+    }
+}
+
+/// What one fold came to.
+struct Learned {
+    transforms: Transforms,
+    learner: Learner,
+    baseline: Ridge,
+    fold: ValueFold,
+}
+
+/// Learns and judges one fold; `fitted` is what was fitted of it to be tried.
 fn learn(
     dataset: &Dataset,
     protocol: Protocol,
     names: &[String],
     options: &TrainOptions,
-) -> Result<(Learner, Ridge, ValueFold), TrainError> {
-    let rows = &dataset.rows;
-    let split = protocol.split(rows, false)?;
-    let (target, truth) = (rows.values(&split.train), rows.values(&split.test));
-    check::values("the training period", &target)?;
-    check::values("the judged period", &truth)?;
-    let (matrix, test) = (dataset.gather(&split.train), dataset.gather(&split.test));
-    let baseline = Ridge::fit(&matrix, &target, options.ridge)?;
-    let ensemble = Ensemble::fit(names, &matrix, &target, Target::Value, &options.boost)?;
+    fitted: Option<&(Ensemble, Ridge)>,
+) -> Result<Learned, TrainError> {
+    let taken = Taken::of(dataset, protocol, names, options)?;
+    let (ensemble, baseline) = match fitted {
+        Some(fitted) => fitted.clone(),
+        None => (taken.boost(&options.boost)?, Ridge::fit(&taken.train, &taken.target, options.ridge)?),
+    };
+    let Taken { transforms, test, truth, .. } = taken;
     let learner = Learner::Regressed { ensemble, linear: baseline.clone(), boost_share: options.boost_share };
     let of_model = evaluate(&learner.predict(&test), &truth);
     let fold = ValueFold {
         train: protocol.train.to_string(),
         test: protocol.test.to_string(),
-        rows: split.test.len(),
+        rows: truth.len(),
         r2: of_model.r2,
         mae: of_model.mae,
         rank_correlation: of_model.rank_correlation,
         baseline_r2: evaluate(&baseline.predict(&test), &truth).r2,
     };
-    Ok((learner, baseline, fold))
+    Ok(Learned { transforms, learner, baseline, fold })
 }
 
 /// A model before the rows by which it is judged.
@@ -210,7 +288,8 @@ impl<'a> JudgeValue<'a> {
         let names: Vec<String> = fitted.model.features.iter().map(|feature| feature.name.clone()).collect();
         let dataset = whole.select(&names)?;
         let predicted = fitted.model.score(&dataset, &split.test)?;
-        let baseline = fitted.found.baseline.predict(&dataset.gather(&split.test));
+        let judged = fitted.model.transforms.apply(dataset.gather(&split.test));
+        let baseline = fitted.found.baseline.predict(&judged);
         let truth = whole.rows.values(&split.test);
         Ok(JudgeValue { fitted, whole, dataset, options, protocol, split, predicted, baseline, truth })
     }
@@ -221,8 +300,7 @@ impl<'a> JudgeValue<'a> {
         let FittedValue { model, found } = self.fitted;
         let (rows, places) = (&self.dataset.rows, self.split.test.as_slice());
         let of_features = model.features.iter().map(|feature| feature.name.clone());
-        let mut importance: Vec<(String, f64)> =
-            of_features.zip(model.learner.importance(model.features.len())).collect();
+        let mut importance: Vec<(String, f64)> = of_features.zip(model.importance()).collect();
         importance.sort_by(|a, b| b.1.total_cmp(&a.1));
         ValueReport {
             model: model.name.clone(),
@@ -234,6 +312,7 @@ impl<'a> JudgeValue<'a> {
             segments: segments(&self.predicted, rows, places),
             baseline_segments: segments(&self.baseline, rows, places),
             folds: found.folds.clone(),
+            choice: found.choice.clone(),
             importance,
             trees: model.learner.trees(),
             screened: found.screened.clone(),
@@ -258,7 +337,8 @@ impl<'a> JudgeValue<'a> {
     /// [`TrainError`]: the baseline cannot be learned once more.
     pub fn validate(&self, report: &mut ValueReport) -> Result<(), TrainError> {
         let target = self.dataset.rows.values(&self.split.train);
-        let matrix = self.dataset.gather(&self.split.train);
+        let taken = |rows: &[usize]| self.fitted.model.transforms.apply(self.dataset.gather(rows));
+        let matrix = taken(&self.split.train);
         let relearned = Ridge::fit(&matrix, &shuffled(&target), self.options.ridge)?;
         let area = |scores: &[f64], truth: &[f64]| f64::midpoint(1.0, rank_correlation(scores, truth));
         let probe = Probe {
@@ -267,17 +347,14 @@ impl<'a> JudgeValue<'a> {
             train: &self.split.train,
             test: &self.split.test,
             scores: &self.predicted,
-            shuffled_area: area(
-                &relearned.predict(&self.dataset.gather(&self.split.test)),
-                &shuffled(&self.truth),
-            ),
+            shuffled_area: area(&relearned.predict(&taken(&self.split.test)), &shuffled(&self.truth)),
             train_area: &|scores| area(scores, &target),
             area: &|scores| area(scores, &self.truth),
             // Half of that of a rank correlation of independent rows.
             chance_error: 0.5 / ((self.truth.len().max(2) - 1) as f64).sqrt(),
         };
         report.facts = probe.measure(&self.options.gates)?;
-        let of_champion: Vec<Gate> = report.gates.drain(..).filter(|gate| gate.name == CHAMPION).collect();
+        let of_champion: Vec<Gate> = report.gates.drain(..).filter(is_of_champion).collect();
         report.gates = value_gates(
             &report.segments,
             &report.baseline_segments,
@@ -289,20 +366,15 @@ impl<'a> JudgeValue<'a> {
         Ok(())
     }
 
-    /// Compares with the model that serves, which may read features that this dataset lacks.
+    /// Compares with the model that serves. One that reads features which this dataset lacks fails the gate [`crate::gate::COMPARABLE`].
     pub fn compare(&self, champion: Option<&Model>, report: &mut ValueReport) {
-        report.gates.retain(|gate| gate.name != CHAMPION);
+        report.gates.retain(|gate| !is_of_champion(gate));
         let Some(champion) = champion else { return };
         match champion.score(self.whole, &self.split.test) {
             Ok(predicted) => {
                 report.gates.push(against_champion("R²", self.compared(&predicted).r2_gain));
             }
-            Err(error) => {
-                let note = format!("not compared with the champion: {error}");
-                if !report.notes.contains(&note) {
-                    report.notes.push(note);
-                }
-            }
+            Err(error) => report.gates.push(not_comparable(&error.to_string())),
         }
     }
 

@@ -8,4 +8,5 @@ mod pipeline;
 mod python;
 mod registry;
 mod rows;
+mod transforms;
 mod values;

@@ -71,6 +71,37 @@ async fn registering_at_the_same_time(registry: &LocalRegistry, folder: &std::pa
     assert_eq!(registry.versions("fraud").await.unwrap().len(), 10);
 }
 
+/// One registers while another promotes, each with a registry of its own, as processes have: no name is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_names_at_the_same_time_are_all_kept() {
+    const TURNS: u64 = 50;
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("card.json"), serde_json::to_string(&Card::default()).unwrap()).unwrap();
+    let place = home.path().join("models");
+    let registry = LocalRegistry::new(place.clone());
+    assert_eq!(registry.register("fraud", &folder).await.unwrap(), 1);
+    assert_eq!(registry.register("fraud", &folder).await.unwrap(), 2);
+    promote(&registry, "fraud", Some(1), false).await.unwrap();
+    let other = LocalRegistry::new(place);
+    let promoting = tokio::spawn(async move {
+        for turn in 1..=TURNS {
+            let champion = 1 + turn % 2;
+            let names = promote(&other, "fraud", Some(champion), false).await.unwrap();
+            assert_eq!((names.champion, names.previous), (Some(champion), Some(3 - champion)));
+        }
+    });
+    for turn in 1..=TURNS {
+        let version = registry.register("fraud", &folder).await.unwrap();
+        assert_eq!(version, turn + 2);
+        assert_eq!(registry.aliases("fraud").await.unwrap().challenger, Some(version));
+    }
+    promoting.await.unwrap();
+    let names = registry.aliases("fraud").await.unwrap();
+    assert_eq!(names, Aliases { champion: Some(1), challenger: Some(TURNS + 2), previous: Some(2) });
+}
+
 /// Who serves reads the names again and again: it sees the old or the new ones whole, and the new ones at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_is_seen_whole_and_within_a_second() {

@@ -59,6 +59,50 @@ pub(super) fn check(expression: &IdedExpr, names: Names<'_>) -> Result<Kind, Str
     }
 }
 
+/// What a name is compared with, or looked up in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looked<'a> {
+    /// Another name, a list's for example.
+    Name(&'a str),
+    /// A text that is written in the condition.
+    Text(&'a str),
+}
+
+/// Adds every name that is compared with something, or looked up in it.
+pub(super) fn looked_up<'a>(expression: &'a IdedExpr, found: &mut Vec<(&'a str, Looked<'a>)>) {
+    let Expr::Call(call) = &expression.expr else { return };
+    let pairs: &[[usize; 2]] = match call.func_name.as_str() {
+        operators::IN => &[[0, 1]],
+        operators::EQUALS | operators::NOT_EQUALS => &[[0, 1], [1, 0]],
+        _ => &[],
+    };
+    for &[name, with] in pairs {
+        if let (Some(Expr::Ident(name)), Some(with)) =
+            (call.args.get(name).map(|name| &name.expr), call.args.get(with))
+        {
+            found.extend(texts(with).into_iter().map(|with| (name.as_str(), with)));
+        }
+    }
+    call.target.iter().for_each(|target| looked_up(target, found));
+    call.args.iter().for_each(|argument| looked_up(argument, found));
+}
+
+/// A name or a text, or the texts of a list.
+fn texts(expression: &IdedExpr) -> Vec<Looked<'_>> {
+    match &expression.expr {
+        Expr::Ident(name) => vec![Looked::Name(name)],
+        Expr::Literal(LiteralValue::String(text)) => vec![Looked::Text(text.inner())],
+        Expr::List(list) => list.elements.iter().flat_map(texts).collect(),
+        Expr::Literal(_)
+        | Expr::Call(_)
+        | Expr::Select(_)
+        | Expr::Map(_)
+        | Expr::Struct(_)
+        | Expr::Comprehension(_)
+        | Expr::Unspecified => Vec::new(),
+    }
+}
+
 /// What may be called.
 const FUNCTIONS: [&str; 22] = [
     operators::LOGICAL_AND,

@@ -12,16 +12,16 @@
 //! words = "the card is blocked"
 //! ```
 
-use super::check::{Kind, check};
+use super::check::{Kind, Looked, check, looked_up};
 use super::{Rule, Rules};
-use crate::facts::{FactKind, NAMES};
+use crate::facts::{FactKind, LOWER, NAMES};
 use crate::vocabulary::Vocabulary;
 use affluent_features::definition::nearest;
 use affluent_model::score::{Decision, RuleHit};
 use cel::common::value::Val;
 use cel::objects::{Key, Map};
 use cel::{Env, Value};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -38,6 +38,8 @@ pub enum RulesError {
     File { file: String, source: std::io::Error },
     #[error("{0}")]
     Toml(#[from] toml::de::Error),
+    #[error("{file}: {source}")]
+    Copy { file: String, source: serde_json::Error },
     #[error("rule {rule}: {problem}")]
     Rule { rule: String, problem: String },
     #[error("list {list}: {problem}")]
@@ -62,7 +64,7 @@ enum WrittenList {
     Values(Vec<String>),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenRule {
     name: String,
@@ -72,6 +74,7 @@ struct WrittenRule {
 }
 
 /// A file and its lists as they were read: not yet checked.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RulesText {
     rules: Vec<WrittenRule>,
     lists: BTreeMap<String, Vec<String>>,
@@ -93,6 +96,29 @@ impl RulesText {
     /// None: a test reads them.
     pub fn shipped() -> Result<Self, RulesError> {
         Self::parse(include_str!("../../../../config/rules.toml"), Path::new("."))
+    }
+
+    /// Keeps a copy of text and lists, from which [`RulesText::kept`] reads them; it is there whole or not at all.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub fn keep(&self, copy: &Path) -> std::io::Result<()> {
+        if let Some(folder) = copy.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let beside = copy.with_extension("new");
+        std::fs::write(&beside, serde_json::to_vec(self)?)?;
+        std::fs::rename(beside, copy)
+    }
+
+    /// What [`RulesText::keep`] has kept, with the version that it had.
+    ///
+    /// # Errors
+    /// [`RulesError`]: there is no copy, or it is not readable.
+    pub fn kept(copy: &Path) -> Result<Self, RulesError> {
+        let text = read(copy)?;
+        serde_json::from_str(&text)
+            .map_err(|source| RulesError::Copy { file: copy.display().to_string(), source })
     }
 
     /// Reads the text of a file; lists are looked for in `folder`.
@@ -130,36 +156,46 @@ impl RulesText {
 
     /// Checks every rule.
     ///
+    /// Facts in lower case are found in a list however its values are written.
+    ///
     /// # Errors
     /// [`RulesError`]: what is wrong with which.
     pub fn check(self, vocabulary: &Vocabulary) -> Result<Rules, RulesError> {
-        let mut lists = HashMap::new();
-        for (name, list) in self.lists {
-            if fact(&name).is_some() || vocabulary.place(&name).is_some() {
-                let problem = "a fact or a feature has that name".to_owned();
-                return Err(RulesError::List { list: name, problem });
-            }
-            let values = set(&name, list)?;
-            lists.insert(name, values);
+        let RulesText { rules: written, lists: texts, version } = self;
+        if let Some(name) = texts.keys().find(|name| fact(name).is_some() || vocabulary.place(name).is_some())
+        {
+            let problem = "a fact or a feature has that name".to_owned();
+            return Err(RulesError::List { list: name.clone(), problem });
         }
         let env = Arc::new(Env::default().with_stdlib());
-        let (mut rules, mut names) = (Vec::new(), HashSet::new());
-        for rule in self.rules {
+        let (mut rules, mut names, mut lowered) = (Vec::new(), HashSet::new(), HashSet::new());
+        for rule in written {
             if !names.insert(rule.name.clone()) {
                 let problem = "two rules have this name".to_owned();
                 return Err(RulesError::Rule { rule: rule.name, problem });
             }
-            rules.push(compiled(rule, &env, &lists, vocabulary)?);
+            rules.push(compiled(rule, &env, &texts, vocabulary, &mut lowered)?);
         }
-        Ok(Rules { version: self.version, rules, lists, vocabulary: vocabulary.clone(), env })
+        let mut lists = HashMap::new();
+        for (name, mut values) in texts {
+            if lowered.contains(&name) {
+                let lower: Vec<String> = values.iter().map(|value| value.to_lowercase()).collect();
+                values.extend(lower);
+            }
+            let values = set(&name, values)?;
+            lists.insert(name, values);
+        }
+        Ok(Rules { version, rules, lists, vocabulary: vocabulary.clone(), env })
     }
 }
 
+/// A rule, checked; names of lists in which a fact in lower case is looked up are added to `lowered`.
 fn compiled(
     rule: WrittenRule,
     env: &Env,
-    lists: &HashMap<String, Box<dyn Val>>,
+    lists: &BTreeMap<String, Vec<String>>,
     vocabulary: &Vocabulary,
+    lowered: &mut HashSet<String>,
 ) -> Result<Rule, RulesError> {
     let WrittenRule { name, when, decision, words } = rule;
     let wrong = |problem: String| RulesError::Rule { rule: name.clone(), problem };
@@ -179,7 +215,21 @@ fn compiled(
         None if lists.contains_key(variable) => Ok(Kind::Texts),
         None => Err(format!("there is no {variable}{}", near(variable))),
     };
-    match check(program.expression(), &kind).map_err(wrong)? {
+    let found = check(program.expression(), &kind).map_err(wrong)?;
+    let mut looked = Vec::new();
+    looked_up(program.expression(), &mut looked);
+    for (fact, with) in looked.into_iter().filter(|(fact, _)| LOWER.contains(fact)) {
+        match with {
+            Looked::Name(list) => {
+                lowered.insert(list.to_owned());
+            }
+            Looked::Text(text) if text.to_lowercase() != text => {
+                return Err(wrong(format!("{fact} is in lower case: write '{}'", text.to_lowercase())));
+            }
+            Looked::Text(_) => {}
+        }
+    }
+    match found {
         Kind::Bool => {
             let hit = RuleHit { rule: name.as_str().into(), decision, words: words.into() };
             Ok(Rule { hit, program })

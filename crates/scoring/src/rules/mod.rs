@@ -24,6 +24,9 @@ use cel::{Context, Env, Program, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The version of no rules.
+const NONE: &str = "none";
+
 /// Checked rules.
 pub struct Rules {
     version: Arc<str>,
@@ -59,12 +62,17 @@ impl Rules {
     #[must_use]
     pub fn none() -> Self {
         Rules {
-            version: Arc::from("none"),
+            version: Arc::from(NONE),
             rules: Vec::new(),
             lists: HashMap::new(),
             vocabulary: Vocabulary::default(),
             env: Arc::new(Env::default()),
         }
+    }
+
+    /// Nobody has put rules in place.
+    pub(crate) fn are_none(&self) -> bool {
+        *self.version == *NONE
     }
 
     /// What identifies text and lists.
@@ -225,6 +233,45 @@ mod tests {
         assert!(rules(&list).unwrap_err().to_string().contains("currency"), "a list may not hide a fact");
         let file = format!("[lists]\nblocked = \"no_such.txt\"\n{}", rule("true"));
         assert!(rules(&file).unwrap_err().to_string().contains("no_such.txt"));
+    }
+
+    #[test]
+    fn facts_in_lower_case_are_found_however_a_list_is_written() {
+        let lists = "[lists]\nblocked = [\"TOK_1\"]\nterminals = [\"T-1\"]\n";
+        let applied = |fact: &str, value: &str, when: &str| {
+            let mut facts = facts();
+            facts.text(fact, Some(value.to_owned()));
+            rules(&format!("{lists}{}", rule(when))).unwrap().apply(&facts, None).hits.len()
+        };
+        assert_eq!(applied("card_token", "tok_1", "card_token in blocked"), 1);
+        assert_eq!(applied("card_token", "tok_2", "card_token in blocked"), 0);
+        // What is as it was given has to be written so.
+        assert_eq!(applied("terminal_id", "T-1", "terminal_id in terminals"), 1);
+        assert_eq!(applied("terminal_id", "t-1", "terminal_id in terminals"), 0);
+        for when in
+            ["payment_method == 'Card'", "'Card' != payment_method", "card_token in ['tok_1', 'Tok_2']"]
+        {
+            let error = rules(&rule(when)).unwrap_err().to_string();
+            assert!(error.contains("lower case"), "{when}: {error}");
+        }
+        rules(&rule("currency == 'EUR' && payment_method == 'card'")).unwrap();
+    }
+
+    #[test]
+    fn a_copy_is_the_same_rules() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("blocked.txt"), "tok_1\n").unwrap();
+        let text = format!("[lists]\nblocked = \"blocked.txt\"\n{}", rule("card_token in blocked"));
+        let text = RulesText::parse(&text, folder.path()).unwrap();
+        let copy = folder.path().join("deep").join("rules.json");
+        assert!(RulesText::kept(&copy).is_err());
+        text.keep(&copy).unwrap();
+        let (one, two) = (text.check(&vocabulary()).unwrap(), RulesText::kept(&copy).unwrap());
+        let two = two.check(&vocabulary()).unwrap();
+        assert_eq!(one.version(), two.version());
+        assert_eq!(one.apply(&facts(), None), two.apply(&facts(), None));
+        std::fs::write(&copy, "{").unwrap();
+        assert!(RulesText::kept(&copy).is_err());
     }
 
     #[test]

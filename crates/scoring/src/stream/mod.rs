@@ -8,6 +8,7 @@
 //! Invariant: a payment has one record, whatever is killed, repeated or moved. Its score and its alert are in their topics once; twice only where a
 //! process was stopped between its last check that it leads and its sending, for longer than its session in the group lasts.
 
+mod aside;
 mod leader;
 mod options;
 mod outputs;
@@ -20,5 +21,5 @@ mod waiting;
 mod write_back;
 
 pub use options::{ScoreOptions, WriteBackOptions};
-pub use payments::{Payments, SOURCE, last_known};
+pub use payments::{LastKnown, Payments, SOURCE, last_known};
 pub use scores::{Scores, ScoresError};

@@ -52,6 +52,10 @@ pub struct WriteBackOptions {
     pub waiting_max: usize,
     /// How long a statement may take, milliseconds.
     pub timeout_ms: u64,
+    /// How long it waits for a row that somebody else holds, milliseconds.
+    pub lock_timeout_ms: u64,
+    /// After so many milliseconds, rows that were refused alone are tried again; longer, where none of them is taken.
+    pub aside_retry_ms: u64,
     /// First pause after a fault, milliseconds; it doubles up to `retry_max_ms`.
     pub retry_first_ms: u64,
     pub retry_max_ms: u64,
@@ -74,6 +78,8 @@ impl Default for WriteBackOptions {
             linger_ms: 10,
             waiting_max: 50_000,
             timeout_ms: 10_000,
+            lock_timeout_ms: 500,
+            aside_retry_ms: 5_000,
             retry_first_ms: 100,
             retry_max_ms: 10_000,
         }
@@ -93,6 +99,11 @@ impl ScoreOptions {
             "waiting_max and partitions must be at least 1"
         } else if back.batch_rows == 0 || back.waiting_max == 0 || back.timeout_ms == 0 {
             "write_back: batch_rows, waiting_max and timeout_ms must be at least 1"
+        } else if back.lock_timeout_ms == 0
+            || back.lock_timeout_ms > back.timeout_ms
+            || back.aside_retry_ms == 0
+        {
+            "write_back: lock_timeout_ms and aside_retry_ms must be at least 1, lock_timeout_ms no more than timeout_ms"
         } else if back.retry_first_ms == 0 || back.retry_max_ms < back.retry_first_ms {
             "write_back: retry_first_ms must be at least 1, retry_max_ms no less than it"
         } else {

@@ -147,6 +147,14 @@ impl Payments {
     }
 }
 
+/// What the online store knows of a payment's past.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastKnown {
+    pub row: Row,
+    /// By entity: which instant its newest values are of, in microseconds since the epoch; none where there are no values.
+    pub newest: Vec<(String, Option<i64>)>,
+}
+
 /// The features of a payment as far as the online store knows them: of its keys as of their newest events, without this one. Features of the
 /// payment itself are its own.
 ///
@@ -157,22 +165,25 @@ pub async fn last_known(
     payments: &Payments,
     cells: &[Cell<'_>],
     mapped: &Mapped,
-) -> Result<Row, DocumentError> {
+) -> Result<LastKnown, DocumentError> {
     let (shared, mut values) = (&payments.shared, payments.first(mapped));
-    let mut newest = None;
+    let mut newest = Vec::with_capacity(shared.entities.len());
     for (nth, entity) in shared.entities.iter().enumerate() {
         let Some(key) = shared.mapping.key_text(cells, nth) else { continue };
+        let mut of_entity = None;
         for served in online::read(store, entity, &key).await? {
             let place = shared.places.get(&served.name).copied();
             let Some(place) = place.filter(|&place| shared.names[place].version == served.version) else {
                 continue;
             };
             values[place] = served.value.unwrap_or(f64::NAN);
-            newest = newest.max(Some(served.as_of));
+            of_entity = of_entity.max(Some(served.as_of));
         }
+        newest.push((entity.clone(), of_entity));
     }
-    let as_of = newest.unwrap_or(mapped.time);
-    Ok(Row { names: Arc::clone(&shared.names), values, is_exact: false, as_of })
+    let as_of = newest.iter().filter_map(|(_, as_of)| *as_of).max().unwrap_or(mapped.time);
+    let row = Row { names: Arc::clone(&shared.names), values, is_exact: false, as_of };
+    Ok(LastKnown { row, newest })
 }
 
 /// The cells of one payment, by name.
@@ -212,31 +223,66 @@ impl Given<'_> {
 mod tests {
     use super::*;
     use crate::FactValue;
+    use affluent_documents::{EmbeddedOptions, EmbeddedStore};
     use affluent_feature_store::event::Fit;
     use affluent_features::Definitions;
+    use affluent_features::definition::Freshness;
     use std::borrow::Cow;
+
+    fn payments() -> Payments {
+        let streamed = Streamed::new(&Definitions::load(None).unwrap(), Arc::default()).unwrap();
+        Payments::new(&streamed).unwrap()
+    }
+
+    fn cells(payments: &Payments) -> Vec<Cell<'static>> {
+        let text = |text: &'static str| Cell::Text(Cow::Borrowed(text));
+        let cell = |name: &String| match name.as_str() {
+            "id" => text(" A-1 "),
+            "created_at" | "_commit_ts" => Cell::Time(1_793_620_800_000_000),
+            "customer_id" => Cell::Int(7),
+            "terminal_id" => text(" T 1 "),
+            "amount" => Cell::Decimal { unscaled: 12_340, scale: 3 },
+            "currency" => text("eur"),
+            "ip" => text("203.0.113.9/32"),
+            "payment_method" => text("Card"),
+            _ => Cell::Null,
+        };
+        payments.mapping().fields().iter().map(cell).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_store_knows_is_told_with_its_instants() {
+        let home = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions { path: Some(home.path().join("d")), ..EmbeddedOptions::default() };
+        let store = EmbeddedStore::open(options, 3_600).await.unwrap();
+        store.ensure(&online::collection(90)).await.unwrap();
+        let payments = payments();
+        let (cells, mut mapped) = (cells(&payments), Mapped::default());
+        assert_eq!(payments.mapping().event(&cells, &mut mapped), Ok(Fit::Event));
+        let place = payments.names().iter().position(|f| f.name == "customer_payments_1h").unwrap();
+        let features = [("customer_payments_1h".to_owned(), payments.names()[place].version)];
+        let as_of = 1_793_620_700_000_000;
+        let vector = online::Vector {
+            entity: "customer",
+            key: "7",
+            as_of,
+            is_exact: true,
+            features: &features,
+            values: &[4.0],
+        };
+        store.apply(online::COLLECTION, vec![vector.write(Freshness::Stream, 1)]).await.unwrap();
+        let LastKnown { row, newest } = last_known(&store, &payments, &cells, &mapped).await.unwrap();
+        assert_eq!((row.values[place], row.as_of), (4.0, as_of));
+        let of = |entity: &str| newest.iter().find(|(name, _)| name == entity).map(|(_, newest)| *newest);
+        assert_eq!(of("customer"), Some(Some(as_of)));
+        assert_eq!(of("terminal"), Some(None), "it is known of nothing");
+        assert_eq!(of("device"), None, "the payment has none");
+    }
 
     #[test]
     fn what_a_payment_says_is_known_of_it() {
-        let streamed = Streamed::new(&Definitions::load(None).unwrap(), Arc::default()).unwrap();
-        let payments = Payments::new(&streamed).unwrap();
-        let text = |text: &'static str| Cell::Text(Cow::Borrowed(text));
-        let cells: Vec<Cell<'_>> = payments
-            .mapping()
-            .fields()
-            .iter()
-            .map(|name| match name.as_str() {
-                "id" => text(" A-1 "),
-                "created_at" | "_commit_ts" => Cell::Time(1_793_620_800_000_000),
-                "customer_id" => Cell::Int(7),
-                "terminal_id" => text(" T 1 "),
-                "amount" => Cell::Decimal { unscaled: 12_340, scale: 3 },
-                "currency" => text("eur"),
-                "ip" => text("203.0.113.9/32"),
-                "payment_method" => text("Card"),
-                _ => Cell::Null,
-            })
-            .collect();
+        let payments = payments();
+        let cells = cells(&payments);
         let facts = payments.facts(&cells);
         assert_eq!((facts.transaction_id.as_str(), facts.occurred_at), ("a-1", 1_793_620_800_000_000));
         let of = |name: &str| facts.fields.get(name).cloned();

@@ -63,8 +63,10 @@ pub(super) async fn save_written_back(store: &dyn DocumentStore, at: i64) -> Res
     put(store, WRITTEN_BACK, vec![("at".to_owned(), Value::TimestampTz(at))]).await
 }
 
+/// Newer than what is there, also where whoever wrote that has a clock that is ahead.
 async fn put(store: &dyn DocumentStore, id: &str, fields: Fields) -> Result<(), DocumentError> {
-    let version = Position::new(now_micros().cast_unsigned(), 0);
+    let last = get(store, id).await?.map_or(0, |document| document.version.lsn.0);
+    let version = Position::new(now_micros().cast_unsigned().max(last.saturating_add(1)), 0);
     let write = VersionedWrite { id: id.to_owned(), version, action: Action::Put(fields) };
     store.apply(COLLECTION, vec![write]).await?;
     Ok(())
@@ -97,6 +99,24 @@ fn offsets(text: &str) -> Offsets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use affluent_documents::{EmbeddedOptions, EmbeddedStore};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_kept_is_newer_than_what_was_kept_by_a_clock_that_is_ahead() {
+        let home = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions { path: Some(home.path().join("d")), ..EmbeddedOptions::default() };
+        let store = EmbeddedStore::open(options, 3_600).await.unwrap();
+        ensure(&store).await.unwrap();
+        let tomorrow = Position::new(now_micros().cast_unsigned() + 86_400_000_000, 0);
+        let fields = vec![("at".to_owned(), Value::TimestampTz(1))];
+        let write =
+            VersionedWrite { id: WRITTEN_BACK.to_owned(), version: tomorrow, action: Action::Put(fields) };
+        store.apply(COLLECTION, vec![write]).await.unwrap();
+        for at in [5, 9] {
+            save_written_back(&store, at).await.unwrap();
+            assert_eq!(written_back(&store).await.unwrap(), Some(at));
+        }
+    }
 
     #[test]
     fn offsets_come_back() {

@@ -9,7 +9,7 @@
 use super::leader::{self, Lease, Led};
 use super::outputs::Outputs;
 use super::progress::{self, Offsets, Progress};
-use super::recorded::record_all;
+use super::recorded::{Before, record_all};
 use super::waiting::{self, Waiting};
 use super::write_back::{self, Queue};
 use super::{Payments, ScoreOptions};
@@ -18,7 +18,7 @@ use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Bus, BusError, TopicPartition};
 use affluent_documents::{DocumentError, DocumentStore};
 use affluent_feature_store::event::topic::Changes;
-use affluent_feature_store::stream::{Followed, Follower};
+use affluent_feature_store::stream::{Followed, Follower, ends_of};
 use affluent_model::time::now_micros;
 use affluent_stream::cdc::CdcOptions;
 use affluent_stream::sinks::SinkError;
@@ -89,6 +89,7 @@ struct Core {
     /// The first offsets of the payments' topic that were not taken.
     taken: Offsets,
     progress: Progress,
+    before: Before,
     /// When the progress was stored or read last, and whether it has moved since.
     looked: Instant,
     has_moved: bool,
@@ -116,6 +117,7 @@ impl Scores {
             waiting: Vec::new(),
             taken: Offsets::new(),
             progress: Progress::default(),
+            before: Before::new(),
             looked: Instant::now(),
             has_moved: false,
         };
@@ -258,7 +260,7 @@ impl Core {
         // A leader before may have been ahead.
         self.waiting.retain(|waiting| !waiting.is_covered(&self.progress.covered));
         failpoint("score::before_records");
-        let repeats = record_all(&mut self.waiting, parts.store.as_ref()).await?;
+        let repeats = record_all(&mut self.waiting, parts.store.as_ref(), &self.before).await?;
         failpoint("score::after_records");
         let begun = || self.waiting.iter().map(|waiting| &waiting.begun_at);
         metrics_list::pipeline_latencies(ROLE, "score", now_micros(), begun());
@@ -305,12 +307,12 @@ fn advance(covered: &mut Offsets, taken: &Offsets) -> bool {
     has_moved
 }
 
-/// No further on than where their partitions end.
-fn withdrawn(offsets: &Offsets, ends: &Offsets) -> Offsets {
-    let within = |(partition, next): (&TopicPartition, &i64)| {
-        (partition.clone(), ends.get(partition).map_or(*next, |end| (*end).min(*next)))
-    };
-    offsets.iter().map(within).collect()
+/// Takes out the offsets of which it is true.
+fn take_out(offsets: &mut Offsets, is_out: impl Fn(&TopicPartition, i64) -> bool) -> Offsets {
+    let of_all = std::mem::take(offsets).into_iter();
+    let (out, kept) = of_all.partition(|(partition, next)| is_out(partition, *next));
+    *offsets = kept;
+    out
 }
 
 /// Takes payments from the stream, judges them, and has them recorded and sent.
@@ -338,24 +340,22 @@ impl Follower for Payees {
         let mut core = self.scores.core.lock().await;
         let mut stored = progress::load(store.as_ref()).await?;
         // What this process has taken already waits, or is covered.
-        advance(&mut core.taken, &stored.covered);
-        let mut ends = Offsets::new();
-        for partition in core.taken.keys() {
-            let watermarks = admin.watermarks(partition).await;
-            let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
-            ends.insert(partition.clone(), end);
-        }
-        // A topic that was made anew, or has lost its end, ends before what was read of it: what comes there now is covered by nothing.
-        core.taken = withdrawn(&core.taken, &ends);
-        core.progress.covered = withdrawn(&core.progress.covered, &ends);
-        let covered = withdrawn(&stored.covered, &ends);
-        if covered != stored.covered {
-            tracing::warn!(
-                "the topic of payments ends before what is scored: what comes there is scored anew"
-            );
-            stored.covered = covered;
+        let mut taken = core.taken.clone();
+        advance(&mut taken, &stored.covered);
+        let ends = ends_of(admin, taken.keys().cloned().collect()).await;
+        let ends = ends.map_err(|error| SinkError::Passing(error.to_string()))?;
+        // A topic that was made anew, or has lost its end, ends before what was taken of it: what is there now is read from its beginning.
+        let gone = take_out(&mut taken, |partition, next| ends.get(partition).is_some_and(|end| *end < next));
+        let mut sent = take_out(&mut stored.covered, |partition, _| gone.contains_key(partition));
+        if !gone.is_empty() {
+            tracing::warn!("the topic of payments ends before what is scored: it is read from its beginning");
             progress::save(store.as_ref(), &stored).await?;
         }
+        core.taken = taken;
+        let ahead = take_out(&mut core.progress.covered, |partition, _| gone.contains_key(partition));
+        advance(&mut sent, &ahead);
+        let noticed = now_micros();
+        core.before.extend(sent.into_iter().map(|(partition, next)| (partition, (next, noticed))));
         self.next.clone_from(&core.taken);
         Ok(())
     }
@@ -400,13 +400,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_topic_no_longer_has_is_not_covered() {
-        let at = |offsets: [i64; 3]| -> Offsets {
-            (0..).zip(offsets).map(|(number, next)| (TopicPartition::new("t", number), next)).collect()
+    fn offsets_are_taken_over_and_out() {
+        let at = |offsets: &[(i32, i64)]| -> Offsets {
+            offsets.iter().map(|(number, next)| (TopicPartition::new("t", *number), *next)).collect()
         };
-        let mut ends = at([7, 3, 0]);
-        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 3, 0]));
-        ends.clear();
-        assert_eq!(withdrawn(&at([5, 5, 5]), &ends), at([5, 5, 5]), "nothing is known of it");
+        let mut covered = at(&[(0, 5), (1, 5)]);
+        assert!(!advance(&mut covered, &at(&[(0, 4), (1, 5)])));
+        assert!(advance(&mut covered, &at(&[(0, 7), (2, 1)])));
+        assert_eq!(take_out(&mut covered, |_, next| next > 5), at(&[(0, 7)]));
+        assert_eq!(covered, at(&[(1, 5), (2, 1)]));
     }
 }

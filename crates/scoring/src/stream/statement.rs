@@ -12,6 +12,7 @@ pub(super) struct Database {
     options: CdcOptions,
     statement: String,
     limit: Duration,
+    lock_limit: Duration,
     connected: Option<(Client, Statement)>,
 }
 
@@ -20,17 +21,19 @@ pub(super) struct Database {
 pub(super) enum Fault {
     /// The same may succeed later.
     Passing(String),
-    /// Some value does not fit the table, and never will.
+    /// Some row is refused as things stand: its value does not fit the table, a trigger does not want it, somebody holds it. Others may be taken.
     Rows(String),
 }
 
 impl Database {
     pub(super) fn new(database: CdcOptions, options: &WriteBackOptions) -> Self {
         let limit = Duration::from_millis(options.timeout_ms);
-        Database { options: database, statement: options.statement.clone(), limit, connected: None }
+        let lock_limit = Duration::from_millis(options.lock_timeout_ms);
+        let (statement, connected) = (options.statement.clone(), None);
+        Database { options: database, statement, limit, lock_limit, connected }
     }
 
-    /// Runs the statement for these rows; on any error the connection is given up.
+    /// Runs the statement for these rows; the connection is given up unless the fault is the rows'.
     ///
     /// # Errors
     /// [`Fault`]
@@ -40,7 +43,7 @@ impl Database {
             Ok(written) => written,
             Err(_) => Err(Fault::Passing(format!("no answer within {limit:?}"))),
         };
-        if written.is_err() {
+        if matches!(written, Err(Fault::Passing(_))) {
             self.connected = None;
         }
         written
@@ -53,8 +56,9 @@ impl Database {
                 let passing = Fault::Passing;
                 let client = connect_source(&self.options).await.map_err(|e| passing(e.to_string()))?;
                 // Not longer than this one waits: what it gives up does not go on there.
-                let limit = format!("set statement_timeout = {}", self.limit.as_millis());
-                client.batch_execute(&limit).await.map_err(|e| passing(e.to_string()))?;
+                let (limit, lock) = (self.limit.as_millis(), self.lock_limit.as_millis());
+                let limits = format!("set statement_timeout = {limit}; set lock_timeout = {lock}");
+                client.batch_execute(&limits).await.map_err(|e| passing(e.to_string()))?;
                 // A statement that the database does not take may be mended there, by a column.
                 let statement = client.prepare(&self.statement).await;
                 let statement =
@@ -72,10 +76,16 @@ impl Database {
     }
 }
 
-/// Data exceptions and violated constraints are the rows' fault; everything else passes, or is mended by somebody.
 fn fault(error: &tokio_postgres::Error) -> Fault {
-    let class = error.code().and_then(|code| code.code().get(..2));
-    if matches!(class, Some("22" | "23")) { Fault::Rows(said(error)) } else { Fault::Passing(said(error)) }
+    let is_of_rows = error.code().is_some_and(|code| is_of_rows(code.code()));
+    if is_of_rows { Fault::Rows(said(error)) } else { Fault::Passing(said(error)) }
+}
+
+/// Data exceptions, violated constraints and views, what triggers raise, and locks that are not had in time are of single rows; everything else is of all,
+/// and passes or is mended by somebody.
+fn is_of_rows(code: &str) -> bool {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    matches!(code.get(..2), Some("22" | "23" | "44" | "P0")) || code == LOCK_NOT_AVAILABLE
 }
 
 /// What the server said, with its code.
@@ -83,5 +93,20 @@ fn said(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(error) => format!("{} ({})", error.message(), error.code().code()),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_single_rows_are_told_from_those_of_all() {
+        for code in ["22P02", "23514", "44000", "P0001", "55P03"] {
+            assert!(is_of_rows(code), "{code}");
+        }
+        for code in ["42P01", "42703", "57014", "08006", "40P01", "55006", "53300", ""] {
+            assert!(!is_of_rows(code), "{code}");
+        }
     }
 }

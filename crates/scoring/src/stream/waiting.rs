@@ -70,7 +70,7 @@ pub(super) async fn judged(
     };
     let features = match (&live, &known) {
         (Some(row), _) => Features::Live(row),
-        (None, Some(row)) => Features::LastKnown(row),
+        (None, Some(known)) => Features::LastKnown(&known.row),
         (None, None) => Features::Missing,
     };
     let begun = Instant::now();

@@ -5,6 +5,7 @@
 //! repeating it is harmless.
 
 use super::WriteBackOptions;
+use super::aside::{Aside, PAUSE_MAX};
 use super::progress;
 use super::statement::{Database, Fault};
 use super::waiting::Waiting;
@@ -36,7 +37,7 @@ pub(super) struct Row {
     /// Microseconds UTC.
     pub(super) scored_at: i64,
     /// When the payment was committed; none where its latency is not measured.
-    begun_at: Option<i64>,
+    pub(super) begun_at: Option<i64>,
 }
 
 impl Row {
@@ -141,7 +142,9 @@ pub(super) async fn run(
     // What a run before has said of the database is over.
     health.set(HEALTH, State::Ready);
     let database = Database::new(database, options);
-    let mut work = Work { queue, store, database, options, health, ending, written: 0, kept: Instant::now() };
+    let aside = Aside::new(options);
+    let (written, kept) = (0, Instant::now());
+    let mut work = Work { queue, store, database, options, health, ending, aside, written, kept };
     work.run().await;
 }
 
@@ -152,6 +155,7 @@ struct Work<'a> {
     options: &'a WriteBackOptions,
     health: &'a Health,
     ending: &'a CancellationToken,
+    aside: Aside,
     /// The latest score that is written, microseconds UTC.
     written: i64,
     /// When that was kept last.
@@ -169,10 +173,21 @@ impl Work<'_> {
                 self.pause(Duration::from_millis(self.options.retry_first_ms)).await;
                 continue;
             }
+            if self.aside.due().is_some_and(|due| due <= Instant::now()) {
+                let rows = self.aside.take(self.options.batch_rows);
+                let tried = rows.len();
+                let refused = self.write(rows).await;
+                self.aside.was_tried(refused < tried);
+                if self.aside.is_empty() {
+                    self.health.set(HEALTH, State::Ready);
+                }
+            }
             let rows = self.queue.take(self.options.batch_rows);
             if rows.is_empty() {
+                let again = self.aside.due().unwrap_or_else(|| Instant::now() + PAUSE_MAX);
                 tokio::select! {
                     () = self.queue.filled.notified() => {}
+                    () = tokio::time::sleep_until(again.into()) => continue,
                     () = self.ending.cancelled() => return,
                 }
                 // More may come for the same statement.
@@ -204,12 +219,13 @@ impl Work<'_> {
         }
     }
 
-    /// Writes rows, however long it takes. One that the database refuses keeps back no other.
-    async fn write(&mut self, mut rows: Vec<Row>) {
+    /// Writes rows, however long it takes. One that the database refuses keeps back no other: it is put aside. How many were.
+    async fn write(&mut self, mut rows: Vec<Row>) -> usize {
         // In one order, so that two statements do not wait for one another.
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         let first = Duration::from_millis(self.options.retry_first_ms);
         let (mut left, mut pause, mut faults) = (vec![rows.as_slice()], first, 0u32);
+        let mut refused: Vec<(Row, String)> = Vec::new();
         while let Some(part) = left.pop().filter(|part| !part.is_empty()) {
             failpoint("score::before_write_back");
             match self.database.write(part).await {
@@ -226,17 +242,41 @@ impl Work<'_> {
                     let (one, other) = part.split_at(part.len() / 2);
                     left.extend([other, one]);
                 }
-                Err(Fault::Rows(error)) => refused(part, &error),
+                Err(Fault::Rows(error)) => {
+                    refused.extend(part.iter().map(|row| (row.clone(), error.clone())))
+                }
             }
             if self.ending.is_cancelled() {
-                return;
+                return refused.len();
             }
         }
-        if faults > 0 {
+        failpoint("score::after_write_back");
+        rows.retain(|row| !refused.iter().any(|(refused, _)| refused.id == row.id));
+        self.note(&rows).await;
+        let count = refused.len();
+        for (row, error) in refused {
+            self.put_aside(row, &error);
+        }
+        if faults > 0 || count > 0 {
             self.health.set(HEALTH, State::Ready);
         }
-        failpoint("score::after_write_back");
-        self.note(&rows).await;
+        if !self.aside.is_empty() {
+            let aside = format!("{} scores are refused by the payments database", self.aside.len());
+            self.health.set(HEALTH, State::Degraded(aside));
+        }
+        count
+    }
+
+    fn put_aside(&mut self, row: Row, error: &str) {
+        // Of one that is tried again it is known.
+        if row.begun_at.is_some() {
+            tracing::warn!(id = row.id, error, "the payments database refuses a score: it is put aside");
+        }
+        metrics_list::records("score", "oltp", "refused", 1);
+        if let Some(row) = self.aside.put(row) {
+            tracing::error!(id = row.id, "too many scores are refused: this one is not tried again");
+            metrics_list::records("score", "oltp", "given_up", 1);
+        }
     }
 
     /// Takes note of what is written.
@@ -263,13 +303,6 @@ impl Work<'_> {
             () = self.ending.cancelled() => {}
         }
     }
-}
-
-fn refused(rows: &[Row], error: &str) {
-    for row in rows {
-        tracing::warn!(id = row.id, error, "the payments database refuses a score: it is not written back");
-    }
-    metrics_list::records("score", "oltp", "refused", rows.len() as u64);
 }
 
 #[cfg(test)]

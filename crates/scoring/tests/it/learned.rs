@@ -3,7 +3,7 @@
 use affluent_learning::dataset::{Dataset, FeatureVersion, Rows};
 use affluent_learning::fit::boost::Target;
 use affluent_learning::fit::{
-    BoostOptions, Calibration, CalibrationKind, Ensemble, Learner, Logistic, Model,
+    BoostOptions, Calibration, CalibrationKind, Ensemble, Learner, Logistic, Model, Transforms,
 };
 use affluent_scoring::{Row, Vocabulary};
 use rand::rngs::SmallRng;
@@ -43,6 +43,7 @@ pub(crate) fn model(dataset: &Dataset) -> Model {
     let mut model = Model {
         name: FRAUD.to_owned(),
         features: dataset.features.clone(),
+        transforms: Transforms::default(),
         learner: Learner::Boosted {
             ensemble: Ensemble::fit(&names, &matrix, &target, Target::Class, &options).unwrap(),
             linear: Logistic::fit(&matrix, &labels, 1.0).unwrap(),

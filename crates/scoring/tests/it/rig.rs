@@ -263,6 +263,7 @@ impl Rig {
         let mut options =
             ScoreOptions { instance: name.to_owned(), replication: 1, ..ScoreOptions::default() };
         (options.write_back.batch_rows, options.write_back.retry_max_ms) = (20, 200);
+        (options.write_back.lock_timeout_ms, options.write_back.aside_retry_ms) = (50, 100);
         let scores = Scores::new(
             payments,
             judge,

@@ -1,10 +1,15 @@
 //! Models of a registry and a file of rules, changed while a judge is at work.
 
 use crate::learned::{FRAUD, dataset, model, row, vocabulary};
+use affluent_bus::{Bus, BusOptions, TopicPartition};
 use affluent_learning::fit::{Learner, Model, Ridge};
-use affluent_learning::registry::{Aliases, LocalRegistry, Registry as _};
+use affluent_learning::registry::{Aliases, Change, LocalRegistry, Registry, RegistryError, Version};
+use affluent_model::names::TOPIC_ALERTS;
+use affluent_model::{Alert, AlertState};
 use affluent_scoring::serving::{Serving, ServingOptions};
 use affluent_scoring::{Degraded, Facts, Features, Judge, JudgeOptions};
+use affluent_testkit::Broker;
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,19 +42,19 @@ impl Rig {
     }
 
     async fn name(&self, champion: Option<u64>, challenger: Option<u64>, previous: Option<u64>) {
-        self.registry.set_aliases(FRAUD, Aliases { champion, challenger, previous }).await.unwrap();
+        let names = Change::Set(Aliases { champion, challenger, previous });
+        self.registry.change_aliases(FRAUD, names).await.unwrap();
     }
 
     fn serving(&self, retry_ms: u64) -> Serving {
+        self.serving_of(self.judge.clone(), Arc::new(self.registry.clone()), retry_ms)
+    }
+
+    fn serving_of(&self, judge: Judge, registry: Arc<dyn Registry>, retry_ms: u64) -> Serving {
         let options =
             ServingOptions { rules: self.rules.clone(), poll_ms: 10, retry_ms, ..ServingOptions::default() };
         options.check().unwrap();
-        Serving::new(
-            self.judge.clone(),
-            Arc::new(self.registry.clone()),
-            options,
-            self.home.path().join("scratch"),
-        )
+        Serving::new(judge, registry, options, &self.home.path().join("scratch"))
     }
 
     fn champion(&self) -> Option<u64> {
@@ -183,6 +188,124 @@ async fn rules_with_a_mistake_keep_those_before_them() {
     serving.refresh().await;
     serving.refresh().await;
     assert_eq!(rig.judge.rules_version(), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_begins_with_the_rules_that_counted_last_or_not_at_all() {
+    let rig = Rig::new();
+    std::fs::write(&rig.rules, "[[rules]").unwrap();
+    let error = rig.serving(60_000).begin().await.unwrap_err().to_string();
+    assert!(error.contains("no rules") && !rig.judge.has_rules(), "{error}");
+    write_rules(&rig.rules, "amount_minor > 500");
+    rig.serving(60_000).begin().await.unwrap();
+    let first = rig.judge.rules_version();
+    for mistake in ["amuont_minor > 500", "amount_minor >"] {
+        write_rules(&rig.rules, mistake);
+        // As a process that is started again: of before it has its directory.
+        let again = Judge::new(vocabulary(), JudgeOptions::default());
+        let mut serving = rig.serving_of(again.clone(), Arc::new(rig.registry.clone()), 60_000);
+        serving.begin().await.unwrap();
+        assert_eq!(again.rules_version(), first, "{mistake}");
+        // It takes what is mended.
+        write_rules(&rig.rules, "amount_minor > 900");
+        serving.refresh().await;
+        serving.refresh().await;
+        assert_ne!(again.rules_version(), first);
+        write_rules(&rig.rules, "amount_minor > 500");
+        serving.refresh().await;
+        serving.refresh().await;
+        assert_eq!(again.rules_version(), first);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_rules_are_an_alert_until_they_are_mended() {
+    let (rig, broker) = (Rig::new(), Broker::start().unwrap());
+    let bootstrap_servers = broker.bootstrap_servers().to_owned();
+    let bus = Bus::new(BusOptions { bootstrap_servers, ..BusOptions::default() }).unwrap();
+    let told = async || {
+        let (admin, partition) = (bus.admin().unwrap(), TopicPartition::new(TOPIC_ALERTS, 0));
+        if admin.partitions(TOPIC_ALERTS).await.unwrap().is_none() {
+            return Vec::new();
+        }
+        let (from, to) = admin.watermarks(&partition).await.unwrap();
+        let records = admin.read_range(&partition, from, to).await.unwrap();
+        let alerts = records.iter().map(|r| serde_json::from_slice(r.value.as_ref().unwrap()).unwrap());
+        alerts.map(|alert: Alert| (alert.rule, alert.state)).collect::<Vec<_>>()
+    };
+    let is_told = async |count: usize| {
+        let so = async {
+            while told().await.len() < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), so).await.unwrap();
+    };
+    let start = || {
+        let stop = CancellationToken::new();
+        let serving = rig.serving(60_000).telling(bus.clone(), "here");
+        (stop.clone(), tokio::spawn(serving.run(stop)))
+    };
+    let (stop, task) = start();
+    until(|| rig.judge.has_rules()).await;
+    write_rules(&rig.rules, "amuont_minor > 500");
+    is_told(1).await;
+    // Once that is noted it is told no more.
+    let noted = rig.home.path().join("scratch").join("rules_alert.json");
+    until(|| std::fs::read_to_string(&noted).is_ok_and(|text| text.ends_with('}'))).await;
+    stop.cancel();
+    task.await.unwrap();
+    // A process that is started again tells nothing twice, and knows what is over.
+    let (stop, task) = start();
+    write_rules(&rig.rules, "amount_minor > 900");
+    is_told(2).await;
+    stop.cancel();
+    task.await.unwrap();
+    let rule = "scoring.rules.here".to_owned();
+    assert_eq!(told().await, [(rule.clone(), AlertState::Firing), (rule, AlertState::Resolved)]);
+}
+
+/// A registry that never answers.
+struct Hanging;
+
+#[async_trait::async_trait]
+impl Registry for Hanging {
+    async fn register(&self, _: &str, _: &Path) -> Result<u64, RegistryError> {
+        pending().await
+    }
+
+    async fn models(&self) -> Result<Vec<String>, RegistryError> {
+        pending().await
+    }
+
+    async fn versions(&self, _: &str) -> Result<Vec<Version>, RegistryError> {
+        pending().await
+    }
+
+    async fn aliases(&self, _: &str) -> Result<Aliases, RegistryError> {
+        pending().await
+    }
+
+    async fn change_aliases(&self, _: &str, _: Change) -> Result<Aliases, RegistryError> {
+        pending().await
+    }
+
+    async fn folder(&self, _: &str, _: u64, _: &Path) -> Result<PathBuf, RegistryError> {
+        pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_do_not_wait_for_a_registry() {
+    let (rig, stop) = (Rig::new(), CancellationToken::new());
+    let serving = rig.serving_of(rig.judge.clone(), Arc::new(Hanging), 60_000);
+    let task = tokio::spawn(serving.run(stop.clone()));
+    until(|| rig.judge.has_rules()).await;
+    let before = rig.judge.rules_version();
+    write_rules(&rig.rules, "amount_minor > 900");
+    until(|| rig.judge.rules_version() != before).await;
+    stop.cancel();
+    task.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,6 +106,26 @@ async fn kills_and_other_processes_score_each_payment_once() {
     newcomer.stop().await;
 }
 
+/// Each has all partitions: payments of both are recorded, and judged by the whole state, while both run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_at_once_leave_no_payment_out() {
+    let mut rig = Rig::new().await;
+    let (first, second) = (rig.start("first").await, rig.start("second").await);
+    rig.caught_up("first").await;
+    rig.caught_up("second").await;
+    let some = payments(90);
+    rig.insert(&some).await;
+    for payment in &some {
+        rig.send(payment).await;
+    }
+    are_scored(&rig, &some).await;
+    let records: Vec<Record> = rig.records().await.iter().filter_map(Record::of).collect();
+    // The state is whole; there is no model.
+    assert!(records.iter().all(|record| record.degraded == Some(Degraded::NoModel)), "{records:?}");
+    first.stop().await;
+    second.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_new_payment_is_not_scored() {
     let mut rig = Rig::new().await;
@@ -153,6 +173,35 @@ async fn the_payments_database_is_waited_for_and_one_bad_row_keeps_back_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_a_trigger_refuses_or_somebody_holds_are_written_back_later() {
+    let mut rig = Rig::new().await;
+    let some = payments(60);
+    rig.insert(&some).await;
+    let (client, mut holding) =
+        (rig.database.connect().await.unwrap(), rig.database.connect().await.unwrap());
+    let sql = format!(
+        "create function refuse() returns trigger language plpgsql as $$ begin \
+         if new.id = '{}' then raise exception 'not now'; end if; return new; end $$; \
+         create trigger refuse before update on transactions for each row execute function refuse()",
+        some[7].id
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let held = holding.transaction().await.unwrap();
+    held.execute("select from transactions where id = $1::text::uuid for update", &[&some[31].id])
+        .await
+        .unwrap();
+    let process = rig.start("only").await;
+    for payment in &some {
+        rig.send(payment).await;
+    }
+    until("all others are written back", async || rig.written_back().await.len() == some.len() - 2).await;
+    held.rollback().await.unwrap();
+    client.batch_execute("drop trigger refuse on transactions").await.unwrap();
+    are_scored(&rig, &some).await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_with_a_part_of_the_payments_says_so() {
     let mut rig = Rig::new().await;
     let process = rig.start("shared").await;
@@ -186,30 +235,35 @@ async fn a_process_with_a_part_of_the_payments_says_so() {
     process.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn payments_of_a_topic_that_was_made_anew_are_scored() {
+/// The topic is made anew, between two processes or while one reads it.
+async fn made_anew(is_running: bool) {
     let mut rig = Rig::new().await;
-    let process = rig.start("only").await;
+    let mut process = rig.start("only").await;
     let some = payments(90);
     rig.insert(&some).await;
     for payment in &some {
         rig.send(payment).await;
     }
     are_scored(&rig, &some).await;
-    process.stop().await;
-    rig.make_anew().await;
-    // Their offsets are those of payments that were scored long ago.
-    let process = rig.start("only").await;
-    until("nothing of it is covered", async || {
-        let progress = rig.store.get("score_progress", &["outputs".to_owned()]).await.unwrap();
-        let covered = progress.first().and_then(|progress| progress.field("covered")).cloned();
-        // Where nothing was kept, everything is read.
-        let Some(Value::Json(text)) = covered else { return true };
-        let covered: Vec<(String, i32, i64)> = serde_json::from_str(&text).unwrap();
-        covered.iter().all(|(_, _, next)| *next == 0)
-    })
-    .await;
-    let more = payments(60);
+    // Its offsets are those of payments that were scored long ago; while it is read, some are there before that is noticed.
+    if is_running {
+        rig.make_anew().await;
+    } else {
+        process.stop().await;
+        rig.make_anew().await;
+        process = rig.start("only").await;
+        until("nothing of it is covered", async || {
+            let progress = rig.store.get("score_progress", &["outputs".to_owned()]).await.unwrap();
+            let covered = progress.first().and_then(|progress| progress.field("covered")).cloned();
+            // Where nothing was kept, everything is read.
+            let Some(Value::Json(text)) = covered else { return true };
+            let covered: Vec<(String, i32, i64)> = serde_json::from_str(&text).unwrap();
+            covered.iter().all(|(_, _, next)| *next == 0)
+        })
+        .await;
+    }
+    // Fewer, so that each partition ends before what was scored of it.
+    let more = payments(30);
     rig.insert(&more).await;
     for payment in &more {
         rig.send(payment).await;
@@ -236,4 +290,14 @@ async fn a_payment_without_features_is_scored_by_rules_all_the_same() {
     assert_eq!(record.degraded, Some(Degraded::NoFeatures));
     assert!(!record.skipped.is_empty(), "the rule needs the amount in minor units");
     process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payments_of_a_topic_that_was_made_anew_are_scored() {
+    made_anew(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payments_of_a_topic_that_is_made_anew_while_it_is_read_are_scored() {
+    made_anew(true).await;
 }

@@ -46,6 +46,9 @@ const FRAUD_SHARE: f64 = 0.02;
 /// A model that was promoted serves within this time, or the benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
+const MEMORY_PAUSE: Duration = Duration::from_millis(50);
+/// From the second third of the steady load to the last, percent: flat, but for what an allocator keeps.
+const GROWTH_MAX: f64 = 2.0;
 
 /// Measures.
 ///
@@ -129,22 +132,21 @@ impl Stage<'_> {
         let rate = self.context.rate.unwrap_or(REST_RATE);
         let seconds = self.context.scaled(self.context.seconds.unwrap_or(REST_SECONDS));
         say(&self.progress, "requests at a rate");
-        let before = resident();
-        let steady = open_loop(requests.clone(), rate as f64, Duration::from_secs(seconds)).await?;
+        let length = Duration::from_secs(seconds);
+        let (steady, memory) = tokio::join!(open_loop(requests.clone(), rate as f64, length), thirds(length));
+        let steady = steady?;
+        report.at_least("score.rest.rate", rate as f64 * 0.98, steady.rate(), "requests/s");
         report.at_most("score.rest.p50", 1.0, steady.quantile(0.5), "ms");
         report.at_most("score.rest.p99", 10.0, steady.quantile(0.99), "ms");
+        flat(&mut report, memory, seconds);
         tell(&mut report, &format!("{rate} requests/s for {seconds} s"), &steady);
         self.reload(&mut report, &requests, rate as f64).await.context("change the model meanwhile")?;
         say(&self.progress, "requests as fast as they are answered");
         let saturated = closed_loop(requests, CLIENTS, SATURATION).await?;
+        report.at_least("score.rest.saturation", REST_RATE as f64, saturated.rate(), "requests/s");
         tell(&mut report, &format!("saturation, {CLIENTS} clients"), &saturated);
         let failed = steady.failed + saturated.failed;
         report.at_most("score.rest.failed", 0.0, failed as f64, "requests");
-        report.note(format!(
-            "resident memory of this process, clients included: {:.0} MB before the requests, {:.0} MB after",
-            before as f64 / 1e6,
-            resident() as f64 / 1e6
-        ));
         if let Some(python) = &self.context.peers {
             say(&self.progress, "the same model behind MLflow");
             let config = self.platform.config();
@@ -214,6 +216,30 @@ impl Stage<'_> {
     }
 }
 
+/// Greatest resident memory of this process, clients included, in each third of a load; bytes.
+async fn thirds(length: Duration) -> [u64; 3] {
+    let (begun, mut greatest) = (Instant::now(), [0; 3]);
+    for (nth, greatest) in (1..).zip(&mut greatest) {
+        while begun.elapsed() < length * nth / 3 {
+            *greatest = resident().max(*greatest);
+            tokio::time::sleep(MEMORY_PAUSE).await;
+        }
+    }
+    greatest
+}
+
+/// What is made once is made in the first third; from then on memory is flat.
+fn flat(report: &mut Report, [first, second, last]: [u64; 3], seconds: u64) {
+    let growth = (last as f64 / second.max(1) as f64 - 1.0) * 100.0;
+    report.at_most("score.memory.growth", GROWTH_MAX, growth.max(0.0), "%");
+    report.note(format!(
+        "greatest resident memory of this process, clients included, in the thirds of {seconds} s of requests: {:.1}, {:.1} and {:.1} MB",
+        first as f64 / 1e6,
+        second as f64 / 1e6,
+        last as f64 / 1e6
+    ));
+}
+
 fn tell(report: &mut Report, what: &str, answered: &Answered) {
     let q = |quantile: f64| answered.quantile(quantile);
     report.note(format!(
@@ -227,5 +253,22 @@ fn tell(report: &mut Report, what: &str, answered: &Answered) {
     ));
     if let Some(failure) = &answered.failure {
         report.note(format!("the first failure: {failure}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_flat_or_it_grows() {
+        let is_met = |memory: [u64; 3]| {
+            let mut report = Report::new("score");
+            flat(&mut report, memory, 600);
+            report.met()
+        };
+        assert!(is_met([100, 1_000, 1_000]), "what is made once");
+        assert!(is_met([1_000, 1_000, 900]));
+        assert!(!is_met([1_000, 1_000, 1_030]));
     }
 }

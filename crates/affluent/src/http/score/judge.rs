@@ -8,7 +8,7 @@ use super::payment::Payment;
 use super::{Asked, Problem};
 use crate::http::documents;
 use affluent_feature_store::event::{Cell, Fit, Mapped};
-use affluent_scoring::stream::last_known;
+use affluent_scoring::stream::{LastKnown, last_known};
 use affluent_scoring::{Features, Row};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use std::time::Instant;
 /// What is known of a payment's past.
 enum Past {
     Live(Row),
-    LastKnown(Row),
+    LastKnown(LastKnown),
     Nothing,
 }
 
@@ -42,8 +42,8 @@ pub(super) async fn judge(asked: &Asked<'_>, payment: &Payment, now: i64) -> Res
             let known = Known::new("live", row.is_exact, &newest, payment.occurred_at);
             (asked.scoring.judge.judge(&facts, Features::Live(row)), known)
         }
-        Past::LastKnown(row) => {
-            let known = Known::new("last_known", false, &[], payment.occurred_at);
+        Past::LastKnown(LastKnown { row, newest }) => {
+            let known = Known::new("last_known", false, newest, payment.occurred_at);
             (asked.scoring.judge.judge(&facts, Features::LastKnown(row)), known)
         }
         Past::Nothing => {
@@ -67,7 +67,7 @@ async fn past(asked: &Asked<'_>, cells: &[Cell<'_>], mapped: &Mapped) -> Past {
         last_known(store.as_ref(), payments, cells, mapped).await.ok()
     };
     match tokio::time::timeout_at(asked.deadline.into(), asking).await {
-        Ok(Some(row)) => Past::LastKnown(row),
+        Ok(Some(known)) => Past::LastKnown(known),
         Ok(None) | Err(_) => Past::Nothing,
     }
 }

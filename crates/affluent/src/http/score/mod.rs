@@ -76,6 +76,8 @@ pub(super) async fn batch(
     once(&shared, bearer, "/v1/score/batch", &headers, &bytes, async {
         let request: Map<String, Value> = body::json(&headers, &bytes)?;
         let payments = payments(&request, options.score.max_batch).map_err(Problem::unprocessable)?;
+        // One of them is the request itself.
+        shared.tokens.spend(bearer, payments.len() - 1);
         let mut scores = Vec::with_capacity(payments.len());
         for (nth, payment) in payments.iter().enumerate() {
             // Others get their turn.
@@ -118,6 +120,11 @@ impl<'a> Asked<'a> {
             .platform
             .scoring()
             .ok_or_else(|| Problem::unavailable("this process does not score: give it the role `score`"))?;
+        if !scoring.judge.has_rules() {
+            return Err(Problem::unavailable(
+                "there are no rules to judge by: score.serving.rules has a mistake, or is not read yet",
+            ));
+        }
         let within = deadline(headers)?.unwrap_or(shared.platform.config().http.score.deadline());
         Ok(Asked { shared, scoring, received, deadline: received + within })
     }
@@ -125,6 +132,10 @@ impl<'a> Asked<'a> {
     async fn answer(&self, request: &Map<String, Value>) -> Result<Answer, Problem> {
         let now = now_micros();
         let payment = Payment::new(request, now).map_err(Problem::unprocessable)?;
+        let ahead = self.shared.platform.config().http.score.max_ahead_s;
+        if payment.occurred_at > now.saturating_add(i64::from(ahead) * 1_000_000) {
+            return Err(Problem::unprocessable(format!("occurred_at: is more than {ahead} s ahead")));
+        }
         judge::judge(self, &payment, now).await
     }
 }

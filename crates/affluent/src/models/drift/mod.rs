@@ -114,7 +114,7 @@ async fn look(
     let rows = Box::pin(rows).await.with_context(|| format!("model {model} version {}", served.version))?;
     let periods = (&rows.training, Some(&rows.previous), &rows.current);
     match watch(&served.model, served.version, periods, options.rows_min, thresholds(config, model)) {
-        Ok(watched) => Ok(Looked::Found(Box::new(watched))),
+        Ok(watched) => Ok(Looked::Found(Box::new(Watched { one_of: rows.one_of, ..watched }))),
         Err(few) => Ok(Looked::Nothing(format!("model {model}: {few}"))),
     }
 }
@@ -142,6 +142,9 @@ fn text(watched: &Watched, alerts: &[Alert]) -> String {
         watched.current.period,
         word(watched.level)
     );
+    if watched.one_of > 1 {
+        text += &format!("one of {} payments of late was looked at\n\n", watched.one_of);
+    }
     let before = |drift: &Drift| {
         let same = watched.since_previous.iter().find(|other| other.name == drift.name);
         same.map_or_else(|| "-".to_owned(), |other| format!("{:.4}", other.psi))
@@ -152,12 +155,24 @@ fn text(watched: &Watched, alerts: &[Alert]) -> String {
             word(drift.level).to_owned(),
             format!("{:.4}", drift.psi),
             before(drift),
+            format!("{:.4}", drift.psi_evidently),
             format!("{:.4}", drift.ks),
             format!("{:.4}", drift.jensen_shannon),
             format!("{:.4}", drift.wasserstein),
+            drift.chi_square_p.map_or_else(|| "-".to_owned(), |p| format!("{p:.1e}")),
         ]
     });
-    let headers = ["", "", "psi", "psi since the period before", "ks", "jensen-shannon", "wasserstein"];
+    let headers = [
+        "",
+        "",
+        "psi",
+        "psi since the period before",
+        "psi (evidently)",
+        "ks",
+        "jensen-shannon",
+        "wasserstein",
+        "chi-square p",
+    ];
     text += &output::table(&headers, rows);
     for stream in watched.streams.iter().filter(|stream| stream.changes > 0) {
         let (name, changes, before, now) = (&stream.name, stream.changes, stream.before, stream.now);

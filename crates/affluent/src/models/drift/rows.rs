@@ -16,7 +16,7 @@ use affluent_learning::split::{Period, Protocol};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 
-/// Rows of late that are held in memory at most.
+/// Rows of late that are held in memory at most; of more payments a sample is looked at.
 const ROWS_MAX: usize = 2_000_000;
 /// The payments, and what marks the fraudulent ones.
 const PAYMENTS: &str = "transactions";
@@ -27,6 +27,8 @@ pub(super) struct Periods {
     pub(super) training: Seen,
     pub(super) previous: Seen,
     pub(super) current: Seen,
+    /// One of so many payments of late was looked at.
+    pub(super) one_of: u64,
 }
 
 /// Where the rows are that a model learned from, or why it cannot be watched.
@@ -71,13 +73,13 @@ pub(super) async fn read(
     let loaded = load(offline, &wanted).await.context("read the rows that it learned from")?;
     let learned_from = dataset(served.model.features.clone(), loaded);
     let delay = protocol.delay;
-    let (late, previous_of, current_of) = if of_customers {
+    let (late, one_of, previous_of, current_of) = if of_customers {
         let (before, now) = (instant(previous), instant(current));
         let late = customers(offline, rows, served, [before, now], delay, writer).await?;
-        (late, moment(before), moment(now))
+        (late, 1, moment(before), moment(now))
     } else {
-        let late = payments(offline, &names, (previous.from, current.to), delay, writer).await?;
-        (late, previous, current)
+        let (late, one_of) = payments(offline, &names, (previous.from, current.to), delay, writer).await?;
+        (late, one_of, previous, current)
     };
     let (model, train) = (served.model.clone(), protocol.train);
     let scored = tokio::task::spawn_blocking(move || -> Result<Periods, ModelError> {
@@ -86,6 +88,7 @@ pub(super) async fn read(
             training: Seen::of(&model, &learned_from, train, i64::MAX)?,
             previous: Seen::of(&model, &late, previous_of, known)?,
             current: Seen::of(&model, &late, current_of, known)?,
+            one_of,
         })
     });
     Ok(scored.await??)
@@ -111,14 +114,14 @@ fn versions(offline: &Offline, names: &[String]) -> Vec<FeatureVersion> {
     names.iter().map(|name| FeatureVersion { name: name.clone(), version: version(name) }).collect()
 }
 
-/// The payments from one moment to before another, as what had arrived by then lets them be known.
+/// The payments from one moment to before another, as what had arrived by then lets them be known; one of how many.
 async fn payments(
     offline: &Offline,
     names: &[String],
     (from, to): (i64, i64),
     delay: i64,
     writer: &dyn Writer,
-) -> anyhow::Result<Dataset> {
+) -> anyhow::Result<(Dataset, u64)> {
     let set = TrainingSet {
         name: "drift".to_owned(),
         source: PAYMENTS.to_owned(),
@@ -138,7 +141,7 @@ async fn payments(
         },
         Err(error) => return Err(anyhow::Error::from(error).context("read the payments of late")),
     };
-    Ok(Dataset {
+    let dataset = Dataset {
         features: versions(offline, &rows.features),
         columns: rows.values,
         rows: Rows {
@@ -146,7 +149,8 @@ async fn payments(
             label: rows.labels.iter().map(|label| label.unwrap_or_default()).collect(),
             ..Rows::default()
         },
-    })
+    };
+    Ok((dataset, rows.one_of.max(1)))
 }
 
 /// The customers at two instants; their table goes again once it is read.

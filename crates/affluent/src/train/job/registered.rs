@@ -4,8 +4,8 @@ use super::TrainJob;
 use super::done::{Done, nothing, skipped, stopped};
 use crate::train::kind::Outcome;
 use crate::train::state::Run;
-use affluent_learning::gate::{CHAMPION, Gate};
-use affluent_learning::registry::{Aliases, promote};
+use affluent_learning::gate::{Gate, is_of_champion};
+use affluent_learning::registry::{Change, promote};
 use affluent_schedule::RunContext;
 use anyhow::bail;
 use std::path::Path;
@@ -56,11 +56,7 @@ impl TrainJob {
 
     /// Gives the name that the run which died may not have given any more.
     async fn name_challenger(&self, version: u64) -> anyhow::Result<()> {
-        let aliases = self.registry.aliases(self.kind.name()).await?;
-        if is_unnamed(aliases, version) {
-            let aliases = Aliases { challenger: Some(version), ..aliases };
-            self.registry.set_aliases(self.kind.name(), aliases).await?;
-        }
+        self.registry.change_aliases(self.kind.name(), Change::Challenge(version)).await?;
         Ok(())
     }
 
@@ -88,14 +84,10 @@ impl TrainJob {
 
 /// A report without gates has not been through them: it was evaluated, or evaluated anew.
 fn validated(gates: &[Gate]) -> anyhow::Result<()> {
-    if gates.iter().all(|gate| gate.name == CHAMPION) {
+    if gates.iter().all(is_of_champion) {
         bail!("no gate has looked at this model: run the task validate first");
     }
     Ok(())
-}
-
-fn is_unnamed(aliases: Aliases, version: u64) -> bool {
-    ![aliases.champion, aliases.challenger, aliases.previous].contains(&Some(version))
 }
 
 /// Gates that failed, and by how much; empty where none did.
@@ -115,14 +107,8 @@ mod tests {
     fn a_model_that_no_gate_has_looked_at_is_not_registered() {
         let gate = |name: &str| Gate { name: name.to_owned(), passed: true, finding: String::new() };
         assert!(validated(&[]).unwrap_err().to_string().contains("validate first"));
-        assert!(validated(&[gate(CHAMPION)]).is_err());
-        validated(&[gate("latency"), gate(CHAMPION)]).unwrap();
-    }
-
-    #[test]
-    fn a_version_with_a_name_keeps_it() {
-        let aliases = Aliases { champion: Some(3), challenger: Some(4), previous: Some(2) };
-        assert!([2, 3, 4].iter().all(|&version| !is_unnamed(aliases, version)));
-        assert!(is_unnamed(aliases, 5) && is_unnamed(Aliases::default(), 1));
+        let champion = gate("better_than_champion");
+        assert!(validated(std::slice::from_ref(&champion)).is_err());
+        validated(&[gate("latency"), champion]).unwrap();
     }
 }

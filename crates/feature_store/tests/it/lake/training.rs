@@ -270,12 +270,16 @@ async fn customers_are_seen_as_they_were_and_judged_by_what_came_after() {
     assert_eq!(payments_span(&empty.offline).await.unwrap(), None);
 }
 
-/// A payment as the source writes it, and its capture five minutes later.
+/// A payment as the source writes it, its capture five minutes later, another time of it, and a change long after.
 async fn live(world: &World) {
     let (created, captured) = (END - 2 * HOUR, END - 2 * HOUR + 5 * 60 * 1_000_000);
-    for (nth, (op, status, at)) in
-        (0..).zip([("c", "authorised", created), ("u", "captured", captured), ("u", "captured", END)])
-    {
+    let changes = [
+        ("c", "authorised", created, created),
+        ("u", "captured", created, captured),
+        ("u", "captured", created + 60 * 1_000_000, captured + 1),
+        ("u", "captured", created, END),
+    ];
+    for (nth, (op, status, created, at)) in (0..).zip(changes) {
         let cells = [
             ("id", Value::Text("777777".to_owned())),
             ("customer_id", Value::Int(3)),

@@ -12,7 +12,6 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanC
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::object_store;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
@@ -127,24 +126,29 @@ fn explained(error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// The file that is not there, if that is the error.
-fn missing(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    match error.downcast_ref::<object_store::Error>() {
-        Some(object_store::Error::NotFound { path, .. }) => Some(path.clone()),
-        Some(_) | None => missing(error.source()?),
-    }
+/// The file that is not there, if that is the error: by the words of `object_store`, since on its way through Parquet and Arrow an error becomes text.
+fn missing(error: &DataFusionError) -> Option<String> {
+    let text = error.to_string();
+    let (_, place) = text.split_once("Object at location ")?;
+    place.split_once(" not found").map(|(path, _)| path.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::object_store;
 
     #[test]
     fn a_missing_file_tells_what_to_do() {
         let missing =
-            object_store::Error::NotFound { path: "lake/a.parquet".to_owned(), source: "gone".into() };
-        let told = explained(DataFusionError::ObjectStore(Box::new(missing)).context("read")).to_string();
-        assert!(told.contains("lake/a.parquet") && told.contains("same path"), "{told}");
+            || object_store::Error::NotFound { path: "lake/a.parquet".to_owned(), source: "gone".into() };
+        for error in [
+            DataFusionError::ObjectStore(Box::new(missing())).context("read"),
+            DataFusionError::Execution(format!("External: {}", missing())),
+        ] {
+            let told = explained(error).to_string();
+            assert!(told.contains("data file lake/a.parquet:") && told.contains("same path"), "{told}");
+        }
         let other = explained(DataFusionError::Execution("no".to_owned())).to_string();
         assert!(!other.contains("warehouse"), "{other}");
     }

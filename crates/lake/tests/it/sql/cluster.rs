@@ -213,12 +213,12 @@ async fn answers_of_a_cluster_are_those_of_one_process() {
     table.append(payments(20_000..20_100), advance(Some(4), 5)).await.unwrap();
     assert_eq!(rows(&there, count).await, ["20000"]);
     assert_eq!(rows(&furnished(&lake, Some(port)).await, count).await, ["20100"]);
-    // A file that is not there is named.
+    // A file that the executors do not see.
     let files = parquet_files(&dir.path().join("raw/changing"));
     assert_eq!(files.len(), 2);
     files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
     let error = try_rows(&there, "select count(*) from raw.changing where id > 0").await.unwrap_err();
-    assert!(error.to_string().contains("not found"), "{error}");
+    assert!(error.to_string().contains("under the same path"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -3,12 +3,17 @@
 //! A registration is one run (parameters, metrics, report, plots, model) and one version of the registered model. Names are MLflow's aliases.
 //! What a call looks like is in [`rest`], what is logged in [`log`].
 //!
-//! Invariant: the champion's name is moved last, so that who reads it sees the old version or the new one.
+//! Names are moved one by one, as MLflow has no call for several: `previous` first, then the challenger's name, and `champion` last, by one call that replaces
+//! it. Who serves reads `champion` alone, so it sees the old version or the new one and never none. Until the champion's call, and if the
+//! process ends before it, `previous` is the version that still serves; the same promotion called again goes on. MLflow has no locks: of two promotions at the
+//! same time the champion is the later one's.
+//!
+//! Invariant: the champion's name is moved last, and never taken away while it moves.
 
 mod log;
 mod rest;
 
-use super::{Aliases, Registry, RegistryError, Version, card, check_name};
+use super::{Aliases, Change, Registry, RegistryError, Version, card, check_name};
 use async_trait::async_trait;
 use rest::Rest;
 use serde::{Deserialize, Serialize};
@@ -191,18 +196,13 @@ impl Registry for MlflowRegistry {
         Ok(Aliases { champion: of("champion"), challenger: of("challenger"), previous: of("previous") })
     }
 
-    async fn set_aliases(&self, model: &str, aliases: Aliases) -> Result<(), RegistryError> {
+    async fn change_aliases(&self, model: &str, change: Change) -> Result<Aliases, RegistryError> {
         let before = self.aliases(model).await?;
-        for (alias, old, new) in [
-            ("previous", before.previous, aliases.previous),
-            ("challenger", before.challenger, aliases.challenger),
-            ("champion", before.champion, aliases.champion),
-        ] {
-            if old != new {
-                self.set_alias(model, alias, new).await?;
-            }
+        let after = change.apply(model, before)?;
+        for (alias, version) in moves(before, after) {
+            self.set_alias(model, alias, version).await?;
         }
-        Ok(())
+        Ok(after)
     }
 
     async fn folder(&self, model: &str, version: u64, into: &Path) -> Result<PathBuf, RegistryError> {
@@ -222,6 +222,19 @@ impl Registry for MlflowRegistry {
         }
         Ok(into.to_owned())
     }
+}
+
+/// The names that move, in the order in which they do: the champion's last.
+fn moves(before: Aliases, after: Aliases) -> Vec<(&'static str, Option<u64>)> {
+    [
+        ("previous", before.previous, after.previous),
+        ("challenger", before.challenger, after.challenger),
+        ("champion", before.champion, after.champion),
+    ]
+    .into_iter()
+    .filter(|(_, old, new)| old != new)
+    .map(|(alias, _, new)| (alias, new))
+    .collect()
 }
 
 /// What a run shows of the folder beside the model.
@@ -254,4 +267,29 @@ fn is_missing(error: &RegistryError) -> bool {
 
 fn is_there(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Refused { message, .. } if message.contains("RESOURCE_ALREADY_EXISTS"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_champion_moves_last_and_is_never_taken_away() {
+        let before = Aliases { champion: Some(1), challenger: Some(2), previous: None };
+        let promoted = Change::Promote(2).apply("fraud", before).unwrap();
+        let of = moves(before, promoted);
+        assert_eq!(of, [("previous", Some(1)), ("challenger", None), ("champion", Some(2))]);
+        // Ended before the last call: the one that serves is the previous one, too, and promoting again goes on.
+        let halfway = Aliases { champion: Some(1), challenger: None, previous: Some(1) };
+        assert_eq!(
+            moves(halfway, Change::Promote(2).apply("fraud", halfway).unwrap()),
+            [("champion", Some(2))]
+        );
+        let back = Change::RollBack.apply("fraud", promoted).unwrap();
+        assert_eq!(moves(promoted, back), [("previous", Some(2)), ("champion", Some(1))]);
+        assert!(matches!(
+            Change::RollBack.apply("fraud", before),
+            Err(RegistryError::NoPrevious(model)) if model == "fraud"
+        ));
+    }
 }
