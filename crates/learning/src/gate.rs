@@ -228,7 +228,7 @@ fn segments(evaluation: &Evaluation, baseline: &Evaluation, fall: f64) -> Gate {
             (0.5 + kept(base - 0.5) - ERRORS * error).min(base)
         };
         let found = |base: f64| kept(base) - ERRORS * (base * (1.0 - base) / positives).sqrt();
-        let metrics: [(&str, Option<f64>, Option<f64>, &dyn Fn(f64) -> f64); 3] = [
+        let metrics: [(&str, Option<f64>, Option<f64>, Asked<'_>); 3] = [
             ("average precision", segment.average_precision, of_base.average_precision, &kept),
             ("area under ROC", segment.auc_roc, of_base.auc_roc, &above_chance),
             ("recall", segment.recall, of_base.recall, &found),
@@ -242,6 +242,9 @@ fn segments(evaluation: &Evaluation, baseline: &Evaluation, fall: f64) -> Gate {
     }
     none_collapses(held, "fraud")
 }
+
+/// What is asked of a metric, of the baseline's.
+type Asked<'a> = &'a dyn Fn(f64) -> f64;
 
 /// Errors and order in segments with enough rows. An error may be so much larger than the baseline's, a squared one by the square of it.
 fn value_segments(segments: &[ValueSegment], baseline: &[ValueSegment], fall: f64) -> Gate {

@@ -133,13 +133,16 @@ pub(super) fn known_folds(protocol: Protocol, folds: usize) -> Vec<usize> {
     (first..folds.max(first + 1)).collect()
 }
 
+/// How good two sets of scores of the judged rows are together, the first with this share.
+type Metric<'a> = &'a dyn Fn(&[f64], &[f64], f64) -> f64;
+
 /// What learns beside the boosters, and how good both are together.
 pub(super) struct Beside<'a, L> {
     pub(super) fit: &'a dyn Fn(f64) -> Result<L, TrainError>,
     /// Its scores of the judged rows.
     pub(super) predict: &'a dyn Fn(&L) -> Vec<f64>,
     /// Of the boosters' scores, its own, and the boosters' share.
-    pub(super) metric: &'a dyn Fn(&[f64], &[f64], f64) -> f64,
+    pub(super) metric: Metric<'a>,
 }
 
 /// What was fitted on a fold to be tried, and how good each combination is.
