@@ -1,5 +1,6 @@
 //! The binary: reads the command line and hands over to the command. Nothing else lives here.
 
+mod alerts;
 mod batch;
 mod bench;
 mod card_payments;
@@ -20,6 +21,7 @@ mod sql;
 mod status;
 mod train;
 mod verify;
+mod whole_file;
 
 use clap::Parser;
 use cli::{Cli, Command, Format, Output};
@@ -72,7 +74,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
 /// The configuration in force; logging starts as it says.
 fn configured(file: Option<&Path>) -> anyhow::Result<Config> {
     let config = Config::load(file)?;
-    affluent_telemetry::logs::init(&config.log.filter, config.log.format);
+    affluent_telemetry::logs::init(&config.log.filter, config.log.format, config.telemetry.own_logs);
     Ok(config)
 }
 

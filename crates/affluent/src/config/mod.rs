@@ -34,6 +34,7 @@ use affluent_stream::sinks::events::EventOptions;
 use affluent_telemetry::logs::LogFormat;
 use affluent_warehouse::batch::BatchOptions;
 use affluent_warehouse::staged::StageOptions;
+use affluent_watch::AlertOptions;
 use layers::Layers;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
+    pub(crate) alerts: AlertOptions,
     pub(crate) log: LogOptions,
 }
 
@@ -137,6 +139,7 @@ impl Config {
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
+            alerts: sections.take("alerts")?,
             log: sections.take("log")?,
         };
         config.fill_sinks();
@@ -179,6 +182,9 @@ impl Config {
     /// What no section can know alone.
     fn check(&self) -> Result<(), ConfigError> {
         self.http.check().map_err(|message| ConfigError::Invalid { message })?;
+        self.alerts
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("alerts.{problem}") })?;
         if !self.cdc.connection.is_empty() {
             let mut cdc = self.cdc.clone();
             cdc.protect_key.get_or_insert_with(|| "is made at the first start".to_owned());

@@ -2,6 +2,7 @@
 
 use super::supervise::supervise;
 use super::{Phase, Role};
+use crate::alerts;
 use crate::platform::{Platform, recorder};
 use affluent_telemetry::health::{Health, State};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) struct Running {
     tasks: Vec<Task>,
     failures: mpsc::Receiver<anyhow::Error>,
     upkeep: JoinHandle<()>,
+    alerts: JoinHandle<()>,
 }
 
 struct Task {
@@ -51,6 +53,7 @@ impl Running {
         let (failed, failures) = mpsc::channel(roles.len().max(1));
         let mut awaited: Vec<&'static str> = Vec::new();
         let mut tasks = Vec::new();
+        let names = roles.iter().map(|role| role.name.to_owned()).collect();
         for role in roles {
             platform.health().set(role.name, State::Starting(format!("waits for {}", awaited.join(" and "))));
             let shutdown = CancellationToken::new();
@@ -60,7 +63,8 @@ impl Running {
                 awaited.push(role.name);
             }
         }
-        Running { tasks, failures, upkeep: tokio::spawn(keep_metrics_small()) }
+        let upkeep = tokio::spawn(keep_metrics_small());
+        Running { tasks, failures, upkeep, alerts: tokio::spawn(Box::pin(alerts::watch(platform, names))) }
     }
 
     /// Waits for the first role that gives up.
@@ -99,6 +103,7 @@ impl Running {
             }
         }
         self.upkeep.abort();
+        self.alerts.abort();
         if problems.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(problems.join("; "))) }
     }
 }
@@ -106,6 +111,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.upkeep.abort();
+        self.alerts.abort();
         for task in &self.tasks {
             task.shutdown.cancel();
             task.handle.abort();
