@@ -61,12 +61,12 @@ impl Teller {
         let to_topic: Vec<Alert> = self.waiting.topic.values().cloned().collect();
         let to_webhook: Vec<Alert> = self.waiting.webhook.values().cloned().collect();
         let message = slack_message(&to_webhook, &self.options.runbook);
+        let (client, url) = (&self.client, &self.options.webhook_url);
         let posting = async {
             if to_webhook.is_empty() {
-                Ok(())
-            } else {
-                post(&self.client, &self.options.webhook_url, &message).await
+                return Ok(());
             }
+            post(client, url, &message).await
         };
         let (sent, posted) = tokio::join!(self.topic.send(&to_topic), posting);
         let mut has_changed = false;
