@@ -12,7 +12,9 @@ mod demo;
 mod features;
 mod http;
 mod import;
+mod metrics;
 mod models;
+mod observe;
 mod output;
 mod platform;
 mod roles;
@@ -67,6 +69,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
         Command::Import(args) => runtime()?.block_on(import::run(args, &configured(file)?, format)),
         Command::Train(args) => runtime()?.block_on(train::run(args, configured(file)?, format)),
         Command::Models(args) => runtime()?.block_on(models::run(args, &configured(file)?, format)),
+        Command::Metrics(args) => metrics::run(&args, format),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
 }

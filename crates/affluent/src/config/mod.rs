@@ -17,6 +17,7 @@ pub(crate) use show::{Args, run};
 
 use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
+use crate::observe::TelemetryOptions;
 use crate::scoring::ScoringOptions;
 use crate::train::LearningOptions;
 use affluent_broker::BrokerOptions;
@@ -74,6 +75,7 @@ pub(crate) struct Config {
     pub(crate) http: HttpOptions,
     pub(crate) alerts: AlertOptions,
     pub(crate) log: LogOptions,
+    pub(crate) telemetry: TelemetryOptions,
 }
 
 /// Section `[log]`.
@@ -141,6 +143,7 @@ impl Config {
             http: sections.take("http")?,
             alerts: sections.take("alerts")?,
             log: sections.take("log")?,
+            telemetry: sections.take("telemetry")?,
         };
         config.fill_sinks();
         config.check()?;
@@ -182,6 +185,9 @@ impl Config {
     /// What no section can know alone.
     fn check(&self) -> Result<(), ConfigError> {
         self.http.check().map_err(|message| ConfigError::Invalid { message })?;
+        self.telemetry
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("telemetry.{problem}") })?;
         self.alerts
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("alerts.{problem}") })?;

@@ -82,6 +82,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("http", debug(&config.http), debug(HttpOptions::default())),
         ("alerts", debug(&config.alerts), debug(AlertOptions::default())),
         ("log", debug(&config.log), debug(LogOptions::default())),
+        ("telemetry", debug(&config.telemetry), debug(TelemetryOptions::default())),
     ] {
         assert_eq!(
             found, expected,

@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics` and `/v1/status`.
 
 use super::Shared;
+use crate::observe::{self, resident_bytes};
 use crate::platform::Platform;
 use affluent_telemetry::health::State as RoleState;
 use affluent_telemetry::metrics_list;
@@ -122,22 +123,13 @@ fn probe(shared: &Shared, good: bool) -> (StatusCode, Json<Value>) {
 
 /// The Prometheus text format.
 pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    if let Some(bytes) = resident_bytes() {
-        metrics_list::resident_memory(bytes);
-    }
+    observe::sample(&shared.platform);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.platform.metrics())
 }
 
 /// [`Status`] as JSON.
 pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
     Json(Status::of(&shared.platform).await)
-}
-
-/// Resident memory of this process; absent where the system does not tell.
-pub(crate) fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }
 
 /// The samples of one metric in the Prometheus text format: labels and value.
@@ -190,11 +182,5 @@ mod tests {
         assert_eq!((found[0].0["b"].as_str(), found[0].1), ("say \"hi\", you", 5.0));
         assert_eq!((found[1].0["a"].as_str(), found[1].1), ("y", 1000.0));
         assert_eq!((found[2].0.len(), found[2].1), (0, 2.0));
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn this_process_has_a_size() {
-        assert!(resident_bytes().unwrap() > 1_000_000);
     }
 }

@@ -3,7 +3,8 @@
 use super::supervise::supervise;
 use super::{Phase, Role};
 use crate::alerts;
-use crate::platform::{Platform, recorder};
+use crate::observe;
+use crate::platform::Platform;
 use affluent_telemetry::health::{Health, State};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 const AWAIT_READY: Duration = Duration::from_secs(20);
 /// How often health is looked at while waiting for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// Metrics are folded this often, so that samples between two scrapes take bounded memory.
-const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Everything has stopped, or is ended, after this long.
 const STOP_LIMIT: Duration = Duration::from_millis(9300);
@@ -53,6 +52,7 @@ impl Running {
         let (failed, failures) = mpsc::channel(roles.len().max(1));
         let mut awaited: Vec<&'static str> = Vec::new();
         let mut tasks = Vec::new();
+        let played = roles.iter().map(|role| role.name).collect();
         let names = roles.iter().map(|role| role.name.to_owned()).collect();
         for role in roles {
             platform.health().set(role.name, State::Starting(format!("waits for {}", awaited.join(" and "))));
@@ -63,7 +63,7 @@ impl Running {
                 awaited.push(role.name);
             }
         }
-        let upkeep = tokio::spawn(keep_metrics_small());
+        let upkeep = tokio::spawn(Box::pin(observe::run(Arc::clone(&platform), played)));
         Running { tasks, failures, upkeep, alerts: tokio::spawn(Box::pin(alerts::watch(platform, names))) }
     }
 
@@ -162,15 +162,5 @@ async fn ready(health: &Health, names: &[&str]) {
 pub(crate) async fn all_ready(health: Health) {
     while !health.is_ready() {
         tokio::time::sleep(LOOK_PAUSE).await;
-    }
-}
-
-async fn keep_metrics_small() {
-    let mut tick = tokio::time::interval(UPKEEP);
-    loop {
-        tick.tick().await;
-        if let Some(recorder) = recorder() {
-            recorder.run_upkeep();
-        }
     }
 }

@@ -34,6 +34,9 @@ const CARRIERS: &[&str] = &[
     "affluent_warehouse::staged",
 ];
 
+/// The target of the audit trail: what people did.
+pub const AUDIT: &str = "audit";
+
 static KEPT: Mutex<VecDeque<OwnLine>> = Mutex::new(VecDeque::new());
 
 /// One line.
@@ -92,7 +95,7 @@ pub fn take(count: usize) -> Vec<OwnLine> {
 fn is_fed(target: &str) -> bool {
     let is_within =
         |part: &str| target.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    target.starts_with("affluent") && !CARRIERS.iter().any(|carrier| is_within(carrier))
+    target == AUDIT || target.starts_with("affluent") && !CARRIERS.iter().any(|carrier| is_within(carrier))
 }
 
 fn severity(level: Level) -> u8 {
@@ -180,6 +183,7 @@ mod tests {
             ("affluent_bus::producer", false),
             ("affluent_buses", true),
             ("affluent::observe::own_logs", false),
+            ("audit", true),
             ("rdkafka::client", false),
             ("hyper", false),
         ] {

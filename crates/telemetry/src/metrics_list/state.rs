@@ -95,8 +95,8 @@ pub fn role_ready(role: &str, is_ready: bool) {
 }
 
 /// Which binary this is.
-pub fn build_info(version: &'static str, rustc: &'static str) {
-    gauge!(table::BUILD_INFO.name, "version" => version, "rustc" => rustc).set(1.0);
+pub fn build_info(version: &'static str, profile: &'static str) {
+    gauge!(table::BUILD_INFO.name, "version" => version, "profile" => profile).set(1.0);
 }
 
 /// Space on the file system of `volume`, bytes.

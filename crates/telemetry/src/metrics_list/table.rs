@@ -261,8 +261,11 @@ pub(super) const GROUPS_LEFT_OUT: Metric = gauge(
 );
 pub(super) const ROLE_READY: Metric =
     gauge("affluent_role_ready", &["role"], "1 while a role of this process does its work");
-pub(super) const BUILD_INFO: Metric =
-    gauge("affluent_build_info", &["version", "rustc"], "1; the version of the binary and of the compiler");
+pub(super) const BUILD_INFO: Metric = gauge(
+    "affluent_build_info",
+    &["version", "profile"],
+    "1; the version of the binary, and how it was built (release, or checked: with debug assertions)",
+);
 pub(super) const DISK_FREE: Metric = gauge(
     "affluent_disk_free_bytes",
     &["volume"],
