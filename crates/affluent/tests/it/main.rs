@@ -22,5 +22,6 @@ mod platform;
 mod score_http;
 mod score_kill;
 mod score_rest;
+mod telemetry;
 mod training;
 mod up;
