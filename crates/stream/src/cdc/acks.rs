@@ -61,7 +61,8 @@ impl Acks {
     pub(crate) fn covered(&self, acked: u64, now_us: i64) -> Option<u64> {
         let mut pending = self.pending.lock();
         let mut covered = None;
-        while let Some(first) = pending.pop_front_if(|first| first.sequence <= acked) {
+        while pending.front().is_some_and(|first| first.sequence <= acked) {
+            let Some(first) = pending.pop_front() else { break };
             covered = covered.max(Some(first.lsn));
             if let Some(Committed { at_us, changes, traced }) = first.committed {
                 metrics_list::pipeline_latency("cdc", "bus", (now_us - at_us) as f64 / 1e6, changes);

@@ -199,7 +199,7 @@ mod tests {
             let trace = "0af7651916cd43dd8448eb211c80319c";
             tracing::warn!(target: "affluent_scoring", rows = 3, ok = false, trace_id = trace, why = ?Some(1), "it is so");
             tracing::warn!(target: "affluent_bus::producer", "carrying a line");
-            tracing::info!(target: "affluent_scoring", long = "é".repeat(FIELD_MAX), "long");
+            tracing::info!(target: "affluent_scoring", long = "é".repeat(FIELD_MAX).as_str(), "long");
             (0..QUEUE_MAX).for_each(|_| tracing::info!(target: "affluent_scoring", "again"));
         });
         let lines = take(usize::MAX);
