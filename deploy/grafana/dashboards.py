@@ -53,7 +53,7 @@ DASHBOARDS = {
         panel("Resident memory", "bytes", (newest("process_resident_memory_bytes", "instance"), "{{instance}}")),
         panel("Open files", "percentunit", (f"process_open_fds{{{I}}} / process_max_fds{{{I}}}", "{{instance}}"), warn=0.7, bad=0.9),
         panel("Free disk", "percentunit", (f"affluent_disk_free_bytes{{{I}}} / affluent_disk_size_bytes{{{I}}}", "{{instance}} {{volume}}"), warn=0.15, bad=0.05, below=True),
-        panel("Versions", "none", (newest("affluent_build_info", "instance, version, rustc"), "{{instance}} {{version}} rustc {{rustc}}"), kind="table"),
+        panel("Versions", "none", (newest("affluent_build_info", "instance, version, profile"), "{{instance}} {{version}} {{profile}}"), kind="table"),
     ]),
     "cdc": ("Affluent: change capture", [
         panel("Changes", "cps", (rate("affluent_records_total", "stage, outcome", 'pipeline="cdc"'), "{{stage}} {{outcome}}")),
