@@ -27,14 +27,14 @@ type Series = (&'static str, &'static str, Labels);
 #[derive(Debug)]
 pub struct Evaluator {
     scale: f64,
-    roles: BTreeSet<String>,
+    roles: Vec<&'static str>,
     windows: BTreeMap<Series, Window>,
 }
 
 impl Evaluator {
     /// For a process that plays `roles` and has just begun; `scale` is a factor on every window.
     #[must_use]
-    pub fn new(scale: f64, roles: BTreeSet<String>) -> Self {
+    pub fn new(scale: f64, roles: Vec<&'static str>) -> Self {
         Evaluator { scale, roles, windows: BTreeMap::new() }
     }
 
@@ -117,7 +117,7 @@ impl Evaluator {
                 SLOS.iter().filter_map(|slo| self.burn(rule, slo, window, now, snapshot)).collect()
             }
             Measure::Absent { metric, role } => {
-                let is_absent = self.roles.contains(role) && snapshot.of(metric).is_empty();
+                let is_absent = self.roles.contains(&role) && snapshot.of(metric).is_empty();
                 vec![(Labels::new(), f64::from(u8::from(is_absent)))]
             }
         }
@@ -236,7 +236,7 @@ mod tests {
 
     /// An evaluator that is shown texts at minutes, and what one rule reads of each.
     fn read(rule: &str, looks: &[(i64, &str)]) -> Vec<Vec<f64>> {
-        let mut evaluator = Evaluator::new(1.0, ["schedule".to_owned()].into());
+        let mut evaluator = Evaluator::new(1.0, vec!["schedule"]);
         let wanted = Evaluator::wanted();
         let read = |(minute, text): &(i64, &str)| {
             let readings = evaluator.observe(minute * MINUTE, &Snapshot::read(text, &wanted));

@@ -72,13 +72,14 @@ impl Standing {
             }
             return None;
         }
+        let is_full = self.known.len() >= ALERTS_MAX;
         let since = match self.known.get_mut(key) {
             Some(State::Firing { alert, kept }) => {
                 (alert.value, *kept) = (reading.value, None);
                 return None;
             }
             Some(State::Pending(since)) => *since,
-            None if self.known.len() >= ALERTS_MAX => return None,
+            None if is_full => return None,
             None => now,
         };
         if now - since < self.micros(rule.hold) {

@@ -17,7 +17,7 @@ use tell::Teller;
 use tokio::time::MissedTickBehavior;
 
 /// Watches until it is dropped. `roles` are those that the process plays.
-pub(crate) async fn watch(platform: Arc<Platform>, roles: BTreeSet<String>) {
+pub(crate) async fn watch(platform: Arc<Platform>, roles: Vec<&'static str>) {
     let options = &platform.config().alerts;
     if !options.enabled {
         return;

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+pub(crate) use affluent_watch::samples;
+
 /// What `affluent status` shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Status {
@@ -130,57 +132,4 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 /// [`Status`] as JSON.
 pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
     Json(Status::of(&shared.platform).await)
-}
-
-/// The samples of one metric in the Prometheus text format: labels and value.
-pub(super) fn samples<'a>(
-    rendered: &'a str,
-    name: &'a str,
-) -> impl Iterator<Item = (BTreeMap<String, String>, f64)> + 'a {
-    rendered.lines().filter_map(move |line| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.rsplit_once("} ")?,
-            None => ("", rest.strip_prefix(' ')?),
-        };
-        Some((parse_labels(labels), value.trim().parse().ok()?))
-    })
-}
-
-fn parse_labels(text: &str) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::new();
-    let mut rest = text;
-    while let Some((name, quoted)) = rest.split_once("=\"") {
-        let mut value = String::new();
-        let mut chars = quoted.char_indices();
-        let mut end = quoted.len();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    end = at + 1;
-                    break;
-                }
-                '\\' => value.extend(chars.next().map(|(_, c)| if c == 'n' { '\n' } else { c })),
-                c => value.push(c),
-            }
-        }
-        labels.insert(name.trim_start_matches(',').trim().to_owned(), value);
-        rest = &quoted[end..];
-    }
-    labels
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_read_from_the_text_format() {
-        let text = "# TYPE lag gauge\nlag{a=\"x\",b=\"say \\\"hi\\\", you\"} 5\nlag{a=\"y\"} 1e3\nlagging 7\nlag 2\n";
-        let found: Vec<_> = samples(text, "lag").collect();
-        assert_eq!(found.len(), 3);
-        assert_eq!((found[0].0["b"].as_str(), found[0].1), ("say \"hi\", you", 5.0));
-        assert_eq!((found[1].0["a"].as_str(), found[1].1), ("y", 1000.0));
-        assert_eq!((found[2].0.len(), found[2].1), (0, 2.0));
-    }
 }

@@ -52,8 +52,7 @@ impl Running {
         let (failed, failures) = mpsc::channel(roles.len().max(1));
         let mut awaited: Vec<&'static str> = Vec::new();
         let mut tasks = Vec::new();
-        let played = roles.iter().map(|role| role.name).collect();
-        let names = roles.iter().map(|role| role.name.to_owned()).collect();
+        let played: Vec<&'static str> = roles.iter().map(|role| role.name).collect();
         for role in roles {
             platform.health().set(role.name, State::Starting(format!("waits for {}", awaited.join(" and "))));
             let shutdown = CancellationToken::new();
@@ -63,8 +62,8 @@ impl Running {
                 awaited.push(role.name);
             }
         }
-        let upkeep = tokio::spawn(Box::pin(observe::run(Arc::clone(&platform), played)));
-        Running { tasks, failures, upkeep, alerts: tokio::spawn(Box::pin(alerts::watch(platform, names))) }
+        let upkeep = tokio::spawn(Box::pin(observe::run(Arc::clone(&platform), played.clone())));
+        Running { tasks, failures, upkeep, alerts: tokio::spawn(Box::pin(alerts::watch(platform, played))) }
     }
 
     /// Waits for the first role that gives up.
