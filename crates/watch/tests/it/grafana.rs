@@ -61,7 +61,7 @@ fn they_have_the_form_that_grafana_reads() {
             .iter()
             .filter_map(|variable| variable["name"].as_str())
             .collect();
-        assert_eq!(variables, ["datasource", "instance", "pipeline"].into(), "{place}");
+        assert_eq!(variables, BTreeSet::from(["datasource", "instance", "pipeline"]), "{place}");
         let (mut numbers, mut taken) = (BTreeSet::new(), BTreeSet::new());
         for panel in array(&dashboard, "panels") {
             let place = format!("{place}, {}", panel["title"]);
