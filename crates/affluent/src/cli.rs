@@ -2,7 +2,8 @@
 //! own module.
 
 use crate::{
-    batch, bench, config, dead_letters, demo, features, import, models, roles, sql, status, train, verify,
+    batch, bench, config, dead_letters, demo, features, import, metrics, models, roles, sql, status, train,
+    verify,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -87,6 +88,8 @@ pub(crate) enum Command {
     Train(train::Args),
     /// List models, and say which of them serves
     Models(models::Args),
+    /// List the metrics that a process exports, with their labels and meaning
+    Metrics(metrics::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }

@@ -40,10 +40,12 @@ const DOORS: &[(&str, &[&str])] = &[
     ("perpetual", &["learning"]),
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
+    ("rustix", &["affluent"]),
     ("sqlx", &["lake", "schedule"]),
     ("tokio-rustls", &["affluent"]),
     ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
+    ("x509-cert", &["affluent"]),
 ];
 
 fn root() -> PathBuf {

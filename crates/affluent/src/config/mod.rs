@@ -17,6 +17,7 @@ pub(crate) use show::{Args, run};
 
 use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
+use crate::observe::TelemetryOptions;
 use crate::scoring::ScoringOptions;
 use crate::train::LearningOptions;
 use affluent_broker::BrokerOptions;
@@ -34,6 +35,7 @@ use affluent_stream::sinks::events::EventOptions;
 use affluent_telemetry::logs::LogFormat;
 use affluent_warehouse::batch::BatchOptions;
 use affluent_warehouse::staged::StageOptions;
+use affluent_watch::AlertOptions;
 use layers::Layers;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,7 +73,9 @@ pub(crate) struct Config {
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
+    pub(crate) alerts: AlertOptions,
     pub(crate) log: LogOptions,
+    pub(crate) telemetry: TelemetryOptions,
 }
 
 /// Section `[log]`.
@@ -137,7 +141,9 @@ impl Config {
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
+            alerts: sections.take("alerts")?,
             log: sections.take("log")?,
+            telemetry: sections.take("telemetry")?,
         };
         config.fill_sinks();
         config.check()?;
@@ -179,6 +185,12 @@ impl Config {
     /// What no section can know alone.
     fn check(&self) -> Result<(), ConfigError> {
         self.http.check().map_err(|message| ConfigError::Invalid { message })?;
+        self.telemetry
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("telemetry.{problem}") })?;
+        self.alerts
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("alerts.{problem}") })?;
         if !self.cdc.connection.is_empty() {
             let mut cdc = self.cdc.clone();
             cdc.protect_key.get_or_insert_with(|| "is made at the first start".to_owned());

@@ -95,7 +95,7 @@ fn is_secret(key: &str) -> bool {
     let name = key.rsplit('.').next().unwrap_or(key);
     let whole = key.to_ascii_lowercase();
     ["password", "secret", "passphrase"].iter().any(|word| whole.contains(word))
-        || ["token", "tokens", "pem"].contains(&name)
+        || ["token", "tokens", "pem", "webhook_url"].contains(&name)
         || ["_token", "_key"].iter().any(|end| name.ends_with(end))
 }
 

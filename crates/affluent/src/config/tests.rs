@@ -80,7 +80,9 @@ fn defaults_are_the_defaults_of_the_options() {
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),
+        ("alerts", debug(&config.alerts), debug(AlertOptions::default())),
         ("log", debug(&config.log), debug(LogOptions::default())),
+        ("telemetry", debug(&config.telemetry), debug(TelemetryOptions::default())),
     ] {
         assert_eq!(
             found, expected,
@@ -203,6 +205,7 @@ fn errors_name_the_key_the_place_and_the_remedy() {
         ("[schedule]\ntime_zone = 'Mars'", ("", ""), &["schedule.time_zone", "`Mars`", "Europe/Berlin"]),
         ("[schedule.rebuild]\ncron = 'at night'", ("", ""), &["schedule.rebuild.cron", "`at night`"]),
         ("", ("AFFLUENT__SCHEDULE__RAW_TO_DWH__CRON", "* *"), &["schedule.raw_to_dwh.cron", "`* *`"]),
+        ("[alerts]\nscale = 2.0", ("", ""), &["alerts.scale"]),
         ("[lake]\nmanifests_max = 1", ("", ""), &["[lake]", "manifests_max"]),
         ("[http]\nlisten = '0.0.0.0:80'", ("", ""), &["http.listen", "reachable", "http.tokens"]),
         (

@@ -134,7 +134,7 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
     let postgres = Postgres::start(options).context("start a private PostgreSQL")?;
     let database = postgres.database("postgres");
     let config = configuration(directory.path(), &database, file)?;
-    affluent_telemetry::logs::init(&config.log.filter, config.log.format);
+    affluent_telemetry::logs::init(&config.log.filter, config.log.format, false);
     let roles = roles::needed(&config);
     let platform = roles::prepare(config, &roles)?;
     let runtime = crate::runtime()?;

@@ -28,6 +28,7 @@ pub(crate) use score::Payment;
 use crate::platform::Platform;
 use access::Tokens;
 use affluent_stream::collect::Collector;
+use affluent_telemetry::metrics_list;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -151,8 +152,8 @@ fn router(platform: Arc<Platform>) -> Router {
         let bound = middleware::from_fn_with_state(shared.clone(), bounded);
         // Who looks after the process gets an answer also where it is busy.
         let is_probe = roles.is_empty();
-        router = router
-            .route(path, if is_probe { handler } else { handler.route_layer(guard).route_layer(bound) });
+        let handler = if is_probe { handler } else { handler.route_layer(guard).route_layer(bound) };
+        router = router.route(path, handler.route_layer(middleware::from_fn_with_state(path, measured)));
     }
     router
         .fallback(|| async { Problem::not_found("there is nothing at this path; see /openapi.json") })
@@ -160,6 +161,20 @@ fn router(platform: Arc<Platform>) -> Router {
         .with_state(shared)
         .merge(collector)
         .layer(middleware::from_fn(received))
+}
+
+/// Measures how long the answer of a route takes, until its head.
+async fn measured(State(path): State<&'static str>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let answer = next.run(request).await;
+    let class = match answer.status().as_u16() {
+        0..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500.. => "5xx",
+    };
+    metrics_list::http_request(path, class, begun.elapsed().as_secs_f64());
+    answer
 }
 
 /// Answers 503 where more requests are under way than allowed.

@@ -14,6 +14,7 @@ pub(crate) use running::{Running, all_ready};
 pub(crate) use up::{RunArgs, UpArgs, run, up};
 
 use crate::config::{Config, ConfigError};
+use crate::observe;
 use crate::platform::{self, Platform};
 use affluent_lake::LakeFormat;
 use anyhow::Context as _;
@@ -202,6 +203,7 @@ pub(crate) fn prepare(mut config: Config, roles: &[&'static Role]) -> anyhow::Re
         config.cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
     }
     platform::recorder().context("install the metrics recorder")?;
+    observe::start(&config.telemetry);
     let platform = if plays("broker") { Platform::with_broker(config)? } else { Platform::new(config)? };
     let platform = if plays("collect") { platform.with_collector()? } else { platform };
     let scores = plays("score") || plays("api");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a helper of a test may fail the test, too
 #![allow(clippy::print_stderr)] // figures of a round, seen with --nocapture
 
+mod alerts;
 mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
@@ -22,5 +23,6 @@ mod platform;
 mod score_http;
 mod score_kill;
 mod score_rest;
+mod telemetry;
 mod training;
 mod up;

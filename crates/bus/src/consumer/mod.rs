@@ -244,10 +244,17 @@ impl Consumer {
         Ok(known_offsets(&list))
     }
 
-    /// Records between the end of each assigned partition and the committed offset (before the
-    /// first commit: what `poll_batch` returned). From figures at most two seconds old; asks nobody.
+    /// Records between the end of each assigned partition and the committed offset, as [`Consumer::progress`].
     #[must_use]
     pub fn lag(&self) -> BTreeMap<TopicPartition, i64> {
+        let lag = |(partition, (next, end)): (TopicPartition, (i64, i64))| (partition, (end - next).max(0));
+        self.progress().into_iter().map(lag).collect()
+    }
+
+    /// The committed offset of each assigned partition (before the first commit: what `poll_batch` returned) and its end.
+    /// From figures at most two seconds old; asks nobody.
+    #[must_use]
+    pub fn progress(&self) -> BTreeMap<TopicPartition, (i64, i64)> {
         let state = self.shared.state.lock();
         let read = |partition: &TopicPartition| {
             state.committed.get(partition).or_else(|| state.positions.get(partition)).copied()
@@ -255,9 +262,7 @@ impl Consumer {
         state
             .ends
             .iter()
-            .filter_map(|(partition, end)| {
-                read(partition).map(|next| (partition.clone(), (end - next).max(0)))
-            })
+            .filter_map(|(partition, end)| read(partition).map(|next| (partition.clone(), (next, *end))))
             .collect()
     }
 

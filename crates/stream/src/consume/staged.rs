@@ -1,5 +1,6 @@
 //! What is staged between two commits: offsets, sizes, refused records.
 
+use super::traced::{self, Traced};
 use crate::sinks::Rejected;
 use affluent_bus::{Incoming, TopicPartition};
 use affluent_model::{DeadLetter, time::now_micros};
@@ -17,6 +18,7 @@ pub(super) struct Staged {
     pub(super) bytes: usize,
     pub(super) since: Option<Instant>,
     pub(super) letters: Vec<DeadLetter>,
+    pub(super) traced: Vec<Traced>,
 }
 
 impl Staged {
@@ -31,6 +33,7 @@ impl Staged {
         self.bytes += records.iter().map(Incoming::size).sum::<usize>();
         self.records += records.len();
         self.since.get_or_insert_with(Instant::now);
+        self.traced.extend(traced::among(records, rejected));
         let refused = rejected.iter().filter_map(|refused| Some((records.get(refused.index)?, refused)));
         self.letters.extend(refused.map(|(record, refused)| letter(record, refused, stage)));
     }
