@@ -30,6 +30,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fjall", &["documents"]),
     ("iceberg", &["lake"]),
     ("kafka-protocol", &["broker"]),
+    ("maud", &["console"]),
     ("maxminddb", &["warehouse"]),
     ("metrics", &["telemetry"]),
     ("metrics-exporter-prometheus", &["telemetry"]),

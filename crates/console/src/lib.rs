@@ -1,0 +1,13 @@
+//! The console: pages for people. View models in, HTML out.
+//!
+//! Everything here is pure: who asks, what is shown and when is decided in `affluent/src/http/console`, which fills the view models
+//! of these modules. A page is made of [`frame`] (navigation, forms, tables), [`chart`] (drawings in SVG) and the words of [`lang`];
+//! [`history`] keeps what was measured over the last day.
+//!
+//! Invariant: a page asks nobody but its own server ([`assets`], [`frame::POLICY`]), and every text exists in every language.
+
+pub mod assets;
+pub mod chart;
+pub mod frame;
+pub mod lang;
+pub mod units;
