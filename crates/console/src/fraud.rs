@@ -199,7 +199,7 @@ pub fn payment(viewer: &Viewer, payment: &Payment) -> String {
         @if let Some(problem) = &payment.problem { p.quiet { (lang.say(PARTLY)) ": " (problem) } }
         ol.history { @for moment in &payment.moments { li { (time(moment.at)) " " (happened(lang, &moment.what)) } } }
         h2 { (lang.say(SAYS)) }
-        dl.facts { @for (name, value) in &payment.facts { div { dt { (name) } dd { (value) } } } }
+        dl.pairs { @for (name, value) in &payment.facts { div { dt { (name) } dd { (value) } } } }
         @if let Some(judged) = &payment.judged { (features(lang, judged)) }
     };
     frame::page(viewer, Section::Fraud, body)

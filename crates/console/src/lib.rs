@@ -8,6 +8,12 @@
 
 pub mod assets;
 pub mod chart;
+pub mod distribution;
+pub mod features;
 pub mod frame;
+pub mod fraud;
 pub mod lang;
+pub mod models;
+pub mod path;
+pub mod query;
 pub mod units;
