@@ -9,7 +9,9 @@ function put(part) {
   // What is being read with the keyboard stays.
   if (!place || place.contains(document.activeElement)) return;
   const kept = Array.from(place.querySelectorAll(".scroll, .way"), (element) => element.scrollLeft);
+  const open = Array.from(place.querySelectorAll("details"), (element) => element.open);
   place.innerHTML = part.html;
+  place.querySelectorAll("details").forEach((element, at) => { element.open = open[at] || false; });
   place.querySelectorAll(".scroll, .way").forEach((element, at) => { element.scrollLeft = kept[at] || 0; });
 }
 

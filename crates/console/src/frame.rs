@@ -5,6 +5,7 @@
 
 use crate::assets;
 use crate::lang::{Lang, Text, text};
+use crate::path;
 use maud::{DOCTYPE, Markup, html};
 
 /// A page loads from its own server only; it has no inline script and no inline style. It may frame pages of its own server.
@@ -342,6 +343,19 @@ pub fn table(
 /// What a table or a list says that has nothing in it.
 pub const NOTHING: Text = text("nothing yet", "rien pour l’instant");
 
+/// A path with its query; the names are ours, the values anybody's.
+#[must_use]
+pub fn link(path: &str, query: &[(&str, &str)]) -> String {
+    let mut link = path.to_owned();
+    for (at, (name, value)) in query.iter().enumerate() {
+        link.push(if at == 0 { '?' } else { '&' });
+        link.push_str(name);
+        link.push('=');
+        link.push_str(&path::part(value));
+    }
+    link
+}
+
 /// A time in UTC, to the second, as an element that machines read, too.
 #[must_use]
 pub fn time(micros: i64) -> Markup {
@@ -385,6 +399,12 @@ mod tests {
         assert!(empty.contains("rien pour") && empty.contains("colspan=\"2\""));
         let full = table(Lang::En, "t", &columns, [vec![html! { "x" }, html! { (1) }]]).into_string();
         assert!(full.contains("<th scope=\"row\">x</th><td class=\"n\">1</td>"), "{full}");
+    }
+
+    #[test]
+    fn a_link_keeps_its_values_apart() {
+        assert_eq!(link("/x", &[]), "/x");
+        assert_eq!(link("/x", &[("id", "a/0/1&b"), ("n", " ")]), "/x?id=a%2F0%2F1%26b&n=%20");
     }
 
     #[test]

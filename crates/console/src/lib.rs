@@ -6,14 +6,21 @@
 //!
 //! Invariant: a page asks nobody but its own server ([`assets`], [`frame::POLICY`]), and every text exists in every language.
 
+pub mod alerts;
 pub mod assets;
+pub mod batch;
 pub mod chart;
+pub mod dead_letters;
 pub mod distribution;
 pub mod features;
 pub mod frame;
 pub mod fraud;
+pub mod history;
 pub mod lang;
 pub mod models;
+pub mod overview;
 pub mod path;
+pub mod pipelines;
 pub mod query;
+pub mod sign_in;
 pub mod units;
