@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Rows of a table for people, where nothing else is asked for.
-const TABLE_ROWS: u64 = 1_000;
+pub(crate) const TABLE_ROWS: u64 = 1_000;
 /// Bytes of a statement at most.
 const STATEMENT_BYTES_MAX: u64 = 1 << 20;
 
@@ -111,7 +111,10 @@ async fn session(
 ///
 /// # Errors
 /// Disk and catalog.
-pub(crate) async fn newest(lake: &Lake, engine: &Engine) -> anyhow::Result<(Session, Option<batch::Version>)> {
+pub(crate) async fn newest(
+    lake: &Lake,
+    engine: &Engine,
+) -> anyhow::Result<(Session, Option<batch::Version>)> {
     let version = published(lake, None).await?;
     Ok((session(engine, version.clone(), None, Vec::new()).await?, version))
 }

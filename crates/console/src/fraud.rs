@@ -11,7 +11,7 @@ use maud::{Markup, html};
 /// The part of the page that renews itself.
 pub const ALERTS: &str = "fraud-alerts";
 /// Where fragments of [`ALERTS`] come from.
-pub const LIVE: &str = "/console/live?part=fraud";
+pub const LIVE: &str = "/console/live?page=fraud";
 
 /// A payment that was reviewed or declined. Times are microseconds UTC.
 #[derive(Debug, Clone, PartialEq)]

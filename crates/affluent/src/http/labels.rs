@@ -160,7 +160,11 @@ async fn labelled(store: &dyn DocumentStore, id: &str, label: Label) -> Result<O
 }
 
 /// A document; none where there is none, or no such collection yet.
-pub(super) async fn one(store: &dyn DocumentStore, collection: &str, id: &str) -> Result<Option<Document>, Problem> {
+pub(super) async fn one(
+    store: &dyn DocumentStore,
+    collection: &str,
+    id: &str,
+) -> Result<Option<Document>, Problem> {
     match store.get(collection, &[id.to_owned()]).await {
         Ok(found) => Ok(found.into_iter().next()),
         Err(DocumentError::UnknownCollection(_)) => Ok(None),

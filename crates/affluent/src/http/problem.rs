@@ -29,6 +29,11 @@ impl Problem {
         })
     }
 
+    /// What went wrong and what to do, for people.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
