@@ -7,6 +7,7 @@ mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
 mod cli;
+mod console;
 mod demo;
 mod events;
 mod evolution;
