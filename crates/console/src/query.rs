@@ -3,7 +3,6 @@
 use crate::chart::{self, Across, Lines, Series, Unit};
 use crate::frame::{self, NOTHING, Section, State, Viewer, state, time};
 use crate::lang::{Lang, Text, text};
-use crate::path;
 use crate::units::{duration, short};
 use maud::{Markup, html};
 
@@ -103,13 +102,13 @@ pub fn show(viewer: &Viewer, query: &Query) -> String {
 /// Where a question is asked.
 #[must_use]
 pub fn query_path(sql: &str) -> String {
-    format!("{}?sql={}", Section::Query.path(), path::part(sql))
+    frame::link(Section::Query.path(), &[("sql", sql)])
 }
 
 /// Where its answer is, as CSV.
 #[must_use]
 pub fn csv_path(sql: &str) -> String {
-    format!("{}.csv?sql={}", Section::Query.path(), path::part(sql))
+    frame::link(&format!("{}.csv", Section::Query.path()), &[("sql", sql)])
 }
 
 fn answered(lang: Lang, sql: &str, answer: &Answer) -> Markup {

@@ -16,6 +16,7 @@ use affluent_lake::LakeFormat;
 use affluent_model::time::{format_micros, now_micros};
 use affluent_telemetry::latency;
 use affluent_telemetry::metrics_list;
+use anyhow::{Context as _, bail};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -196,9 +197,10 @@ async fn stored(
     feature: &definition::Feature,
 ) -> anyhow::Result<Option<Distribution>> {
     if let Err(why) = &facts.instants {
-        anyhow::bail!("{why}");
+        bail!("{why}");
     }
     let Some(newest) = facts.newest(&feature.view) else { return Ok(None) };
+    let _turn = shared.warehouse.turn().ok().context("the lake is busy with other questions")?;
     let (session, _) = shared.warehouse.session(&shared.platform).await?;
     let text = format!(
         "select cast({} as varchar) from features.{} where as_of = {} limit {ROWS}",
