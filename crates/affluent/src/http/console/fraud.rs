@@ -243,8 +243,7 @@ async fn label(
         Ok(_) => Ok(form.label.as_str().to_owned()),
         Err(problem) => Err(problem.detail().to_owned()),
     };
-    let subject = format!("{id} {}", form.label.as_str());
-    let done = Done { action: "fraud.label", subject: &subject, outcome, back: &back };
+    let done = Done { action: "fraud.label", subject: &id, outcome, back: &back };
     Ok(done.tell(&shared, &visitor).await)
 }
 
