@@ -23,6 +23,11 @@ def chromium():
     return next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 
 
+def is_error(said):
+    """An error of the page: the frame of a report may run nothing, and the driver's own script is none of the page's."""
+    return said.type == "error" and not said.text.startswith("Blocked script execution")
+
+
 class Visit:
     """Somebody in front of the console at `url`, signed in by `token` where there are tokens."""
 
@@ -43,7 +48,7 @@ class Visit:
         """A new page of a new context, watched."""
         page = self.context(**options).new_page()
         told = lambda what: self.problems.append(f"{page.url}: {what}")
-        page.on("console", lambda said: told(f"console: {said.text}") if said.type == "error" else None)
+        page.on("console", lambda said: told(f"console: {said.text}") if is_error(said) else None)
         page.on("pageerror", lambda error: told(f"error: {error}"))
         page.on("request", lambda request: self.within(page, request.url))
         page.on("requestfailed", lambda request: self.failed(page, request))
