@@ -6,9 +6,11 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 pub use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 
-const PIPELINE_LATENCY: &str = "affluent_pipeline_latency_seconds";
+/// Histogram by pipeline and stop, seconds; see [`pipeline_latency`].
+pub const PIPELINE_LATENCY: &str = "affluent_pipeline_latency_seconds";
 const RECORDS: &str = "affluent_records_total";
-const DEAD_LETTERS: &str = "affluent_dead_letters_total";
+/// Counter by pipeline and reason; see [`dead_letter`].
+pub const DEAD_LETTERS: &str = "affluent_dead_letters_total";
 /// Gauge by consumergroup, topic, partition; see [`consumer_lag`].
 pub const CONSUMER_LAG: &str = "kafka_consumergroup_lag";
 /// Gauge by slot; see [`slot_retained`].
@@ -26,7 +28,8 @@ const FEATURES_STATE: &str = "affluent_features_state_bytes";
 const FEATURES_KEYS: &str = "affluent_features_keys";
 const SCORING_RELOADS: &str = "affluent_scoring_reloads_total";
 const SCORING_STALE: &str = "affluent_scoring_stale";
-const INFERENCE: &str = "affluent_inference_seconds";
+/// Histogram, seconds; see [`inference`].
+pub const INFERENCE: &str = "affluent_inference_seconds";
 const SCORES: &str = "affluent_scores_total";
 const SHADOWS: &str = "affluent_shadow_scores_total";
 const DRIFT_SCORE: &str = "drift_score";
