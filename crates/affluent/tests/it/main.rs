@@ -8,6 +8,7 @@ mod batch_kill;
 mod batch_trial;
 mod cli;
 mod console;
+mod console_http;
 mod demo;
 mod events;
 mod evolution;
