@@ -27,7 +27,7 @@ mod warehouse;
 pub(in crate::http) use enter::guard;
 pub(in crate::http) use warehouse::Warehouse;
 
-use super::{Route, Shared};
+use super::Route;
 use crate::batch::ledger;
 use crate::http::Problem;
 use crate::platform::Platform;
