@@ -276,7 +276,7 @@ pub fn select(lang: Lang, label: Text, name: &str, options: &[(String, String)],
     }
 }
 
-/// A part that renews itself: a fragment of the same `id` in the stream of `/console/live` takes its place (see [`fragment`]).
+/// A part that renews itself: a fragment of the same `id` in the stream of `/console/live` takes its place.
 /// `source` is the path of that stream with its query.
 #[must_use]
 pub fn live(source: &str, id: &str, body: Markup) -> Markup {
