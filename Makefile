@@ -46,6 +46,10 @@ check: setup-demo ## Format, lints, dependency licences, import rule
 bench: build ## Run every benchmark of docs/performance.md
 	@for name in broker cdc clickstream logs warehouse features score; do $(AFFLUENT) bench $$name; done
 
+.PHONY: screenshots
+screenshots: setup ## Take the pictures of the console anew, into docs/images
+	ulimit -n 8192 && AFFLUENT_TEST_PICTURES=$(CURDIR)/docs/images cargo test --locked --package affluent --test it every_page_of_a_demo -- --nocapture
+
 .PHONY: soak
 soak: setup ## 200 rounds of kill -9 of the streaming roles, at random moments and at failpoints, instead of the 20 of `make test`
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it nothing_is_lost_or_doubled -- --nocapture

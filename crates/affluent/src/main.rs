@@ -17,6 +17,7 @@ mod models;
 mod observe;
 mod output;
 mod platform;
+mod promises;
 mod roles;
 mod scoring;
 mod sql;

@@ -32,6 +32,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper-util", &["affluent"]),
     ("iceberg", &["lake"]),
     ("kafka-protocol", &["broker"]),
+    ("maud", &["console"]),
     ("maxminddb", &["warehouse"]),
     ("metrics", &["telemetry"]),
     ("metrics-exporter-prometheus", &["telemetry"]),

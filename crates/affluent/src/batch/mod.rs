@@ -1,12 +1,14 @@
 //! `affluent batch`: runs pipelines, and shows and turns back what they made.
 
+mod every;
 mod openlineage;
 mod run;
 mod status;
 mod versions;
 
+pub(crate) use every::every;
 pub(crate) use openlineage::Emitter;
-pub(crate) use run::{stopped_by_signals, time};
+pub(crate) use run::{NAMES, stopped_by_signals, time, word};
 
 use crate::cli::Format;
 use crate::config::Config;

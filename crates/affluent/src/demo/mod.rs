@@ -41,7 +41,7 @@ Examples:
   affluent demo                                     one minute, 500 changes, 300 clicks, 200 log lines a second
   affluent demo --seconds 300 --rate 2000           longer and harder
   affluent demo --seconds 20 --report report.json   the figures for machines
-  affluent demo --keep ./demo                       leave the data for a look
+  affluent demo --keep ./demo                       stay up for a look at the console, and leave the data
   affluent demo --no-models                         without the models that are trained afterwards
 
 Needs the PostgreSQL server's binaries (Debian, Ubuntu: apt-get install postgresql), and nothing that
@@ -82,7 +82,7 @@ pub(crate) struct Args {
     /// Train no models afterwards
     #[arg(long)]
     no_models: bool,
-    /// Run in this directory and leave everything there
+    /// Run in this directory, stay up with the console until Ctrl-C, train no models, and leave everything there
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
@@ -210,6 +210,7 @@ async fn play(
     live.say("learns a model of simulated payments, some of which are fraud");
     scoring::learn(&platform).await.context("learn a model")?;
     live.say("starts every role; reads what the tables hold already");
+    live.say(&format!("what happens can be seen at {}", platform.http_url()));
     let mut running = Running::start(Arc::clone(&platform), roles);
     let mirrors = Mirrors::Store(platform.documents().await?);
     let played = tokio::select! {
@@ -217,6 +218,16 @@ async fn play(
         error = running.failed() => Err(error),
     };
     live.clear();
+    if args.keep.is_some() && played.is_ok() && !interrupted.is_cancelled() {
+        live.say(&format!(
+            "the console is at {} until Ctrl-C, which ends the demo and shows what was measured",
+            platform.http_url()
+        ));
+        tokio::select! {
+            () = interrupted.cancelled() => {}
+            error = running.failed() => live.say(&format!("a role has failed: {error:#}")),
+        }
+    }
     let stopped = running.stop().await;
     let mut report = played?;
     if !args.no_models && !interrupted.is_cancelled() {

@@ -7,51 +7,15 @@ use super::scoring::{self, Alert, Found};
 use super::warehouse::Warehouse;
 use crate::bench;
 use crate::output;
+use crate::promises::{FRESH_S, PROMISES};
 use crate::verify;
 use affluent_telemetry::latency::Latency;
 use affluent_testkit::payments::Progress;
 use serde::Serialize;
 use std::time::Duration;
 
-/// A promise: 99 of 100 changes (events) are at this stop within so many seconds of their commit
-/// (occurrence).
-struct Promise {
-    id: &'static str,
-    pipeline: &'static str,
-    stop: &'static str,
-    /// Seconds.
-    goal: f64,
-    what: &'static str,
-}
-
 /// What may be missing of a rate: the collector's last answers come after the end of the load.
 const RATE_TOLERANCE: f64 = 0.02;
-
-const PROMISES: &[Promise] = &[
-    promise("cdc.bus.p99", "cdc", "bus", 3.0, "acknowledged by Kafka"),
-    promise("cdc.documents.p99", "cdc", "documents", 3.0, "readable in the mirror"),
-    promise("cdc.lake_visible.p99", "cdc", "lake_visible", 3.0, "visible in the lake"),
-    promise("clickstream.documents.p99", "clickstream", "documents", 3.0, "a click, readable"),
-    promise("logs.documents.p99", "logs", "documents", 2.0, "a log line, readable"),
-    promise("logs.lake_visible.p99", "logs", "lake_visible", 3.0, "a log line, in the lake"),
-    promise("features.freshness.p99", "features", "online", 3.0, "features of its keys, readable"),
-    promise("score.inference.p99", "score", "inference", 0.1, "one payment, judged"),
-    promise("score.end_to_end.p99", "score", "end_to_end", 1.0, "its score, recorded and sent"),
-    promise("score.oltp_updated.p99", "score", "oltp_updated", 1.0, "its score, in the database"),
-];
-
-const fn promise(
-    id: &'static str,
-    pipeline: &'static str,
-    stop: &'static str,
-    goal: f64,
-    what: &'static str,
-) -> Promise {
-    Promise { id, pipeline, stop, goal, what }
-}
-
-/// The warehouse is fresh: a change can be queried within so many seconds of its commit.
-const FRESH_S: f64 = 900.0;
 
 /// Which part of the planted fraud is reviewed or declined. The first payments at a compromised terminal look like any other.
 const CAUGHT: f64 = 0.5;

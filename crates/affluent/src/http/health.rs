@@ -57,6 +57,11 @@ pub(crate) struct Slot {
 impl Status {
     /// The state of this process.
     pub(crate) async fn of(platform: &Platform) -> Self {
+        Status { dead_letters: platform.dead_letters_count().await, ..Self::local(platform) }
+    }
+
+    /// What is known without asking anybody else: not the dead letters.
+    pub(super) fn local(platform: &Platform) -> Self {
         let rendered = platform.metrics();
         let mut lag: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (mut labels, records) in samples(&rendered, metrics_list::CONSUMER_LAG) {
@@ -82,7 +87,7 @@ impl Status {
                 .collect(),
             lag: lag.into_iter().map(|((group, topic), records)| Lag { group, topic, records }).collect(),
             slots,
-            dead_letters: platform.dead_letters_count().await,
+            dead_letters: None,
         }
     }
 }

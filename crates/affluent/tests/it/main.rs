@@ -8,6 +8,8 @@ mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
 mod cli;
+mod console;
+mod console_http;
 mod demo;
 mod events;
 mod evolution;

@@ -17,6 +17,12 @@ pub use table::{Kind, METRICS, Metric, markdown};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 
+/// Histogram by pipeline and stop, seconds; see [`pipeline_latency`].
+pub const PIPELINE_LATENCY: &str = table::PIPELINE_LATENCY.name;
+/// Counter by pipeline and reason; see [`dead_letter`].
+pub const DEAD_LETTERS: &str = table::DEAD_LETTERS.name;
+/// Histogram, seconds; see [`inference`].
+pub const INFERENCE: &str = table::INFERENCE.name;
 /// Gauge by consumergroup, topic, partition; see [`consumer_lag`].
 pub const CONSUMER_LAG: &str = table::CONSUMER_LAG.name;
 /// Gauge by slot; see [`slot_retained`].
