@@ -30,6 +30,7 @@ const INFERENCE: &str = "affluent_inference_seconds";
 const SCORES: &str = "affluent_scores_total";
 const SHADOWS: &str = "affluent_shadow_scores_total";
 const DRIFT_SCORE: &str = "drift_score";
+const BI_PUBLICATIONS: &str = "affluent_bi_publications_total";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -100,6 +101,7 @@ fn describe() {
         DRIFT_SCORE,
         "How far what a model sees and says has moved, by model, feature (or score, label, error) and test"
     );
+    describe_counter!(BI_PUBLICATIONS, "Copies of the warehouse into a PostgreSQL, by outcome");
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -222,6 +224,11 @@ pub fn shadowed(model: &str, version: u64, champion: &'static str, challenger: &
 pub fn drift_score(model: &str, feature: &str, test: &str, value: f64) {
     gauge!(DRIFT_SCORE, "model" => model.to_owned(), "feature" => feature.to_owned(), "test" => test.to_owned())
         .set(value);
+}
+
+/// A version of the warehouse was `copied` into a PostgreSQL, or that `failed`.
+pub fn bi_publication(outcome: &'static str) {
+    counter!(BI_PUBLICATIONS, "outcome" => outcome).increment(1);
 }
 
 /// Resident memory of this process in bytes.
