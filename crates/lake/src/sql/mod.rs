@@ -44,6 +44,6 @@ pub use parameters::Prepared;
 pub use pins::{At, Pins, TableState};
 pub use records::RecordSet;
 pub use references::{filter_of, referenced_tables};
-pub use render::{Renderer, TextFormat};
+pub use render::{Renderer, TextFormat, json_value};
 pub use rows::Rows;
 pub use session::Session;
