@@ -6,7 +6,7 @@ use affluent_warehouse::batch::BatchError;
 /// A version was not copied; what was there before is still there.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    #[error("[bi.publish] {0}")]
+    #[error("{0}")]
     Options(String),
     #[error("connect to the PostgreSQL of bi.publish.postgres: {0}")]
     Connect(String),

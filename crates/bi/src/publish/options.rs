@@ -44,14 +44,14 @@ impl PublishOptions {
         if self.schema.is_empty() || self.schema.starts_with("pg_") || self.schema.len() > 63 {
             let schema = &self.schema;
             return Err(format!(
-                "schema = \"{schema}\" must be a name of 1 to 63 letters that PostgreSQL does not keep"
+                "bi.publish.schema = \"{schema}\" must be a name of 1 to 63 letters that PostgreSQL does not keep"
             ));
         }
         for (key, value, min, max) in [
-            ("poll_ms", self.poll_ms, 100, 3_600_000),
-            ("timeout_s", self.timeout_s, 1, 86_400),
-            ("retry_first_ms", self.retry_first_ms, 1, self.retry_max_ms),
-            ("retry_max_ms", self.retry_max_ms, 1, 3_600_000),
+            ("bi.publish.poll_ms", self.poll_ms, 100, 3_600_000),
+            ("bi.publish.timeout_s", self.timeout_s, 1, 86_400),
+            ("bi.publish.retry_first_ms", self.retry_first_ms, 1, self.retry_max_ms),
+            ("bi.publish.retry_max_ms", self.retry_max_ms, 1, 3_600_000),
         ] {
             if !(min..=max).contains(&value) {
                 return Err(format!("{key} = {value} must be from {min} to {max}"));

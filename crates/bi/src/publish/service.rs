@@ -116,7 +116,12 @@ impl Publisher {
         }
         match self.copy_in_time(&version).await? {
             Copied::Now { version: number, rows } => {
-                tracing::info!(version = number, rows, schema = self.options.schema.as_str(), "warehouse copied");
+                tracing::info!(
+                    version = number,
+                    rows,
+                    schema = self.options.schema.as_str(),
+                    "warehouse copied"
+                );
                 metrics_list::bi_publication("copied");
             }
             Copied::Before { .. } => {}

@@ -23,7 +23,9 @@ pub(crate) fn wanted(version: &Version, only: &[String]) -> Result<Vec<String>, 
     let published: Vec<String> = version.snapshots.keys().filter_map(in_zone).collect();
     if let Some(missing) = only.iter().find(|name| !published.contains(name)) {
         let names = published.join(", ");
-        return Err(PublishError::Options(format!("tables: {missing} is not published; there are {names}")));
+        return Err(PublishError::Options(format!(
+            "bi.publish.tables: {missing} is not published; there are {names}"
+        )));
     }
     Ok(published.into_iter().filter(|name| only.is_empty() || only.contains(name)).collect())
 }

@@ -1,0 +1,6 @@
+//! The endpoint as its clients meet it, and copies of the warehouse in a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod publish;
+mod warehouse;
