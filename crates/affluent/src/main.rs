@@ -14,6 +14,7 @@ mod import;
 mod models;
 mod output;
 mod platform;
+mod publication;
 mod roles;
 mod scoring;
 mod sql;

@@ -78,7 +78,8 @@ impl From<SqlError> for PgError {
         match error {
             SqlError::Syntax(_) => PgError::new(code::SYNTAX, message),
             SqlError::UnknownTable { name, nearest } => {
-                let error = PgError::new(code::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
+                let error =
+                    PgError::new(code::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
                 if nearest.is_empty() {
                     error
                 } else {

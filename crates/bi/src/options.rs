@@ -256,11 +256,7 @@ mod tests {
     use super::*;
 
     fn user(password: &str, role: &str) -> UserOptions {
-        UserOptions {
-            name: "ana".to_owned(),
-            password: password.to_owned(),
-            roles: vec![role.to_owned()],
-        }
+        UserOptions { name: "ana".to_owned(), password: password.to_owned(), roles: vec![role.to_owned()] }
     }
 
     fn with(users: Vec<UserOptions>, listen: &str, has_tls: bool) -> BiOptions {

@@ -140,6 +140,17 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::schedule(platform, shutdown)),
     },
     Role {
+        name: "publish",
+        about: "the published warehouse into the PostgreSQL of bi.publish.postgres",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |config| {
+            let none = config.bi.publish.postgres.is_empty();
+            none.then_some("bi.publish.postgres is empty: nothing is copied")
+        },
+        start: |platform, shutdown| Box::pin(services::publish(platform, shutdown)),
+    },
+    Role {
         name: "batch-scheduler",
         about: "the scheduler of a cluster for [batch] engine",
         phase: Phase::Sink,

@@ -6,6 +6,7 @@ use crate::features;
 use crate::http;
 use crate::models;
 use crate::platform::Platform;
+use crate::publication;
 use crate::scoring::{Scoring, instance};
 use crate::train;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
@@ -306,6 +307,15 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     if let Some(emitter) = emitter {
         emitter.flush().await;
     }
+    Ok(())
+}
+
+/// Copies of the published warehouse in a PostgreSQL. It reports its own health.
+pub(super) async fn publish(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    let publisher = publication::publisher(platform.config(), lake, platform.health().clone());
+    publisher.map_err(fatal)?.run(shutdown).await;
     Ok(())
 }
 
