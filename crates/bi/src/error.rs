@@ -2,6 +2,9 @@
 
 use affluent_lake::sql::SqlError;
 
+/// What the engine says of a statement that would write.
+const WRITES: &str = "only queries can be run here";
+
 /// Codes of PostgreSQL (appendix A of its manual).
 pub(crate) mod code {
     pub(crate) const PROTOCOL_VIOLATION: &str = "08P01";
@@ -86,6 +89,7 @@ impl From<SqlError> for PgError {
                     error.with_hint(format!("did you mean {}?", nearest.join(" or ")))
                 }
             }
+            SqlError::Plan(text) if text.starts_with(WRITES) => PgError::new(code::READ_ONLY, message),
             SqlError::Plan(_) => PgError::new(code::INVALID_QUERY, message),
             SqlError::Timeout(_) => PgError::new(code::CANCELLED, message),
             SqlError::Memory(detail) => {

@@ -64,8 +64,9 @@ impl Request {
                 let (portal, statement, given) = (body.text()?, body.text()?, body.formats()?);
                 let count = body.count()?;
                 let formats = Format::spread(&given, count)?;
-                let parameter = |format| Ok(Parameter { format, value: body.value()? });
-                let parameters = formats.into_iter().map(parameter).collect::<Result<_, PgError>>()?;
+                let parameter =
+                    |format| -> Result<Parameter, PgError> { Ok(Parameter { format, value: body.value()? }) };
+                let parameters = formats.into_iter().map(parameter).collect::<Result<_, _>>()?;
                 Request::Bind { portal, statement, parameters, formats: body.formats()? }
             }
             b'D' => Request::Describe(target(&mut body)?),
