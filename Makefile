@@ -44,7 +44,7 @@ check: setup-demo ## Format, lints, dependency licences, import rule
 
 .PHONY: bench
 bench: build ## Run every benchmark of docs/performance.md
-	@for name in broker cdc clickstream logs warehouse features score; do $(AFFLUENT) bench $$name; done
+	@for name in broker cdc clickstream logs warehouse features score bi; do $(AFFLUENT) bench $$name; done
 
 .PHONY: soak
 soak: setup ## 200 rounds of kill -9 of the streaming roles, at random moments and at failpoints, instead of the 20 of `make test`
