@@ -6,6 +6,7 @@
 mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
+mod bi_load;
 mod cli;
 mod demo;
 mod events;
