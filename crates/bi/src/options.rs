@@ -11,7 +11,7 @@ use std::time::Duration;
 const PASSWORD_CHARS_MIN: usize = 8;
 
 /// Where the server listens, who may connect, and what a statement may take.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BiOptions {
     /// Port 0 takes any free port. Beyond loopback only with `users` and `tls`.
