@@ -18,8 +18,8 @@ const LOCK_ATTEMPTS: u32 = 12;
 const LOCK_TIMEOUT_MS: u64 = 5_000;
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether it is there, and made by us.
-const STORED: &str = "select to_regclass($1) is not null";
+/// Whether the table of publications is there, and the schema.
+const STORED: &str = "select to_regclass($1) is not null, to_regnamespace($2) is not null";
 const EXISTING: &str = "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
     where n.nspname::text = $1 and c.relname::text = any($2)";
 /// What others than the owner may do; 0 stands for everybody.
@@ -50,17 +50,19 @@ impl Target<'_> {
         let failed =
             |error: tokio_postgres::Error| PublishError::postgres("read what was published last", &error);
         let publication = qualified(self.schema, PUBLICATION);
-        let is_there: bool =
-            self.transaction.query_one(STORED, &[&publication]).await.map_err(failed)?.get(0);
-        if !is_there {
+        let schema = ident(self.schema);
+        let there = self.transaction.query_one(STORED, &[&publication, &schema]).await.map_err(failed)?;
+        if !there.get::<_, bool>(1) {
+            self.run("make the schema", &format!("create schema {schema}")).await?;
+        }
+        if !there.get::<_, bool>(0) {
             let sql = format!(
-                "create schema if not exists {}; create table {publication} (table_name text primary key, \
+                "create table {publication} (table_name text primary key, \
                  version bigint not null, as_of timestamptz, published_at timestamptz not null, \
                  rows bigint not null, copied_at timestamptz not null default now()); \
-                 comment on table {publication} is 'Tables of the published warehouse, and of which version they are'",
-                ident(self.schema)
+                 comment on table {publication} is 'Tables of the published warehouse, and of which version they are'"
             );
-            self.run("make the schema", &sql).await?;
+            self.run("make the table of publications", &sql).await?;
         }
         let sql = format!("select table_name, published_at from {publication}");
         let rows = self.transaction.query(&sql, &[]).await.map_err(failed)?;
