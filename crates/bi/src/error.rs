@@ -19,6 +19,7 @@ pub(crate) mod code {
     pub(crate) const INVALID_STATEMENT: &str = "26000";
     pub(crate) const UNKNOWN_DATABASE: &str = "3D000";
     pub(crate) const READ_ONLY: &str = "25006";
+    pub(crate) const IN_TRANSACTION: &str = "25001";
     pub(crate) const NO_TRANSACTION: &str = "25P01";
     pub(crate) const FAILED_TRANSACTION: &str = "25P02";
     pub(crate) const IDLE_IN_TRANSACTION: &str = "25P03";
@@ -27,7 +28,10 @@ pub(crate) mod code {
     pub(crate) const SYNTAX: &str = "42601";
     pub(crate) const INSUFFICIENT_PRIVILEGE: &str = "42501";
     pub(crate) const UNDEFINED_OBJECT: &str = "42704";
+    pub(crate) const UNDEFINED_PARAMETER: &str = "42P02";
     pub(crate) const UNDEFINED_TABLE: &str = "42P01";
+    pub(crate) const UNDEFINED_COLUMN: &str = "42703";
+    pub(crate) const UNDEFINED_FUNCTION: &str = "42883";
     pub(crate) const DUPLICATE_CURSOR: &str = "42P03";
     pub(crate) const DUPLICATE_STATEMENT: &str = "42P05";
     /// Unknown columns, types that do not go together.

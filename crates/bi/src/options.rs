@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Nothing is waited for longer than a year, seconds.
+const WAIT_MAX_S: u64 = 366 * 86_400;
 /// A shorter password could be guessed.
 const PASSWORD_CHARS_MIN: usize = 8;
 
@@ -171,6 +173,11 @@ impl BiOptions {
             if value == 0 {
                 return Err(format!("`bi.{key}` = 0: must be at least 1"));
             }
+        }
+        let timeouts = self.roles.iter().filter_map(|role| role.statement_timeout_s);
+        let waits = [self.idle_timeout_s, self.idle_in_transaction_timeout_s, self.statement_timeout_s];
+        if let Some(seconds) = timeouts.chain(waits).find(|seconds| *seconds > WAIT_MAX_S) {
+            return Err(format!("a timeout of `bi` is {seconds} s: must be at most {WAIT_MAX_S}"));
         }
         if !(1 << 14..=1 << 30).contains(&self.message_bytes_max) {
             return Err("`bi.message_bytes_max` must be between 16384 and 1073741824".to_owned());

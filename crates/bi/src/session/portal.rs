@@ -18,8 +18,6 @@ use std::sync::Arc;
 pub(crate) struct Statement {
     pub(crate) text: String,
     pub(crate) command: Command,
-    /// Types of parameters as the client declared them.
-    pub(crate) declared: Vec<Option<Type>>,
     pub(crate) planned: Option<Planned>,
 }
 
@@ -28,6 +26,16 @@ pub(crate) struct Statement {
 pub(crate) struct Planned {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) prepared: Prepared,
+}
+
+impl Portal {
+    pub(crate) fn new(
+        statement: Option<Arc<Statement>>,
+        parameters: Vec<Parameter>,
+        formats: Vec<Format>,
+    ) -> Self {
+        Portal { statement, parameters, formats, source: None, is_done: false, outlives: false }
+    }
 }
 
 impl Statement {
@@ -137,7 +145,11 @@ impl Source {
                 Err(PgError::new(code::LIMIT_EXCEEDED, format!("the statement has more than {most} rows"))
                     .with_hint("ask for fewer, or have max_rows raised for a role of the user"))
             }
-            _ => Ok(None),
+            _ => {
+                // What the engine held for them is free again.
+                self.rows = Waiting::Held(VecDeque::new());
+                Ok(None)
+            }
         }
     }
 }

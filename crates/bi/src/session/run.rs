@@ -20,6 +20,8 @@ pub(crate) struct Run {
     /// Its place among the statements that run.
     permit: Option<OwnedSemaphorePermit>,
     pub(crate) rows: u64,
+    /// It reads the lake.
+    pub(crate) reads: bool,
     /// The version that it saw.
     pub(crate) version: Option<i64>,
 }
@@ -28,7 +30,16 @@ impl Run {
     pub(crate) fn new(ticket: &Ticket, timeout: Duration) -> Self {
         let begun = Instant::now();
         let deadline = tokio::time::Instant::from_std(begun) + timeout;
-        Run { begun, deadline, timeout, cancelled: ticket.begin(), permit: None, rows: 0, version: None }
+        Run {
+            begun,
+            deadline,
+            timeout,
+            cancelled: ticket.begin(),
+            permit: None,
+            rows: 0,
+            reads: false,
+            version: None,
+        }
     }
 
     /// Waits for a place among the statements that run.
