@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -86,8 +86,11 @@ impl Service {
             match accepted {
                 Ok((tcp, peer)) => {
                     let is_full = connections.len() >= most;
-                    let serving = self.serving(tcp, peer, is_full, &stop);
-                    connections.spawn(serving);
+                    if let Err(error) = tcp.set_nodelay(true) {
+                        tracing::debug!(%error, "answers may wait for each other");
+                    }
+                    let shared = Arc::clone(&self.shared);
+                    connections.spawn(connect(tcp, peer, shared, is_full, stop.clone()));
                 }
                 Err(error) => {
                     // Most likely there are too many open files.
@@ -104,19 +107,6 @@ impl Service {
         connections.shutdown().await;
         metrics_list::bi_connections(0);
         Ok(())
-    }
-
-    fn serving(
-        &self,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        is_full: bool,
-        stop: &CancellationToken,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "answers may wait for each other");
-        }
-        connect(tcp, peer, Arc::clone(&self.shared), is_full, stop.clone())
     }
 }
 

@@ -31,6 +31,11 @@ const SCORES: &str = "affluent_scores_total";
 const SHADOWS: &str = "affluent_shadow_scores_total";
 const DRIFT_SCORE: &str = "drift_score";
 const BI_PUBLICATIONS: &str = "affluent_bi_publications_total";
+const BI_CONNECTIONS: &str = "affluent_bi_connections";
+const BI_REFUSED: &str = "affluent_bi_refused_total";
+const BI_STATEMENTS: &str = "affluent_bi_statements_total";
+const BI_STATEMENT: &str = "affluent_bi_statement_seconds";
+const BI_ROWS: &str = "affluent_bi_rows_total";
 const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 
 /// Bounds of the latency histograms in seconds, dense around the promises (10 ms, 100 ms, 2 s, 3 s).
@@ -102,6 +107,14 @@ fn describe() {
         "How far what a model sees and says has moved, by model, feature (or score, label, error) and test"
     );
     describe_counter!(BI_PUBLICATIONS, "Copies of the warehouse into a PostgreSQL, by outcome");
+    describe_gauge!(BI_CONNECTIONS, "Connections of the PostgreSQL protocol");
+    describe_counter!(BI_REFUSED, "Connections that were refused before their first statement, by code");
+    describe_counter!(
+        BI_STATEMENTS,
+        "Statements over the PostgreSQL protocol, by user and code (00000: well)"
+    );
+    describe_histogram!(BI_STATEMENT, Unit::Seconds, "Time of a statement, to its last row, by user");
+    describe_counter!(BI_ROWS, "Rows sent over the PostgreSQL protocol, by user");
     describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of this process");
 }
 
@@ -229,6 +242,23 @@ pub fn drift_score(model: &str, feature: &str, test: &str, value: f64) {
 /// A version of the warehouse was `copied` into a PostgreSQL, or that `failed`.
 pub fn bi_publication(outcome: &'static str) {
     counter!(BI_PUBLICATIONS, "outcome" => outcome).increment(1);
+}
+
+/// Connections of the PostgreSQL protocol that there are.
+pub fn bi_connections(count: usize) {
+    gauge!(BI_CONNECTIONS).set(count as f64);
+}
+
+/// A connection was refused with this code of PostgreSQL.
+pub fn bi_refused(code: &'static str) {
+    counter!(BI_REFUSED, "code" => code).increment(1);
+}
+
+/// A statement of a configured user ended with this code of PostgreSQL (`00000`: well).
+pub fn bi_statement(user: &str, code: &'static str, seconds: f64, rows: u64) {
+    counter!(BI_STATEMENTS, "user" => user.to_owned(), "code" => code).increment(1);
+    histogram!(BI_STATEMENT, "user" => user.to_owned()).record(seconds.max(0.0));
+    counter!(BI_ROWS, "user" => user.to_owned()).increment(rows);
 }
 
 /// Resident memory of this process in bytes.

@@ -8,7 +8,7 @@ use super::run::Run;
 use crate::error::{PgError, code};
 use crate::snapshots::Snapshot;
 use crate::types::{Column, columns};
-use crate::wire::TransactionStatus;
+use crate::wire::{Format, Parameter, TransactionStatus};
 use affluent_lake::sql::Limits;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::Schema;
@@ -103,7 +103,7 @@ impl Session {
             Command::Query { tag } => {
                 run.reads = true;
                 if portal.source.is_none() && !portal.is_done {
-                    portal.source = Some(self.open(portal, &statement, run).await?);
+                    portal.source = Some(self.open(&portal.parameters, &statement, run).await?);
                 }
                 let tag = tag.map_or(("EXPLAIN", false), |tag| (tag, true));
                 self.give(portal, most, are_described, tag, run).await
@@ -115,18 +115,23 @@ impl Session {
                 self.give(portal, most, are_described, ("SHOW", false), run).await
             }
             Command::Copy { form, .. } => {
-                let mut source = self.open(portal, &statement, run).await?;
+                let mut source = self.open(&portal.parameters, &statement, run).await?;
                 let form = (&[][..], Shape::Copy(form));
                 let (rows, _) = hand_out(&mut source, form, 0, run, &mut self.wire).await?;
                 self.wire.out.copy_ends();
                 self.wire.out.complete(&format!("COPY {rows}"));
                 Ok(())
             }
+            // The cursor itself.
+            Command::Declare { .. } if portal.source.is_some() => {
+                self.give(portal, most, are_described, ("SELECT", true), run).await
+            }
             Command::Declare { name, outlives, .. } => {
-                self.declare(name, *outlives, portal, &statement, run).await
+                self.declare((name, *outlives), &portal.parameters, &statement, run).await
             }
             Command::Fetch { cursor, count, is_move } => {
-                self.fetch(cursor, *count, *is_move, (portal, are_described), run).await
+                let shape = if *is_move { Shape::Skipped } else { Shape::Rows { are_described } };
+                self.fetch(cursor, *count, (&portal.formats, shape), run).await
             }
             Command::Begin
             | Command::Commit
@@ -150,7 +155,7 @@ impl Session {
     /// Has the engine make the rows of a statement. It is planned anew where it was planned for an older state.
     async fn open(
         &mut self,
-        portal: &Portal,
+        parameters: &[Parameter],
         statement: &Statement,
         run: &mut Run,
     ) -> Result<Source, PgError> {
@@ -173,7 +178,7 @@ impl Session {
         (run.reads, run.version) = (true, planned.snapshot.version);
         let rows_max = self.user.limits.rows;
         let limits = Limits { timeout: None, rows: rows_max };
-        let starting = planned.snapshot.catalog.run(&planned.prepared, &portal.parameters, limits);
+        let starting = planned.snapshot.catalog.run(&planned.prepared, parameters, limits);
         let rows = run.work(&mut self.wire, starting).await?;
         let schema = planned.prepared.schema();
         Ok(Source::engine(rows, schema, Arc::clone(&planned.snapshot), rows_max))
@@ -209,9 +214,8 @@ impl Session {
 
     async fn declare(
         &mut self,
-        name: &str,
-        outlives: bool,
-        portal: &Portal,
+        (name, outlives): (&str, bool),
+        parameters: &[Parameter],
         statement: &Arc<Statement>,
         run: &mut Run,
     ) -> Result<(), PgError> {
@@ -226,7 +230,7 @@ impl Session {
             return Err(PgError::new(code::DUPLICATE_CURSOR, message));
         }
         self.refuse_too_many(self.portals.len())?;
-        let source = self.open(portal, statement, run).await?;
+        let source = self.open(parameters, statement, run).await?;
         let cursor = Portal {
             source: Some(source),
             outlives,
@@ -242,26 +246,24 @@ impl Session {
         &mut self,
         name: &str,
         count: Count,
-        is_move: bool,
-        (portal, are_described): (&Portal, bool),
+        (formats, shape): (&[Format], Shape<'_>),
         run: &mut Run,
     ) -> Result<(), PgError> {
+        let word = if matches!(shape, Shape::Skipped) { "MOVE" } else { "FETCH" };
+        let cursor = self.portals.get_mut(name).and_then(|cursor| cursor.source.as_mut());
+        let source = cursor.ok_or_else(|| unknown_cursor(name))?;
         let most = match count {
             Count::All => 0,
             Count::Rows(0) => {
-                self.wire.out.complete(if is_move { "MOVE 0" } else { "FETCH 0" });
+                self.wire.out.complete(&format!("{word} 0"));
                 return Ok(());
             }
             Count::Rows(rows) => rows,
         };
-        let cursor = self.portals.get_mut(name).and_then(|cursor| cursor.source.as_mut());
-        let source = cursor.ok_or_else(|| unknown_cursor(name))?;
         run.admit(&self.shared, &mut self.wire).await?;
         (run.reads, run.version) = (true, source.version());
-        let shape = if is_move { Shape::Skipped } else { Shape::Rows { are_described } };
-        let form = (portal.formats.as_slice(), shape);
-        let (rows, _) = hand_out(source, form, most, run, &mut self.wire).await?;
-        self.wire.out.complete(&format!("{} {rows}", if is_move { "MOVE" } else { "FETCH" }));
+        let (rows, _) = hand_out(source, (formats, shape), most, run, &mut self.wire).await?;
+        self.wire.out.complete(&format!("{word} {rows}"));
         Ok(())
     }
 

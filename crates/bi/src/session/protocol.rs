@@ -38,11 +38,8 @@ impl Session {
                     Ok(ControlFlow::Break(())) => break None,
                     Err(error) => break Some(error),
                 },
-                Err(error) if error.is_fatal => break Some(error),
-                Err(error) => {
-                    self.fail(&error);
-                    self.is_skipping = true;
-                }
+                // What follows a message that is none cannot be trusted.
+                Err(error) => break Some(PgError { is_fatal: true, ..error }),
             }
         };
         if let Some(error) = error {
