@@ -19,6 +19,7 @@ use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
 use crate::scoring::ScoringOptions;
 use crate::train::LearningOptions;
+use affluent_bi::BiOptions;
 use affluent_broker::BrokerOptions;
 use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
@@ -71,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
+    pub(crate) bi: BiOptions,
     pub(crate) log: LogOptions,
 }
 
@@ -137,6 +139,7 @@ impl Config {
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
+            bi: sections.take("bi")?,
             log: sections.take("log")?,
         };
         config.fill_sinks();
@@ -179,6 +182,7 @@ impl Config {
     /// What no section can know alone.
     fn check(&self) -> Result<(), ConfigError> {
         self.http.check().map_err(|message| ConfigError::Invalid { message })?;
+        self.bi.check().map_err(|message| ConfigError::Invalid { message })?;
         if !self.cdc.connection.is_empty() {
             let mut cdc = self.cdc.clone();
             cdc.protect_key.get_or_insert_with(|| "is made at the first start".to_owned());

@@ -80,6 +80,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),
+        ("bi", debug(&config.bi), debug(BiOptions::default())),
         ("log", debug(&config.log), debug(LogOptions::default())),
     ] {
         assert_eq!(
@@ -210,6 +211,17 @@ fn errors_name_the_key_the_place_and_the_remedy() {
              [[http.tokens]]\nname = 'n'\ntoken = '0123456789abcdef'\nroles = ['read']",
             ("", ""),
             &["http.listen", "reachable", "collect.tokens"],
+        ),
+        ("[bi]\nlisten = '0.0.0.0:5433'", ("", ""), &["bi.listen", "reachable", "bi.users", "bi.tls"]),
+        (
+            "[[bi.users]]\nname = 'a'\npassword = ''\nroles = []",
+            ("", ""),
+            &["bi.users", "\"a\"", "shorter", "openssl"],
+        ),
+        (
+            "[[bi.users]]\nname = 'a'\npassword = '0123456789abcdef'\nroles = ['x']",
+            ("", ""),
+            &["bi.users", "\"x\"", "bi.roles"],
         ),
         (
             "[[http.tokens]]\nname='a'\ntoken='short'\nroles=['read']",

@@ -78,6 +78,17 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::api(platform, shutdown)),
     },
     Role {
+        name: "bi",
+        about: "the published warehouse over the PostgreSQL protocol",
+        phase: Phase::Interface,
+        awaited: false,
+        unneeded: |config| {
+            let json = config.lake.format == LakeFormat::Json;
+            json.then_some("lake.format is json: what is served is of Iceberg tables")
+        },
+        start: |platform, shutdown| Box::pin(services::bi(platform, shutdown)),
+    },
+    Role {
         name: "sink-documents",
         about: "changes into the mirrors of the document store",
         phase: Phase::Sink,
