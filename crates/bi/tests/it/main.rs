@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod endpoint;
+mod limits;
 mod publish;
+mod security;
+mod sessions;
 mod warehouse;
