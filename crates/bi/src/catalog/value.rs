@@ -91,9 +91,8 @@ impl Kind {
             "int" | "int4" | "integer" | "cardinal_number" => Scalar::Int4,
             "int8" | "bigint" => Scalar::Int8,
             "oid" | "xid" => Scalar::Oid,
-            "float4" | "float8" | "real" | "double precision" | "double" | "numeric" | "decimal" | "float" => {
-                Scalar::Float8
-            }
+            "float4" | "float8" | "real" | "double precision" | "double" | "numeric" | "decimal"
+            | "float" => Scalar::Float8,
             "text" | "varchar" | "character varying" | "char" | "character" | "bpchar" | "json" | "jsonb"
             | "character_data" | "yes_or_no" | "cstring" => Scalar::Text,
             "timestamptz" | "timestamp" | "timestamp with time zone" | "timestamp without time zone" => {
@@ -242,7 +241,8 @@ fn parsed_items(text: &str) -> Vec<Value> {
     let (mut items, mut item, mut quoted, mut was_quoted, mut escaped) =
         (Vec::new(), String::new(), false, false, false);
     let mut finish = |item: &mut String, was_quoted: &mut bool| {
-        let value = if !*was_quoted && item.eq_ignore_ascii_case("null") { Value::Null } else { Value::text(&*item) };
+        let value =
+            if !*was_quoted && item.eq_ignore_ascii_case("null") { Value::Null } else { Value::text(&*item) };
         items.push(value);
         item.clear();
         *was_quoted = false;

@@ -11,7 +11,7 @@ mod parameters;
 mod rows;
 mod text;
 
-pub(crate) use names::{Column, PG_TYPE, columns, name_of, sql_type, type_of};
+pub(crate) use names::{Column, PG_TYPE, columns, name_of, size, sql_type, type_of};
 pub(crate) use parameters::{arrow_type, decode};
 pub(crate) use rows::RowEncoder;
 pub(crate) use text::write_text;

@@ -5,8 +5,8 @@ use crate::catalog::relations::Relations;
 use crate::catalog::value::Kind;
 use crate::error::{PgError, code};
 use affluent_lake::sql::sqlparser::ast::{
-    Expr as Ast, Ident, LimitClause, ObjectName, OrderByKind, OrderByOptions, Query as AstQuery, SetExpr, SetOperator,
-    SetQuantifier, Value as Literal,
+    Expr as Ast, Ident, LimitClause, ObjectName, OrderByKind, OrderByOptions, Query as AstQuery, SetExpr,
+    SetOperator, SetQuantifier, Value as Literal,
 };
 
 /// Queries inside of each other at most.
@@ -14,7 +14,14 @@ const DEPTH_MAX: usize = 40;
 
 /// A statement that was understood, and how many parameters it has.
 pub(crate) fn bind(relations: &Relations, query: &AstQuery) -> Result<(Query, usize), PgError> {
-    let mut binder = Binder { relations, ctes: Vec::new(), selects: Vec::new(), uses: Vec::new(), parameters: 0, depth: 0 };
+    let mut binder = Binder {
+        relations,
+        ctes: Vec::new(),
+        selects: Vec::new(),
+        uses: Vec::new(),
+        parameters: 0,
+        depth: 0,
+    };
     let bound = binder.query(query, None)?;
     Ok((bound, binder.parameters))
 }
@@ -114,7 +121,10 @@ impl Binder<'_> {
                 let (left, columns, _) = self.body(left, &[], parent)?;
                 let (right, others, _) = self.body(right, &[], parent)?;
                 if columns.len() != others.len() {
-                    return Err(PgError::new(code::SYNTAX, "each UNION query must have the same number of columns"));
+                    return Err(PgError::new(
+                        code::SYNTAX,
+                        "each UNION query must have the same number of columns",
+                    ));
                 }
                 let operator = match op {
                     SetOperator::Union => SetOperation::Union,
@@ -122,10 +132,15 @@ impl Binder<'_> {
                     SetOperator::Intersect => SetOperation::Intersect,
                 };
                 let all = matches!(set_quantifier, SetQuantifier::All);
-                let kinds = columns.into_iter().zip(others).map(|((name, kind), (_, other))| (name, kind.or(other)));
+                let kinds =
+                    columns.into_iter().zip(others).map(|((name, kind), (_, other))| (name, kind.or(other)));
                 let columns: Vec<_> = kinds.collect();
                 let order = shown_keys(keys, &columns)?;
-                Ok((Body::Set { operator, all, left: Box::new(left), right: Box::new(right) }, columns, order))
+                Ok((
+                    Body::Set { operator, all, left: Box::new(left), right: Box::new(right) },
+                    columns,
+                    order,
+                ))
             }
             SetExpr::Values(values) => {
                 let scope = Scope { columns: &[], parent };
@@ -133,7 +148,8 @@ impl Binder<'_> {
                 let mut columns: Vec<(String, Kind)> = Vec::new();
                 for row in &values.rows {
                     let row: &Vec<Ast> = row;
-                    let bound = row.iter().map(|expr| self.expr(expr, &scope)).collect::<Result<Vec<_>, _>>()?;
+                    let bound =
+                        row.iter().map(|expr| self.expr(expr, &scope)).collect::<Result<Vec<_>, _>>()?;
                     for (place, (_, kind)) in bound.iter().enumerate() {
                         match columns.get_mut(place) {
                             Some(column) => column.1 = column.1.or(*kind),
@@ -158,7 +174,8 @@ fn shown_keys(
     keys: &[(&Ast, Direction)],
     columns: &[(String, Kind)],
 ) -> Result<Vec<(usize, Direction)>, PgError> {
-    let place = |key: &Ast| shown_key(key, columns).ok_or_else(|| unsupported(&format!("ORDER BY {key} here")));
+    let place =
+        |key: &Ast| shown_key(key, columns).ok_or_else(|| unsupported(&format!("ORDER BY {key} here")));
     keys.iter().map(|(key, direction)| Ok((place(key)?, *direction))).collect()
 }
 

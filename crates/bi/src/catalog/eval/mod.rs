@@ -1,4 +1,4 @@
-//! Statements over the catalogue: names and kinds are settled first ([`bind`]), then rows are made (`run`).
+//! Statements over the catalogue: names and kinds are settled first ([`bind`]), then rows are made ([`run`]).
 //!
 //! Tables of the catalogue are small and in memory, so joins hash where they can and loop where not. The language is the
 //! part of PostgreSQL's that clients use to look around: correlated subqueries, `ARRAY(…)`, `ANY`, `OPERATOR()`, casts to
@@ -13,7 +13,7 @@ mod plan;
 mod run;
 mod select;
 
-pub(crate) use bind::bind;
-pub(crate) use functions::is_known as is_function;
+pub(crate) use bind::{bind, name, parts};
+pub(crate) use functions::{is_bare, is_known as is_function, is_table_function};
 pub(crate) use plan::Query;
 pub(crate) use run::{Run, run};

@@ -70,7 +70,11 @@ pub(super) enum Source {
     Relation(Arc<Relation>),
     Query(Box<Query>),
     /// Rows of a function, each with its number where that is asked for.
-    Function { call: Expr, fields: usize, with_ordinality: bool },
+    Function {
+        call: Expr,
+        fields: usize,
+        with_ordinality: bool,
+    },
     Joined(Vec<Step>),
 }
 
@@ -152,7 +156,10 @@ pub(super) enum Expr {
     /// Counted from 0.
     Parameter(usize),
     /// Queries between here and the one whose column it is; its place.
-    Column { depth: usize, place: usize },
+    Column {
+        depth: usize,
+        place: usize,
+    },
     /// An aggregate or window of this query.
     Slot(usize),
     Not(Box<Expr>),
@@ -164,11 +171,19 @@ pub(super) enum Expr {
     IsDistinct(Box<Expr>, Box<Expr>),
     Compare(Comparison, Box<Expr>, Box<Expr>),
     /// `ANY`, or `ALL`, over an array.
-    Quantified { comparison: Comparison, left: Box<Expr>, right: Box<Expr>, all: bool },
+    Quantified {
+        comparison: Comparison,
+        left: Box<Expr>,
+        right: Box<Expr>,
+        all: bool,
+    },
     InList(Box<Expr>, Vec<Expr>),
     Calculate(Arithmetic, Box<Expr>, Box<Expr>),
     Concat(Box<Expr>, Box<Expr>),
-    Case { branches: Vec<(Expr, Expr)>, otherwise: Box<Expr> },
+    Case {
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Box<Expr>,
+    },
     Coalesce(Vec<Expr>),
     Call(&'static Function, Vec<Expr>),
     /// One row for each item.

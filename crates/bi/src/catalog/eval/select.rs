@@ -6,8 +6,9 @@ use super::plan::{Body, Conjunct, Direction, Expr, Join, Select, Side, Source, S
 use crate::catalog::value::{Kind, Value};
 use crate::error::{PgError, code};
 use affluent_lake::sql::sqlparser::ast::{
-    BinaryOperator, Distinct, Expr as Ast, FunctionArg, FunctionArgExpr, GroupByExpr, JoinConstraint, JoinOperator,
-    ObjectName, Select as AstSelect, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins,
+    AccessExpr, BinaryOperator, Distinct, Expr as Ast, FunctionArg, FunctionArgExpr, GroupByExpr,
+    JoinConstraint, JoinOperator, ObjectName, OrderByExpr, Select as AstSelect, SelectItem,
+    SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, Value as Literal,
 };
 
 /// Tables that were joined so far.
@@ -95,7 +96,9 @@ impl Binder<'_> {
             shown.push((alias, kind));
             written.push(Some(expr));
         }
-        let GroupByExpr::Expressions(by, _) = &select.group_by else { return Err(unsupported("GROUP BY ALL")) };
+        let GroupByExpr::Expressions(by, _) = &select.group_by else {
+            return Err(unsupported("GROUP BY ALL"));
+        };
         let mut groups = Vec::new();
         for expr in by {
             let bound = match shown_key(expr, &shown) {
@@ -154,7 +157,10 @@ impl Binder<'_> {
         joined: &mut Joined,
         parent: Option<&Scope<'_>>,
     ) -> Result<(), PgError> {
-        let keeps_right = table.joins.iter().any(|join| matches!(kind(&join.join_operator), Some((Join::Right | Join::Full, _))));
+        let keeps_right = table
+            .joins
+            .iter()
+            .any(|join| matches!(kind(&join.join_operator), Some((Join::Right | Join::Full, _))));
         if keeps_right && !joined.steps.is_empty() {
             // Rows that are added belong to this part alone.
             let mut part = Joined::default();
@@ -164,7 +170,8 @@ impl Binder<'_> {
         }
         self.table(&table.relation, joined, Join::Inner, parent)?;
         for join in &table.joins {
-            let (kind, constraint) = kind(&join.join_operator).ok_or_else(|| unsupported(&join.to_string()))?;
+            let (kind, constraint) =
+                kind(&join.join_operator).ok_or_else(|| unsupported(&join.to_string()))?;
             let before = joined.columns.len();
             self.table(&join.relation, joined, kind, parent)?;
             let mut on = Vec::new();
@@ -196,7 +203,9 @@ impl Binder<'_> {
         parent: Option<&Scope<'_>>,
     ) -> Result<(), PgError> {
         match factor {
-            TableFactor::Table { name: object, alias, args: None, .. } => self.named(object, alias.as_ref(), joined, join),
+            TableFactor::Table { name: object, alias, args: None, .. } => {
+                self.named(object, alias.as_ref(), joined, join)
+            }
             TableFactor::Table { name: object, alias, args: Some(args), with_ordinality, .. } => {
                 self.function(object, &args.args, *with_ordinality, alias.as_ref(), joined, join, parent)
             }
@@ -249,11 +258,13 @@ impl Binder<'_> {
         if let Some(place) = cte {
             // It sees the ones before it.
             let later = self.ctes.split_off(place);
+            let uses = std::mem::take(&mut self.uses);
             let bound = match later.first() {
                 Some((_, query, names)) => self.query(query, None).map(|query| (query, names.clone())),
                 None => Err(missing_table(&table)),
             };
             self.ctes.extend(later);
+            self.uses = uses;
             let (query, names) = bound?;
             let mut columns = renamed(&query.columns, alias, &table);
             if alias.is_none_or(|alias| alias.columns.is_empty()) {
@@ -284,7 +295,9 @@ impl Binder<'_> {
         let scope = Scope { columns: &joined.columns, parent };
         let (mut arguments, mut kinds) = (Vec::new(), Vec::new());
         for arg in args {
-            let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg else { return Err(unsupported(&arg.to_string())) };
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg else {
+                return Err(unsupported(&arg.to_string()));
+            };
             let (bound, kind) = self.expr(expr, &scope)?;
             arguments.push(bound);
             kinds.push(kind);
@@ -305,7 +318,12 @@ impl Binder<'_> {
     }
 
     /// The conditions that are joined by `AND`.
-    fn conjuncts(&mut self, condition: &Ast, scope: &Scope<'_>, found: &mut Vec<Conjunct>) -> Result<(), PgError> {
+    fn conjuncts(
+        &mut self,
+        condition: &Ast,
+        scope: &Scope<'_>,
+        found: &mut Vec<Conjunct>,
+    ) -> Result<(), PgError> {
         match condition {
             Ast::Nested(inner) => return self.conjuncts(inner, scope, found),
             Ast::BinaryOp { left, op: BinaryOperator::And, right } => {
@@ -341,7 +359,7 @@ impl Binder<'_> {
     /// Keys by which an aggregate or a window is ordered.
     pub(super) fn keys(
         &mut self,
-        keys: &[affluent_lake::sql::sqlparser::ast::OrderByExpr],
+        keys: &[OrderByExpr],
         scope: &Scope<'_>,
     ) -> Result<Vec<(Expr, Direction)>, PgError> {
         keys.iter().map(|key| Ok((self.expr(&key.expr, scope)?.0, direction(&key.options)))).collect()
@@ -368,7 +386,10 @@ impl Joined {
         let at = |columns: &[Visible]| columns.iter().position(|column| column.name == wanted);
         let (left, right) = self.columns.split_at(before);
         let (Some(a), Some(b)) = (at(left), at(right)) else {
-            return Err(PgError::new(code::INVALID_QUERY, format!("column \"{wanted}\" of USING is not in both tables")));
+            return Err(PgError::new(
+                code::INVALID_QUERY,
+                format!("column \"{wanted}\" of USING is not in both tables"),
+            ));
         };
         let b = before + b;
         self.columns[b].is_hidden = true;
@@ -394,7 +415,9 @@ fn renamed(columns: &[(String, Kind)], alias: Option<&TableAlias>, table: &str) 
 /// How a join keeps rows, and on what.
 fn kind(operator: &JoinOperator) -> Option<(Join, Option<&JoinConstraint>)> {
     Some(match operator {
-        JoinOperator::Join(on) | JoinOperator::Inner(on) | JoinOperator::CrossJoin(on) => (Join::Inner, Some(on)),
+        JoinOperator::Join(on) | JoinOperator::Inner(on) | JoinOperator::CrossJoin(on) => {
+            (Join::Inner, Some(on))
+        }
         JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (Join::Left, Some(on)),
         JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (Join::Right, Some(on)),
         JoinOperator::FullOuter(on) => (Join::Full, Some(on)),
@@ -414,15 +437,13 @@ fn title(expr: &Ast) -> String {
         },
         Ast::Nested(inner) | Ast::Collate { expr: inner, .. } => title(inner),
         Ast::CompoundFieldAccess { access_chain, root } => match access_chain.last() {
-            Some(affluent_lake::sql::sqlparser::ast::AccessExpr::Dot(field)) => title(field),
-            Some(affluent_lake::sql::sqlparser::ast::AccessExpr::Subscript(_)) | None => title(root),
+            Some(AccessExpr::Dot(field)) => title(field),
+            Some(AccessExpr::Subscript(_)) | None => title(root),
         },
         Ast::Case { .. } => "case".to_owned(),
         Ast::Exists { .. } => "exists".to_owned(),
         Ast::Array(_) => "array".to_owned(),
-        Ast::Value(value) if matches!(value.value, affluent_lake::sql::sqlparser::ast::Value::Boolean(_)) => {
-            "bool".to_owned()
-        }
+        Ast::Value(value) if matches!(value.value, Literal::Boolean(_)) => "bool".to_owned(),
         _ => "?column?".to_owned(),
     }
 }
