@@ -19,5 +19,5 @@ mod tls;
 mod types;
 mod wire;
 
-pub use options::{BiOptions, RoleOptions, TlsOptions, UserOptions};
+pub use options::{BiEngineOptions, BiOptions, RoleOptions, TlsOptions, UserOptions};
 pub use service::{Service, ServiceError};

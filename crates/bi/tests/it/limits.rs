@@ -2,7 +2,7 @@
 
 use crate::endpoint::{Endpoint, LIMIT, LOOK, code, refusal, role, rows, user};
 use crate::warehouse::Warehouse;
-use affluent_bi::{BiOptions, RoleOptions};
+use affluent_bi::{BiEngineOptions, BiOptions, RoleOptions};
 use std::time::Instant;
 use tokio_postgres::NoTls;
 
@@ -82,10 +82,8 @@ async fn more_rows_than_allowed_are_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_is_too_large_fails_alone() {
-    let mut options = BiOptions::default();
-    options.engine.memory_bytes = 16 << 20;
-    options.engine.partitions = 2;
-    let (_warehouse, endpoint) = endpoint(options).await;
+    let engine = BiEngineOptions { memory_bytes: 16 << 20, partitions: 2, ..BiEngineOptions::default() };
+    let (_warehouse, endpoint) = endpoint(BiOptions { engine, ..BiOptions::default() }).await;
     let client = endpoint.client().await;
     // The smaller side is held in memory.
     let large = "select count(*) from generate_series(1, 8000000) a join generate_series(1, 8000000) b \

@@ -232,7 +232,7 @@ async fn a_client_that_does_not_read_is_cut_and_holds_nobody_up() {
     let endpoint = Endpoint::start(&warehouse, options).await;
     let witness = endpoint.client().await;
     let mut slow = endpoint.raw().await;
-    let text = b"select a.value, b.value from generate_series(1, 100000) a, generate_series(1, 100000) b\0";
+    let text = b"select a.value as x, b.value as y from generate_series(1, 100000) a, generate_series(1, 100000) b\0";
     slow.write_all(b"Q").await.unwrap();
     slow.write_all(&u32::try_from(text.len() + 4).unwrap().to_be_bytes()).await.unwrap();
     slow.write_all(text).await.unwrap();

@@ -42,7 +42,7 @@ async fn a_statement_sees_what_is_published_and_a_transaction_keeps_it() {
 async fn nothing_is_done_in_a_transaction_that_failed() {
     let (_warehouse, endpoint) = paid().await;
     let client = endpoint.client().await;
-    assert_eq!(refusal(&client, "select 1; select nonsense; select 2").await, "42000");
+    assert!(refusal(&client, "select 1; select nonsense; select 2").await.starts_with("42"));
     client.simple_query("begin").await.unwrap();
     refusal(&client, "select * from dwh.no_such_table").await;
     assert_eq!(refusal(&client, "select 1").await, "25P02");
