@@ -121,9 +121,15 @@ impl Catalog {
         Ok(Prepared { parameters, schema: prepared.schema, plan: Plan::Engine(text.into()) })
     }
 
-    fn prepare_catalogue(&self, query: &Query, types: &[Option<Type>], who: &Who) -> Result<Prepared, PgError> {
+    fn prepare_catalogue(
+        &self,
+        query: &Query,
+        types: &[Option<Type>],
+        who: &Who,
+    ) -> Result<Prepared, PgError> {
         let (query, count) = eval::bind(&self.relations, query)?;
-        let given = |place: usize| types.get(place).cloned().flatten().filter(|given| *given != Type::UNKNOWN);
+        let given =
+            |place: usize| types.get(place).cloned().flatten().filter(|given| *given != Type::UNKNOWN);
         let parameters = (0..count).map(|place| given(place).unwrap_or(Type::TEXT)).collect();
         let schema = output::schema(&query.columns);
         Ok(Prepared { parameters, schema, plan: Plan::Catalogue(Arc::new(query), Arc::new(who.clone())) })
@@ -145,7 +151,8 @@ impl Catalog {
             return Err(PgError::new(code::PROTOCOL_VIOLATION, message));
         }
         let pairs = prepared.parameters.iter().zip(parameters);
-        let values = pairs.map(|(data_type, given)| types::decode(data_type, given.format, given.value.as_deref()));
+        let values =
+            pairs.map(|(data_type, given)| types::decode(data_type, given.format, given.value.as_deref()));
         let values = values.collect::<Result<Vec<ArrayRef>, _>>()?;
         match &prepared.plan {
             Plan::Engine(text) => Ok(self.session.query_with(text, &values, limits).await?),
@@ -181,7 +188,9 @@ fn parsed(text: &str) -> Result<Statement, PgError> {
     let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(syntax)?;
     match (statements.pop(), statements.len()) {
         (Some(statement), 0) => Ok(statement),
-        (Some(_), _) => Err(PgError::new(code::SYNTAX, "cannot insert multiple commands into a prepared statement")),
+        (Some(_), _) => {
+            Err(PgError::new(code::SYNTAX, "cannot insert multiple commands into a prepared statement"))
+        }
         (None, _) => Err(PgError::new(code::SYNTAX, "there is no statement")),
     }
 }
