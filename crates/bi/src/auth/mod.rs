@@ -13,5 +13,5 @@ mod verifier;
 
 pub(crate) use grants::Grants;
 pub(crate) use scram::{Challenge, MECHANISM};
-pub(crate) use users::{User, UserLimits, Users};
+pub(crate) use users::{User, Users};
 pub(crate) use verifier::Verifier;

@@ -16,7 +16,9 @@ use postgres_types::Type;
 use std::sync::Arc;
 
 /// Portals that a session has at most, and statements.
-pub(super) const NAMED_MAX: usize = 1_000;
+const NAMED_MAX: usize = 1_000;
+/// Every value as text.
+const TEXT: &[Format] = &[];
 
 impl Session {
     /// A statement begins: its clock and its cancel key.
@@ -116,7 +118,7 @@ impl Session {
             }
             Command::Copy { form, .. } => {
                 let mut source = self.open(&portal.parameters, &statement, run).await?;
-                let form = (&[][..], Shape::Copy(form));
+                let form = (TEXT, Shape::Copy(form));
                 let (rows, _) = hand_out(&mut source, form, 0, run, &mut self.wire).await?;
                 self.wire.out.copy_ends();
                 self.wire.out.complete(&format!("COPY {rows}"));
@@ -131,7 +133,7 @@ impl Session {
             }
             Command::Fetch { cursor, count, is_move } => {
                 let shape = if *is_move { Shape::Skipped } else { Shape::Rows { are_described } };
-                self.fetch(cursor, *count, (&portal.formats, shape), run).await
+                self.fetch(cursor, *count, (portal.formats.as_slice(), shape), run).await
             }
             Command::Begin
             | Command::Commit

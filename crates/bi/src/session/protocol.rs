@@ -122,7 +122,9 @@ impl Session {
             self.portals.retain(|_, portal| portal.outlives);
         }
         self.wire.out.ready(self.transaction.status);
-        self.send().await
+        self.send().await?;
+        self.wire.rest();
+        Ok(())
     }
 
     async fn send(&mut self) -> Result<(), PgError> {

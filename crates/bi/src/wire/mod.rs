@@ -9,10 +9,10 @@ mod request;
 mod start;
 mod stream;
 
-pub(crate) use answers::{Answers, TransactionStatus};
+pub(crate) use answers::TransactionStatus;
 pub(crate) use request::{Request, Target, first_of_sasl};
 pub(crate) use start::Start;
-pub(crate) use stream::{Duplex, Wire};
+pub(crate) use stream::Wire;
 
 use crate::error::{PgError, code};
 use bytes::Bytes;

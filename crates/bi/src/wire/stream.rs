@@ -1,10 +1,12 @@
 //! A connection: whole messages in, buffered messages out.
 
+use super::answers::Answers;
 use super::start::START_BYTES_MAX;
-use super::{Answers, Request, Start};
+use super::{Request, Start};
 use crate::error::{PgError, code};
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 /// Type and length of a message.
@@ -13,8 +15,12 @@ const HEADER: usize = 5;
 const AHEAD_MAX: usize = 64 << 10;
 /// Bytes read at once.
 const READ: usize = 4 << 10;
-/// Room that a buffer keeps while nothing is in it.
+/// Room that is kept for messages while none is there.
 const KEPT: usize = 64 << 10;
+/// Room that is kept for answers between statements.
+const RESTING: usize = 16 << 10;
+/// A goodbye takes no longer.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Bytes both ways, plain or through TLS.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -27,6 +33,8 @@ pub(crate) struct Wire {
     input: BytesMut,
     pub(crate) out: Answers,
     message_bytes_max: usize,
+    /// Half a message may be out.
+    is_broken: bool,
 }
 
 impl Wire {
@@ -34,7 +42,7 @@ impl Wire {
     pub(crate) fn new(stream: Box<dyn Duplex>) -> Self {
         let (read, write) = tokio::io::split(stream);
         let (input, out) = (BytesMut::new(), Answers::default());
-        Wire { read, write, input, out, message_bytes_max: START_BYTES_MAX }
+        Wire { read, write, input, out, message_bytes_max: START_BYTES_MAX, is_broken: false }
     }
 
     /// Allows messages of this length.
@@ -126,18 +134,26 @@ impl Wire {
         std::future::pending().await
     }
 
-    /// Sends what was said. When this is dropped half a message may be out: the connection is of no more use.
+    /// Sends what was said. When this is dropped half a message may be out: the connection is of no more use then.
     ///
     /// # Errors
-    /// The client has left.
+    /// The client has left, or an earlier message is out by half.
     pub(crate) async fn send(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_broken, true) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.write.write_all(&self.out.buffer).await?;
         self.write.flush().await?;
+        self.is_broken = false;
         self.out.buffer.clear();
-        if self.out.buffer.capacity() > 4 * KEPT {
+        Ok(())
+    }
+
+    /// Gives back the room of large answers: nothing is sent for a while.
+    pub(crate) fn rest(&mut self) {
+        if self.out.buffer.capacity() > RESTING {
             self.out.buffer = BytesMut::new();
         }
-        Ok(())
     }
 
     /// One byte, the answer to a question about encryption.
@@ -151,8 +167,8 @@ impl Wire {
 
     /// Says goodbye to the other side.
     pub(crate) async fn close(mut self) {
-        if let Err(error) = self.write.shutdown().await {
-            tracing::trace!(%error, "the connection was closed by the other side");
+        if !matches!(tokio::time::timeout(GOODBYE, self.write.shutdown()).await, Ok(Ok(()))) {
+            tracing::trace!("the other side did not wait for a goodbye");
         }
     }
 
@@ -205,6 +221,18 @@ mod tests {
         let (mut client, mut wire) = wire();
         client.write_all(&20_000_i32.to_be_bytes()).await.unwrap();
         assert!(wire.start().await.unwrap_err().is_fatal);
+    }
+
+    #[tokio::test]
+    async fn after_half_a_message_nothing_more_is_sent() {
+        let (_client, server) = tokio::io::duplex(8);
+        let mut wire = Wire::new(Box::new(server));
+        wire.out.complete("SELECT 1000000");
+        {
+            let mut sending = Box::pin(wire.send());
+            assert!(futures::poll!(sending.as_mut()).is_pending());
+        }
+        wire.send().await.unwrap_err();
     }
 
     #[tokio::test]
