@@ -18,8 +18,6 @@ const PASSWORD_CHARS_MIN: usize = 8;
 pub struct BiOptions {
     /// Port 0 takes any free port. Beyond loopback only with `users` and `tls`.
     pub listen: SocketAddr,
-    /// The name of the database.
-    pub database: String,
     /// None: `affluent` is trusted, which only this machine can be.
     pub users: Vec<UserOptions>,
     pub roles: Vec<RoleOptions>,
@@ -108,7 +106,6 @@ impl Default for BiOptions {
     fn default() -> Self {
         BiOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
-            database: "affluent".to_owned(),
             users: Vec::new(),
             roles: Vec::new(),
             max_connections: 2_000,
@@ -181,9 +178,6 @@ impl BiOptions {
         }
         if !(1 << 14..=1 << 30).contains(&self.message_bytes_max) {
             return Err("`bi.message_bytes_max` must be between 16384 and 1073741824".to_owned());
-        }
-        if self.database.is_empty() {
-            return Err("`bi.database` is empty: clients name a database".to_owned());
         }
         self.engine.engine().check().map_err(|error| format!("`bi.engine`: {error}"))?;
         self.check_users()?;

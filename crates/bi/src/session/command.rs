@@ -83,8 +83,6 @@ const WRITES: &[&str] = &[
     "update",
     "vacuum",
 ];
-/// What the engine itself shows.
-const SHOWN_BY_ENGINE: &[&str] = &["tables", "columns", "functions"];
 
 impl Command {
     /// Reads one statement.
@@ -309,10 +307,6 @@ impl<'a> Words<'a> {
 
     fn show(&mut self, text: &str) -> Result<Command, PgError> {
         self.next();
-        let Some(first) = self.peek().map(Token::value) else { return Err(syntax(None)) };
-        if SHOWN_BY_ENGINE.contains(&first.as_str()) {
-            return Ok(Command::Query { tag: Some("SELECT") });
-        }
         let ends = |words: &[&str]| {
             let tokens = tokens(text);
             let named = tokens.iter().skip(1).map(Token::value);
@@ -507,7 +501,6 @@ mod tests {
             ("with a as (select 1) select * from a", Command::Query { tag: Some("SELECT") }),
             ("(select 1) union (select 2)", Command::Query { tag: Some("SELECT") }),
             ("EXPLAIN select 1", Command::Query { tag: None }),
-            ("show tables", Command::Query { tag: Some("SELECT") }),
             ("BEGIN", Command::Begin),
             ("start transaction read only", Command::Begin),
             ("COMMIT", Command::Commit),

@@ -110,8 +110,6 @@ impl Session {
         self.wire.out.error(error);
         if self.transaction.status == TransactionStatus::Open {
             self.transaction.status = TransactionStatus::Failed;
-            // What it saw and held is of no more use.
-            self.transaction.snapshot = None;
             self.portals.retain(|_, portal| portal.outlives);
         }
     }

@@ -5,6 +5,7 @@
 
 use super::{Session, Shared, Transaction, Who};
 use crate::auth::{Challenge, MECHANISM, Verifier};
+use crate::catalog::DATABASE;
 use crate::error::{PgError, code};
 use crate::wire::{Request, Start, TransactionStatus, Wire, first_of_sasl};
 use affluent_telemetry::metrics_list;
@@ -136,10 +137,10 @@ async fn let_in(
         None => return Err(wrong_password(&user)),
     }
     let database = given("database").unwrap_or_else(|| user.clone());
-    if database != shared.options.database {
+    if database != DATABASE {
         let message = format!("database \"{database}\" does not exist");
         return Err(PgError::fatal(code::UNKNOWN_DATABASE, message)
-            .with_hint(format!("the database here is \"{}\"", shared.options.database)));
+            .with_hint(format!("the database here is \"{DATABASE}\"")));
     }
     Ok((user, database))
 }
