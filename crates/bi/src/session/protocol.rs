@@ -269,8 +269,7 @@ impl Session {
     }
 
     async fn execute_portal(&mut self, name: &str, most: u64) -> Result<(), PgError> {
-        let found = self.portals.remove(name).ok_or_else(|| unknown_cursor(name))?;
-        let mut portal = found;
+        let mut portal = self.portals.remove(name).ok_or_else(|| unknown_cursor(name))?;
         let text = portal.statement.as_ref().map(|statement| statement.text.clone()).unwrap_or_default();
         let mut run = self.begin();
         let done = self.execute(&mut portal, most, true, &mut run).await;

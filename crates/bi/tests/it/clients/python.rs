@@ -2,13 +2,11 @@
 
 use super::{printed, served};
 use crate::endpoint::Endpoint;
-use std::path::PathBuf;
 use std::process::Command;
 
 async fn python(endpoint: &Endpoint, program: &str) -> String {
-    let venv = std::env::var_os("VENV")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv")), PathBuf::from);
-    let mut command = Command::new(venv.join("bin/python"));
+    let python = std::env::var("AFFLUENT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut command = Command::new(python);
     command.args(["-c", program, &endpoint.parameters("user=affluent"), &endpoint.address.to_string()]);
     printed(command).await
 }
