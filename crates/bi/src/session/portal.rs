@@ -41,7 +41,10 @@ impl Portal {
 impl Statement {
     /// Types of the parameters.
     pub(crate) fn parameters(&self) -> &[Type] {
-        self.planned.as_ref().map_or(&[], |planned| planned.prepared.parameters())
+        match &self.planned {
+            Some(planned) => planned.prepared.parameters(),
+            None => &[],
+        }
     }
 }
 

@@ -238,8 +238,8 @@ impl Session {
         let (columns, formats) = match target {
             Target::Statement(name) => {
                 let statement = self.statements.get(name).ok_or_else(|| unknown_statement(name))?;
-                let types = statement.as_ref().map_or(&[][..], |statement| statement.parameters());
-                let oids: Vec<u32> = types.iter().map(Type::oid).collect();
+                let oids: Vec<u32> =
+                    statement.iter().flat_map(|statement| statement.parameters()).map(Type::oid).collect();
                 let columns = match statement {
                     Some(statement) => self.columns(statement)?,
                     None => None,
