@@ -44,7 +44,7 @@ check: setup-demo ## Format, lints, dependency licences, import rule
 
 .PHONY: bench
 bench: build ## Run every benchmark of docs/performance.md
-	@for name in broker cdc clickstream logs warehouse features score; do $(AFFLUENT) bench $$name; done
+	@for name in broker cdc clickstream logs warehouse features score bi; do $(AFFLUENT) bench $$name; done
 
 .PHONY: screenshots
 screenshots: setup ## Take the pictures of the console anew, into docs/images
@@ -55,10 +55,12 @@ soak: setup ## 200 rounds of kill -9 of the streaming roles, at random moments a
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it nothing_is_lost_or_doubled -- --nocapture
 
 .PHONY: interop
-interop: setup build ## Run the tests on Apache Kafka, an Iceberg REST catalog, PostgreSQL 14, 16 and 17, FerretDB, MLflow, Airflow and OpenTelemetry's collector
+interop: setup build ## Run the tests on Apache Kafka, an Iceberg REST catalog, PostgreSQL 14, 16 and 17, FerretDB, MLflow, JDBC, Superset, Airflow and OpenTelemetry's collector
 	ulimit -n 8192 && crates/testkit/interop/kafka.sh run crates/testkit/interop/iceberg.sh run crates/testkit/interop/otelcol.sh run \
 	  cargo test --locked --workspace --exclude affluent --test it --test rest
 	crates/testkit/interop/postgres.sh all cargo test --locked --workspace --exclude affluent --test it cdc::
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
 	crates/testkit/interop/mlflow.sh run cargo test --locked --workspace --exclude affluent --test mlflow
+	crates/testkit/interop/pgjdbc.sh run crates/testkit/interop/superset.sh run \
+	  cargo test --locked --workspace --exclude affluent --test tools
 	deploy/airflow/check.sh $(AFFLUENT)

@@ -18,6 +18,7 @@ mod observe;
 mod output;
 mod platform;
 mod promises;
+mod publication;
 mod roles;
 mod scoring;
 mod sql;

@@ -72,6 +72,7 @@ impl Platform {
     fn build(mut config: Config, broker: Option<Broker>) -> anyhow::Result<Self> {
         settle(&mut config.registry_server.listen)?;
         settle(&mut config.http.listen)?;
+        settle(&mut config.bi.listen)?;
         if config.bus.bootstrap_servers.is_empty() {
             config.bus.bootstrap_servers = config
                 .broker

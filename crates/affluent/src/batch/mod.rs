@@ -108,7 +108,11 @@ pub(crate) async fn ledger(options: &ScheduleOptions) -> anyhow::Result<Ledger> 
     Ok(Ledger::open(&options.ledger, Clock::system()).await?)
 }
 
-fn models(config: &Config) -> anyhow::Result<Models> {
+/// The models in force: the shipped ones, and those of `batch.models`.
+///
+/// # Errors
+/// A file that is none.
+pub(crate) fn models(config: &Config) -> anyhow::Result<Models> {
     let directory = Some(config.batch.models.as_path()).filter(|path| !path.as_os_str().is_empty());
     Models::load(directory).map_err(told)
 }

@@ -20,6 +20,7 @@ use crate::http::HttpOptions;
 use crate::observe::TelemetryOptions;
 use crate::scoring::ScoringOptions;
 use crate::train::LearningOptions;
+use affluent_bi::BiOptions;
 use affluent_broker::BrokerOptions;
 use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
@@ -74,6 +75,7 @@ pub(crate) struct Config {
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
     pub(crate) alerts: AlertOptions,
+    pub(crate) bi: BiOptions,
     pub(crate) log: LogOptions,
     pub(crate) telemetry: TelemetryOptions,
 }
@@ -142,6 +144,7 @@ impl Config {
             collect: sections.take("collect")?,
             http: sections.take("http")?,
             alerts: sections.take("alerts")?,
+            bi: sections.take("bi")?,
             log: sections.take("log")?,
             telemetry: sections.take("telemetry")?,
         };
@@ -191,6 +194,7 @@ impl Config {
         self.alerts
             .check()
             .map_err(|problem| ConfigError::Invalid { message: format!("alerts.{problem}") })?;
+        self.bi.check().map_err(|message| ConfigError::Invalid { message })?;
         if !self.cdc.connection.is_empty() {
             let mut cdc = self.cdc.clone();
             cdc.protect_key.get_or_insert_with(|| "is made at the first start".to_owned());

@@ -81,6 +81,7 @@ fn defaults_are_the_defaults_of_the_options() {
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),
         ("alerts", debug(&config.alerts), debug(AlertOptions::default())),
+        ("bi", debug(&config.bi), debug(BiOptions::default())),
         ("log", debug(&config.log), debug(LogOptions::default())),
         ("telemetry", debug(&config.telemetry), debug(TelemetryOptions::default())),
     ] {
@@ -213,6 +214,17 @@ fn errors_name_the_key_the_place_and_the_remedy() {
              [[http.tokens]]\nname = 'n'\ntoken = '0123456789abcdef'\nroles = ['read']",
             ("", ""),
             &["http.listen", "reachable", "collect.tokens"],
+        ),
+        ("[bi]\nlisten = '0.0.0.0:5433'", ("", ""), &["bi.listen", "reachable", "bi.users", "bi.tls"]),
+        (
+            "[[bi.users]]\nname = 'a'\npassword = ''\nroles = []",
+            ("", ""),
+            &["bi.users", "\"a\"", "shorter", "openssl"],
+        ),
+        (
+            "[[bi.users]]\nname = 'a'\npassword = '0123456789abcdef'\nroles = ['x']",
+            ("", ""),
+            &["bi.users", "\"x\"", "bi.roles"],
         ),
         (
             "[[http.tokens]]\nname='a'\ntoken='short'\nroles=['read']",

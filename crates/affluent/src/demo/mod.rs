@@ -13,6 +13,7 @@ mod live;
 mod report;
 mod scoring;
 mod warehouse;
+mod wire;
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use warehouse::Runs;
+use wire::Wire;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -138,7 +140,8 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
     let roles = roles::needed(&config);
     let platform = roles::prepare(config, &roles)?;
     let runtime = crate::runtime()?;
-    let played = runtime.block_on(Box::pin(play(args, directory.path(), platform, roles, database)));
+    let wire = Wire::new(postgres.bin(), platform.config().bi.listen);
+    let played = runtime.block_on(Box::pin(play(args, directory.path(), platform, roles, (database, wire))));
     runtime.shutdown_timeout(LEAVE);
     let report = played?;
     if let Some(path) = &args.report {
@@ -158,9 +161,9 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
 }
 
 /// The embedded defaults on free ports, or the given configuration, on the demo's database and
-/// directory. The pipelines run when the demo says so, not by their calendars, and a larger part of the
-/// served vectors is logged: there is but a minute of them. A file that merely lies in the current directory
-/// does not count.
+/// directory; whoever is on this machine may ask the warehouse. The pipelines run when the demo says so, not
+/// by their calendars, and a larger part of the served vectors is logged: there is but a minute of them. A
+/// file that merely lies in the current directory does not count.
 fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> anyhow::Result<Config> {
     let settings = format!(
         "data_dir = {data:?}\n\
@@ -168,6 +171,8 @@ fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> 
          [broker]\nlisten = \"127.0.0.1:0\"\n\
          [registry_server]\nlisten = \"127.0.0.1:0\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\
+         [bi]\nlisten = \"127.0.0.1:0\"\nusers = []\nroles = []\n\
+         [bi.tls]\ncertificate_file = \"\"\nkey_file = \"\"\n\
          [schedule.raw_to_dwh]\ncron = \"\"\n\
          [schedule.rebuild]\ncron = \"\"\n\
          [schedule.features_5m]\ncron = \"\"\n\
@@ -192,7 +197,7 @@ async fn play(
     directory: &Path,
     platform: Arc<Platform>,
     roles: Vec<&'static roles::Role>,
-    database: Database,
+    (database, wire): (Database, Wire),
 ) -> anyhow::Result<DemoReport> {
     let mut live = Live::new(args.seconds, args.rate);
     let interrupted = interruption()?;
@@ -214,7 +219,7 @@ async fn play(
     let mut running = Running::start(Arc::clone(&platform), roles);
     let mirrors = Mirrors::Store(platform.documents().await?);
     let played = tokio::select! {
-        played = Box::pin(measure(args, &platform, &mirrors, &database, payments, &mut live, &interrupted)) => played,
+        played = Box::pin(measure(args, &platform, &mirrors, (&database, wire), payments, &mut live, &interrupted)) => played,
         error = running.failed() => Err(error),
     };
     live.clear();
@@ -248,7 +253,7 @@ async fn measure(
     args: &Args,
     platform: &Platform,
     mirrors: &Mirrors,
-    database: &Database,
+    (database, wire): (&Database, Wire),
     payments: Arc<Payments>,
     live: &mut Live,
     interrupted: &CancellationToken,
@@ -269,7 +274,7 @@ async fn measure(
     progress.clear();
     before.context("compare before the load")?;
     live.say("computes the warehouse of the history");
-    let batch = Runs::begin(platform).await.context("compute the warehouse before the load")?;
+    let batch = Runs::begin(platform, wire).await.context("compute the warehouse before the load")?;
     latency::reset();
 
     let progress = payments.progress();

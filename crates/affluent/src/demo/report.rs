@@ -127,14 +127,17 @@ impl DemoReport {
     pub(super) fn warehouse(&mut self, found: Warehouse) {
         let fresh = found.freshness.worst_s.unwrap_or(f64::INFINITY);
         self.figures.at_most("batch.freshness", FRESH_S, fresh, "s");
+        let wire = found.freshness_wire.worst_s.unwrap_or(f64::INFINITY);
         self.figures.at_most("batch.balance", 0.0, found.unbalanced.len() as f64, "currencies that differ");
         self.figures.at_most("batch.rebuild_equal", 0.0, found.different.len() as f64, "tables that differ");
+        self.figures.at_most("bi.freshness", FRESH_S, wire, "s");
         let verdict = |good: bool| if good { "met" } else { "MISSED" };
         self.rates += &format!(
             "batch.freshness: at most {fresh:.1} s from commit to `affluent sql` (goal {FRESH_S} s), {} runs beside the load, \
              the longest {:.1} s, {}\n\
              batch.balance: payments and money of the warehouse by currency as in the database, {}\n\
-             batch.rebuild_equal: {} rows computed again in {:.1} s equal the increments, {}\n",
+             batch.rebuild_equal: {} rows computed again in {:.1} s equal the increments, {}\n\
+             bi.freshness: at most {wire:.1} s from commit to an answer over the PostgreSQL protocol (goal {FRESH_S} s), {}\n",
             found.runs,
             found.longest_s,
             verdict(fresh <= FRESH_S),
@@ -142,6 +145,7 @@ impl DemoReport {
             found.compared,
             found.rebuild_s,
             verdict(found.different.is_empty()),
+            verdict(wire <= FRESH_S),
         );
         for difference in found.unbalanced.into_iter().chain(found.different) {
             self.rates += &format!("  {difference}\n");

@@ -79,6 +79,17 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::api(platform, shutdown)),
     },
     Role {
+        name: "bi",
+        about: "the published warehouse over the PostgreSQL protocol",
+        phase: Phase::Interface,
+        awaited: false,
+        unneeded: |config| {
+            let json = config.lake.format == LakeFormat::Json;
+            json.then_some("lake.format is json: what is served is of Iceberg tables")
+        },
+        start: |platform, shutdown| Box::pin(services::bi(platform, shutdown)),
+    },
+    Role {
         name: "sink-documents",
         about: "changes into the mirrors of the document store",
         phase: Phase::Sink,
@@ -139,6 +150,17 @@ pub(crate) const ROLES: &[Role] = &[
             json.then_some("lake.format is json: the warehouse is of Iceberg tables")
         },
         start: |platform, shutdown| Box::pin(services::schedule(platform, shutdown)),
+    },
+    Role {
+        name: "publish",
+        about: "the published warehouse into the PostgreSQL of bi.publish.postgres",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |config| {
+            let none = config.bi.publish.postgres.is_empty();
+            none.then_some("bi.publish.postgres is empty: nothing is copied")
+        },
+        start: |platform, shutdown| Box::pin(services::publish(platform, shutdown)),
     },
     Role {
         name: "batch-scheduler",

@@ -5,7 +5,9 @@ use crate::batch;
 use crate::features;
 use crate::http;
 use crate::platform::Platform;
+use crate::publication;
 use crate::scoring::{Scoring, replica};
+use affluent_bi::Service;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::stream::{FeaturesSink, StreamOptions, Streamed};
@@ -300,6 +302,24 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     if let Some(emitter) = emitter {
         emitter.flush().await;
     }
+    Ok(())
+}
+
+/// The warehouse over the PostgreSQL protocol. It reports its own health.
+pub(super) async fn bi(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    let (options, health) = (platform.config().bi.clone(), platform.health().clone());
+    let service = Service::new(options, lake, health).map_err(|error| fatal(error.into()))?;
+    service.run(shutdown).await.map_err(|error| fatal(error.into()))
+}
+
+/// Copies of the published warehouse in a PostgreSQL. It reports its own health.
+pub(super) async fn publish(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    let publisher = publication::publisher(platform.config(), lake, platform.health().clone());
+    publisher.map_err(fatal)?.run(shutdown).await;
     Ok(())
 }
 

@@ -57,6 +57,7 @@ pub(crate) struct Installation {
     http: u16,
     broker: u16,
     registry: u16,
+    bi: u16,
     shell: Shell,
     /// Keys of the configuration that what is started from now on has otherwise.
     settings: BTreeMap<String, String>,
@@ -95,14 +96,15 @@ impl Installation {
     }
 
     fn configured(data: &Path, directory: PathBuf, sections: &str) -> Self {
-        let [http, broker, registry] = free_ports();
+        let [http, broker, registry, bi] = free_ports();
         let config = format!(
             "data_dir = {data:?}\n{sections}\
              [lake.maintenance]\ninterval_s = 2\ncompact_files_min = 4\nkeep_all_s = 5\n\
              [stage]\ninterval_ms = 500\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\n\
              [broker]\nlisten = \"127.0.0.1:{broker}\"\n\
-             [registry_server]\nlisten = \"127.0.0.1:{registry}\"\n",
+             [registry_server]\nlisten = \"127.0.0.1:{registry}\"\n\
+             [bi]\nlisten = \"127.0.0.1:{bi}\"\n",
         );
         std::fs::write(directory.join("affluent.toml"), config).unwrap();
         Installation {
@@ -111,6 +113,7 @@ impl Installation {
             http,
             broker,
             registry,
+            bi,
             shell: Shell::None,
             settings: BTreeMap::new(),
             child: None,
@@ -143,6 +146,11 @@ impl Installation {
 
     pub(crate) fn registry_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.registry)
+    }
+
+    /// Its warehouse, for clients of PostgreSQL.
+    pub(crate) fn bi_url(&self) -> String {
+        format!("postgres://affluent@127.0.0.1:{}/affluent", self.bi)
     }
 
     /// The directory of its stores, unless it was put elsewhere.

@@ -7,6 +7,7 @@ mod alerts;
 mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
+mod bi_load;
 mod cli;
 mod console;
 mod console_http;

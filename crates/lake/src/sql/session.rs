@@ -4,8 +4,10 @@ use super::catalog::{DEFAULT_SCHEMA, Names};
 use super::cluster::{Cluster, Placement};
 use super::records::IsIn;
 use super::table::SnapshotTable;
-use super::{Limits, RecordSet, Rows, SqlError, TableState, references};
-use arrow_array::RecordBatch;
+use super::{
+    DescribedTable, Limits, Prepared, RecordSet, Rows, SqlError, TableState, parameters, references,
+};
+use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::SchemaRef;
 use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, ViewTable};
@@ -72,13 +74,13 @@ impl Session {
     /// [`SqlError::Syntax`], [`SqlError::UnknownTable`], [`SqlError::Plan`] for what the text lacks,
     /// [`SqlError::Timeout`]; disk and catalog. What goes wrong while rows are made comes with them.
     pub fn query<'a>(&'a self, text: &'a str, limits: Limits) -> BoxFuture<'a, Result<Rows, SqlError>> {
-        Box::pin(self.start(text, limits))
+        Box::pin(self.start(text, &[], limits))
     }
 
-    async fn start(&self, text: &str, limits: Limits) -> Result<Rows, SqlError> {
+    async fn start(&self, text: &str, values: &[ArrayRef], limits: Limits) -> Result<Rows, SqlError> {
         let deadline = limits.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let started = async {
-            let plan = self.plan(text).await?;
+            let plan = parameters::filled(self.plan(text).await?, values)?;
             let mut frame = self.context.execute_logical_plan(plan).await?;
             let explains = matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
             if let Some(rows) = limits.rows.filter(|_| !explains) {
@@ -104,6 +106,42 @@ impl Session {
                 Ok(execute_stream(plan, context)?)
             }
         }
+    }
+
+    /// What a query asks for and what it answers, without running it.
+    ///
+    /// # Errors
+    /// As [`Session::query`]; parameters that are not `$1`, `$2`, ….
+    pub fn prepare<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Prepared, SqlError>> {
+        Box::pin(async move {
+            let plan = self.plan(text).await?;
+            let parameters = parameters::types(&plan)?;
+            // Types settle where the plan is coerced, which needs some value of each.
+            let nulls: Vec<ArrayRef> = parameters.iter().map(|wanted| new_null_array(wanted, 1)).collect();
+            let settled = self.context.state().optimize(&parameters::filled(plan, &nulls)?)?;
+            Ok(Prepared { parameters, schema: Arc::clone(settled.schema().inner()) })
+        })
+    }
+
+    /// As [`Session::query`], with one value each for `$1`, `$2`, …: arrays of one row.
+    ///
+    /// # Errors
+    /// As [`Session::query`]; values that are missing.
+    pub fn query_with<'a>(
+        &'a self,
+        text: &'a str,
+        values: &'a [ArrayRef],
+        limits: Limits,
+    ) -> BoxFuture<'a, Result<Rows, SqlError>> {
+        Box::pin(self.start(text, values, limits))
+    }
+
+    /// The columns of every table that the session sees, by namespace and name.
+    ///
+    /// # Errors
+    /// Metadata that is not whole.
+    pub fn describe_tables(&self) -> Result<Vec<DescribedTable>, SqlError> {
+        self.names.describe()
     }
 
     /// Every row of a query, in memory.

@@ -112,3 +112,25 @@ pub fn trace_spans(outcome: &'static str, count: u64) {
 pub fn own_log_lines(outcome: &'static str, count: u64) {
     counter!(table::OWN_LOG_LINES.name, "outcome" => outcome).increment(count);
 }
+
+/// A version of the warehouse was `copied` into a PostgreSQL, or that `failed`.
+pub fn bi_publication(outcome: &'static str) {
+    counter!(table::BI_PUBLICATIONS.name, "outcome" => outcome).increment(1);
+}
+
+/// Connections of the PostgreSQL protocol that there are.
+pub fn bi_connections(count: usize) {
+    gauge!(table::BI_CONNECTIONS.name).set(count as f64);
+}
+
+/// A connection was refused with this code of PostgreSQL.
+pub fn bi_refused(code: &'static str) {
+    counter!(table::BI_REFUSED.name, "code" => code).increment(1);
+}
+
+/// A statement of a configured user ended with this code of PostgreSQL (`00000`: well).
+pub fn bi_statement(user: &str, code: &'static str, seconds: f64, rows: u64) {
+    counter!(table::BI_STATEMENTS.name, open(&table::BI_STATEMENTS, [user, code])).increment(1);
+    histogram!(table::BI_STATEMENT.name, open(&table::BI_STATEMENT, [user])).record(seconds.max(0.0));
+    counter!(table::BI_ROWS.name, open(&table::BI_ROWS, [user])).increment(rows);
+}

@@ -227,6 +227,30 @@ pub(super) const SCORING_STALE: Metric = gauge(
     &["what"],
     "1 while older models or rules judge because newer ones are refused or cannot be read",
 );
+pub(super) const BI_PUBLICATIONS: Metric =
+    counter("affluent_bi_publications_total", &["outcome"], "Copies of the warehouse into a PostgreSQL, by outcome");
+pub(super) const BI_CONNECTIONS: Metric =
+    gauge("affluent_bi_connections", &[], "Connections of the PostgreSQL protocol");
+pub(super) const BI_REFUSED: Metric = counter(
+    "affluent_bi_refused_total",
+    &["code"],
+    "Connections that were refused before their first statement, by code",
+);
+pub(super) const BI_STATEMENTS: Metric = counter(
+    "affluent_bi_statements_total",
+    &["user", "code"],
+    "Statements over the PostgreSQL protocol, by user and code (00000: well)",
+)
+.open(256);
+pub(super) const BI_STATEMENT: Metric = histogram(
+    "affluent_bi_statement_seconds",
+    &["user"],
+    LATENCY_BUCKETS,
+    "Time of a statement over the PostgreSQL protocol, to its last row, by user",
+)
+.open(64);
+pub(super) const BI_ROWS: Metric =
+    counter("affluent_bi_rows_total", &["user"], "Rows sent over the PostgreSQL protocol, by user").open(64);
 pub(super) const MODEL_VERSION: Metric = gauge(
     "affluent_model_version",
     &["model", "alias"],
@@ -325,6 +349,12 @@ pub const METRICS: &[Metric] = &[
     SHADOWS,
     SCORING_RELOADS,
     SCORING_STALE,
+    BI_PUBLICATIONS,
+    BI_CONNECTIONS,
+    BI_REFUSED,
+    BI_STATEMENTS,
+    BI_STATEMENT,
+    BI_ROWS,
     MODEL_VERSION,
     DRIFT_SCORE,
     ALERT_FIRING,

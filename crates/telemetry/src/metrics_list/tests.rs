@@ -20,6 +20,10 @@ fn record_all(text: &str) {
     inference(0.001);
     scored(text, "approve");
     shadowed(text, 1, "approve", "review");
+    bi_publication("copied");
+    bi_connections(1);
+    bi_refused("28P01");
+    bi_statement(text, "00000", 0.1, 1);
     trace_spans("sent", 1);
     own_log_lines("sent", 1);
     consumer_lag(text, text, 0, 1, 1.0);
