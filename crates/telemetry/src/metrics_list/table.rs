@@ -227,8 +227,11 @@ pub(super) const SCORING_STALE: Metric = gauge(
     &["what"],
     "1 while older models or rules judge because newer ones are refused or cannot be read",
 );
-pub(super) const BI_PUBLICATIONS: Metric =
-    counter("affluent_bi_publications_total", &["outcome"], "Copies of the warehouse into a PostgreSQL, by outcome");
+pub(super) const BI_PUBLICATIONS: Metric = counter(
+    "affluent_bi_publications_total",
+    &["outcome"],
+    "Copies of the warehouse into a PostgreSQL, by outcome",
+);
 pub(super) const BI_CONNECTIONS: Metric =
     gauge("affluent_bi_connections", &[], "Connections of the PostgreSQL protocol");
 pub(super) const BI_REFUSED: Metric = counter(
