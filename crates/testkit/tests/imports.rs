@@ -39,6 +39,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
     ("sqlx", &["lake", "schedule"]),
+    ("regex", &["bi"]),
     ("tokio-rustls", &["affluent", "bi"]),
     ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
