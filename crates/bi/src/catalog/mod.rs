@@ -33,7 +33,7 @@ use std::sync::Arc;
 use value::Value;
 
 /// Name of the one database.
-pub(crate) pub(crate) const DATABASE: &str = "affluent";
+pub(crate) const DATABASE: &str = "affluent";
 /// Nesting of a statement that is still read.
 const NESTING_MAX: usize = 100;
 
