@@ -43,6 +43,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rdkafka", &["bus"]),
     ("rustix", &["affluent"]),
     ("sqlx", &["lake", "schedule"]),
+    ("regex", &["bi"]),
     ("tokio-rustls", &["affluent", "bi"]),
     ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),

@@ -130,7 +130,7 @@ pub(super) fn to_engine(statement: &mut Statement, relations: &Relations, who: &
             _ => None,
         };
         if let Some(value) = bare.and_then(|name| of_the_session(&name, who)) {
-            *expr = Expr::Value(value.into());
+            *expr = Expr::Value(value.with_empty_span());
         }
         ControlFlow::Continue(())
     });

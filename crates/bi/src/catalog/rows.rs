@@ -199,7 +199,7 @@ pub(super) fn all(relations: &Relations, database: &str, users: &[String]) -> Ha
             [name("BASE TABLE"), null.clone(), null.clone(), null.clone(), null.clone(), null.clone()],
             [name("NO"), name("NO"), null.clone()],
         );
-        push(&mut rows, "tables", [&[name(database)], &place[..], &typed, &whose].concat());
+        push(&mut rows, "tables", [&[name(database)][..], &place[..], &typed, &whose].concat());
         for grants in ["table_privileges", "role_table_grants"] {
             for user in &users {
                 let who = [name(OWNER), name(user), name(database)];

@@ -17,7 +17,7 @@ use std::sync::Arc;
 const DIGITS_MAX: usize = 38;
 
 /// The type of Arrow in which values of a type come to the engine.
-pub(crate) fn arrow_type(data_type: &Type) -> DataType {
+fn arrow_type(data_type: &Type) -> DataType {
     match *data_type {
         Type::BOOL => DataType::Boolean,
         Type::INT2 => DataType::Int16,

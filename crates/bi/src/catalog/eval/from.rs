@@ -43,7 +43,7 @@ impl Run<'_> {
     fn keep(&self, rows: &mut Vec<Row>, condition: &Expr, outer: Option<&Frame<'_>>) -> Result<(), PgError> {
         let mut kept = Vec::with_capacity(rows.len());
         for row in rows.drain(..) {
-            self.step()?;
+            self.step(1)?;
             let frame = Frame { row: &row, slots: &[], parent: outer };
             if self.value(condition, &frame)?.truth() == Some(true) {
                 kept.push(row);
@@ -82,7 +82,7 @@ impl Run<'_> {
             };
             let before = made.len();
             for place in places {
-                self.step()?;
+                self.step(width + step.width)?;
                 let joined: Row = row.iter().chain(&right[*place]).cloned().collect();
                 let frame = Frame { row: &joined, slots: &[], parent: outer };
                 let mut is_wanted = true;

@@ -13,8 +13,8 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Rows that a statement may look at.
-const STEPS_MAX: u64 = 20_000_000;
+/// Values of rows that a statement may look at: as many are in memory at most.
+const STEPS_MAX: u64 = 8_000_000;
 /// Bytes of a compiled regular expression.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
@@ -54,9 +54,9 @@ impl<'a> Run<'a> {
         crate::catalog::search_path(self.who)
     }
 
-    /// Counts a row that was looked at.
-    pub(super) fn step(&self) -> Result<(), PgError> {
-        let steps = self.steps.get() + 1;
+    /// Counts the values of a row that was looked at.
+    pub(super) fn step(&self, values: usize) -> Result<(), PgError> {
+        let steps = self.steps.get().saturating_add(values.max(1) as u64);
         self.steps.set(steps);
         if steps > STEPS_MAX {
             return Err(PgError::new(
@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
         }
         let longest = sets.iter().map(|(_, items)| items.len()).max().unwrap_or(0);
         for item in 0..longest {
-            self.step()?;
+            self.step(outputs.len())?;
             let mut row = row.clone();
             for (place, items) in &sets {
                 row[*place] = items.get(item).cloned().unwrap_or(Value::Null);
