@@ -68,8 +68,14 @@ impl Evaluator {
     /// What every rule measures at `now` (microseconds UTC), where there is something to measure.
     pub fn observe(&mut self, now: i64, snapshot: &Snapshot) -> Vec<Reading> {
         let mut readings = Vec::new();
-        for rule in RULES.iter().filter(|rule| is_given(rule, snapshot)) {
+        for rule in RULES {
             let measured = self.measure(rule, now, snapshot);
+            if !is_given(rule, snapshot) {
+                // What happens meanwhile does not count once it is given.
+                let windows = self.windows.iter_mut().filter(|((name, _, _), _)| *name == rule.name);
+                windows.for_each(|(_, window)| window.restart());
+                continue;
+            }
             let measured = measured.into_iter().filter(|(_, value)| value.is_finite());
             readings.extend(measured.map(|(labels, value)| Reading { rule: rule.name, labels, value }));
         }
@@ -183,7 +189,8 @@ impl Evaluator {
 
 fn is_given(rule: &Rule, snapshot: &Snapshot) -> bool {
     rule.given.is_none_or(|(metric, label, value)| {
-        snapshot.of(metric).iter().any(|(labels, _)| labels.get(label).is_some_and(|found| found == value))
+        let has = |labels: &Labels| labels.get(label).is_some_and(|found| found == value);
+        snapshot.of(metric).iter().any(|(labels, sample)| *sample > 0.0 && has(labels))
     })
 }
 
@@ -303,6 +310,13 @@ mod tests {
         let none: &[f64] = &[];
         assert_eq!(read("AffluentModelFallback", &[(0, scores)]), [none]);
         assert_eq!(read("AffluentModelFallback", &[(0, champion.as_str())]), [[0.25]]);
+        // The first champion after a time of rules alone: that time is none in which anybody fell back. And it is taken away again.
+        let later = champion.replace("} 15", "} 18").replace("} 5", "} 6");
+        let withdrawn = later.replace("} 1\n", "} 0\n");
+        let looks =
+            [(0, scores), (1, scores), (2, champion.as_str()), (3, later.as_str()), (4, withdrawn.as_str())];
+        let expected: [&[f64]; 5] = [&[], &[], &[0.0], &[0.25], &[]];
+        assert_eq!(read("AffluentModelFallback", &looks), expected);
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub struct Rule {
     /// One alert for each of their values.
     pub by: &'static [&'static str],
     pub limit: Limit,
-    /// Only where a metric has a sample with this value of a label.
+    /// Only where a metric has a sample above zero with this value of a label; what happens before counts for nothing.
     pub given: Option<(&'static str, &'static str, &'static str)>,
     /// So long the limit is broken before somebody is told.
     pub hold: u32,

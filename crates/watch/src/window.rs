@@ -32,6 +32,12 @@ impl Window {
         value - begin
     }
 
+    /// Begins anew with the newest point.
+    pub(crate) fn restart(&mut self) {
+        let before = self.points.len().saturating_sub(1);
+        self.points.drain(..before);
+    }
+
     /// Points are at least so far apart.
     fn step(&self) -> i64 {
         (self.span + POINTS - 1) / POINTS
@@ -50,6 +56,14 @@ mod tests {
             .map(|(at, value)| window.change(at, value))
             .into();
         assert_eq!(changes, [5.0, 5.0, 7.0, 2.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_was_before_a_new_begin_does_not_count() {
+        let mut window = Window::new(100, 0, 0.0);
+        assert_eq!(window.change(1, 5.0), 5.0);
+        window.restart();
+        assert_eq!((window.change(2, 5.0), window.change(3, 6.0)), (0.0, 1.0));
     }
 
     proptest! {
