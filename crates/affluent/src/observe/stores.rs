@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use x509_cert::der::Decode as _;
 
+/// Each by who shows it.
+type Certificates = Vec<(&'static str, PathBuf)>;
+
 /// Looks again and again, until it is dropped.
 pub(super) async fn run(platform: &Platform, roles: &[&'static str]) {
     let config = platform.config();
@@ -27,13 +30,17 @@ pub(super) async fn run(platform: &Platform, roles: &[&'static str]) {
     let mut volumes = vec![("data", config.data_dir.clone())];
     volumes.extend(has_lake.then(|| ("lake", config.lake.warehouse.clone())));
     volumes.extend(documents.clone().map(|path| ("documents", path)));
-    let certificate = Some(config.http.tls.certificate_file.clone()).filter(|_| config.http.tls.is_on());
+    let (http, bi) = (&config.http.tls, &config.bi.tls);
+    let mut certificates: Certificates = Vec::new();
+    certificates.extend((plays(&["api"]) && http.is_on()).then(|| ("http", http.certificate_file.clone())));
+    certificates.extend((plays(&["bi"]) && bi.is_on()).then(|| ("bi", bi.certificate_file.clone())));
     let mut tick = ticks(Duration::from_secs(config.telemetry.stores_interval_s));
     loop {
         tick.tick().await;
-        let (volumes, documents, certificate) = (volumes.clone(), documents.clone(), certificate.clone());
+        let (volumes, documents, certificates) = (volumes.clone(), documents.clone(), certificates.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            look_at_disks(&volumes, documents.as_deref(), certificate.as_deref());
+            look_at_disks(&volumes, documents.as_deref());
+            look_at_certificates(&certificates);
         });
         if let Err(error) = looked.await {
             tracing::warn!(%error, "disks not looked at");
@@ -44,7 +51,7 @@ pub(super) async fn run(platform: &Platform, roles: &[&'static str]) {
     }
 }
 
-fn look_at_disks(volumes: &[(&'static str, PathBuf)], documents: Option<&Path>, certificate: Option<&Path>) {
+fn look_at_disks(volumes: &[(&'static str, PathBuf)], documents: Option<&Path>) {
     for &(volume, ref path) in volumes {
         // What is not made yet will be.
         if let Ok(found) = rustix::fs::statvfs(path.as_path()) {
@@ -54,10 +61,15 @@ fn look_at_disks(volumes: &[(&'static str, PathBuf)], documents: Option<&Path>, 
     if let Some(path) = documents {
         metrics_list::documents_store_bytes(bytes_below(path));
     }
-    if let Some(path) = certificate {
+}
+
+fn look_at_certificates(certificates: &[(&'static str, PathBuf)]) {
+    for &(certificate, ref path) in certificates {
         match expiry(path) {
-            Ok(at_s) => metrics_list::certificate_expiry("http", at_s),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "certificate not looked at"),
+            Ok(at_s) => metrics_list::certificate_expiry(certificate, at_s),
+            Err(error) => {
+                tracing::warn!(certificate, error = format!("{error:#}"), "certificate not looked at")
+            }
         }
     }
 }
@@ -98,7 +110,8 @@ async fn look_at_lake(platform: &Platform) -> anyhow::Result<()> {
             }
             // It was dropped meanwhile.
             Err(LakeError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
+            // The others are looked at all the same.
+            Err(error) => tracing::warn!(namespace, name, %error, "table not looked at"),
         }
     }
     Ok(())
