@@ -72,7 +72,16 @@ impl Watch {
         groups.sort_unstable();
         let (mut places, mut left_out) = (Vec::new(), 0);
         for group in groups {
-            for (partition, next) in admin.committed(&group, &partitions).await? {
+            let committed = match admin.committed(&group, &partitions).await {
+                Ok(committed) => committed,
+                Err(error) if error.is_passing() => return Err(error.into()),
+                // A group that this process may not see keeps it from no other.
+                Err(error) => {
+                    tracing::debug!(group, %error, "group not looked at");
+                    continue;
+                }
+            };
+            for (partition, next) in committed {
                 if places.len() < platform.config().telemetry.groups_partitions_max {
                     places.push((group.clone(), partition, next));
                 } else {
@@ -83,22 +92,36 @@ impl Watch {
         let read: BTreeSet<TopicPartition> =
             places.iter().map(|(_, partition, _)| partition.clone()).collect();
         self.ends.retain(|partition, _| read.contains(partition));
-        let mut ends = BTreeMap::new();
+        let mut bounds = BTreeMap::new();
         for partition in read {
-            let (_, end) = admin.watermarks(&partition).await?;
+            let (begin, end) = match admin.watermarks(&partition).await {
+                Ok(found) => found,
+                Err(error) if error.is_passing() => return Err(error.into()),
+                Err(error) => {
+                    tracing::debug!(%partition, %error, "partition not looked at");
+                    continue;
+                }
+            };
             self.ends.entry(partition.clone()).or_default().look(now_micros(), end);
-            ends.insert(partition, end);
+            bounds.insert(partition, (begin, end));
         }
-        self.tell(places, &ends);
+        self.tell(places, &bounds);
         metrics_list::lag_partitions_left_out(left_out);
         Ok(())
     }
 
-    fn tell(&mut self, places: Vec<(String, TopicPartition, i64)>, ends: &BTreeMap<TopicPartition, i64>) {
+    fn tell(
+        &mut self,
+        places: Vec<(String, TopicPartition, i64)>,
+        bounds: &BTreeMap<TopicPartition, (i64, i64)>,
+    ) {
         let now_us = now_micros();
         let mut told = BTreeSet::new();
         for (group, partition, next) in places {
-            let records = ends.get(&partition).map_or(0, |end| (end - next).max(0));
+            let Some(&(begin, end)) = bounds.get(&partition) else { continue };
+            // What its topic no longer keeps, a group does not wait for.
+            let next = next.max(begin);
+            let records = (end - next).max(0);
             let seconds = self.ends.get(&partition).map_or(0.0, |ends| ends.age_s(next, now_us));
             metrics_list::consumer_lag(&group, &partition.topic, partition.partition, records, seconds);
             told.insert((group, partition));
