@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-/// Looks that are kept of one partition. Once there are more, every second one is dropped: ages stay known, less exactly.
+/// Looks that are kept of one partition. Once there are more, one is dropped where that costs least for its age: a minute ago they are
+/// seconds apart, a day ago hours.
 const LOOKS_MAX: usize = 128;
 
 /// Where the end of one partition stood, the oldest look first.
@@ -34,11 +35,19 @@ impl Ends {
         }
         self.0.push_back(Look { at_us, end });
         if self.0.len() > LOOKS_MAX {
-            let mut number = 0usize;
-            self.0.retain(|_| {
-                number += 1;
-                number % 2 == 1
-            });
+            self.thin(at_us);
+        }
+    }
+
+    /// Drops the look, neither the first nor the last, that leaves the smallest pause for its age.
+    fn thin(&mut self, now_us: i64) {
+        let pause = |number: usize| {
+            let (before, after) = (self.0[number - 1].at_us, self.0[number + 1].at_us);
+            (after - before) as f64 / (now_us - before).max(1) as f64
+        };
+        let inner = 1..self.0.len().saturating_sub(1);
+        if let Some(number) = inner.min_by(|a, b| pause(*a).total_cmp(&pause(*b))) {
+            self.0.remove(number);
         }
     }
 
@@ -88,6 +97,22 @@ mod tests {
         }
         ends.look(60 * SECOND, 5);
         assert_eq!(ends.age_s(0, 61 * SECOND), 1.0, "the topic was made anew");
+    }
+
+    /// Three days of looks, with a hundred times as many records in every second hour; then nothing is read for an hour.
+    #[test]
+    fn an_age_of_an_hour_is_known_after_days() {
+        let (mut ends, mut end, mut next) = (Ends::default(), 0, 0);
+        let (stalled, now) = (72 * 3600, 73 * 3600);
+        for second in (0..=now).step_by(3) {
+            end += if second / 3600 % 2 == 0 { 300 } else { 3 };
+            ends.look(second * SECOND, end);
+            if second <= stalled {
+                next = end;
+            }
+        }
+        let found = ends.age_s(next, now * SECOND);
+        assert!((found / 3600.0 - 1.0).abs() < 0.2, "{found}");
     }
 
     proptest! {
