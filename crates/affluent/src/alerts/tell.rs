@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(super) struct Waiting {
     topic: BTreeMap<String, Alert>,
     webhook: BTreeMap<String, Alert>,
-    /// How often the webhook has not taken what waits.
+    /// How often the webhook has not taken what waits, since something was added to it.
     attempts: u32,
 }
 
@@ -48,6 +48,8 @@ impl Teller {
             self.waiting.topic.insert(rule.clone(), alert.clone());
             if !self.options.webhook_url.is_empty() {
                 self.waiting.webhook.insert(rule.clone(), alert.clone());
+                // What is new is tried as often as what was first; there are never more than alerts.
+                self.waiting.attempts = 0;
             }
         }
     }
@@ -140,8 +142,12 @@ mod tests {
         assert_eq!(teller.waiting().topic.values().collect::<Vec<_>>(), [&alert(AlertState::Resolved)]);
         let error = post(&teller.client, &options.webhook_url, &serde_json::json!({})).await.unwrap_err();
         assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+        assert!(!teller.not_posted(&error));
+        assert!(!teller.not_posted(&error));
+        let other = Alert { rule: "AffluentLagHigh.g.t.a".to_owned(), ..alert(AlertState::Firing) };
+        teller.add(&[other]);
         let given_up: Vec<bool> = (0..3).map(|_| teller.not_posted(&error)).collect();
-        assert_eq!(given_up, [false, false, true]);
+        assert_eq!(given_up, [false, false, true], "the newest alert is tried three times, too");
         assert!(teller.waiting().webhook.is_empty() && !teller.waiting().topic.is_empty());
     }
 }

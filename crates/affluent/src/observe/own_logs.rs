@@ -99,7 +99,8 @@ impl Sender {
                     return true;
                 }
                 Err(_) => {
-                    metrics_list::own_log_lines("dropped", 1);
+                    // This one, and those that go with the sender.
+                    metrics_list::own_log_lines("dropped", 1 + self.waiting.len() as u64);
                     return false;
                 }
             }
