@@ -6,6 +6,7 @@ use crate::sinks::Rejected;
 use affluent_bus::Incoming;
 use affluent_model::time::now_micros;
 use affluent_telemetry::traces::{self, HEADER_TRACE, Span, SpanKind, TraceContext};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A record that is followed.
@@ -35,15 +36,16 @@ pub(super) fn among(records: &[Incoming], rejected: &[Rejected]) -> Vec<Traced> 
         return Vec::new();
     }
     let arrived_us = now_micros();
+    let refused: HashMap<usize, &'static str> =
+        rejected.iter().map(|refused| (refused.index, refused.reason.code())).collect();
     let traced = |(index, record): (usize, &Incoming)| {
-        let refused = rejected.iter().find(|refused| refused.index == index);
         Some(Traced {
             context: context(record)?,
             topic: Arc::clone(&record.topic),
             partition: record.partition,
             offset: record.offset,
             arrived_us,
-            refused: refused.map(|refused| refused.reason.code()),
+            refused: refused.get(&index).copied(),
         })
     };
     records.iter().enumerate().filter_map(traced).collect()
