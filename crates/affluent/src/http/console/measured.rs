@@ -7,14 +7,16 @@ use affluent_model::time::now_micros;
 use affluent_telemetry::metrics_list;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 /// Between two readings: what is live is so old at most.
 const EVERY: Duration = Duration::from_secs(2);
-/// The bus is asked for the number of dead letters once in so many readings.
-const LETTERS_EVERY: u32 = 10;
+/// The bus is asked for the number of dead letters no more often.
+const LETTERS_EVERY: Duration = Duration::from_secs(20);
+/// Nor before so many times what the answer took: counting reads all of them, where there are new ones.
+const LETTERS_PAUSE: u32 = 100;
 
 /// The last day, and word of each reading.
 pub(super) struct Measured {
@@ -44,16 +46,25 @@ impl Measured {
     pub(super) async fn keep(&self, platform: &Platform) {
         let mut timer = tokio::time::interval(EVERY);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for nth in (0..LETTERS_EVERY).cycle() {
+        let mut due = Instant::now();
+        loop {
             timer.tick().await;
-            self.history.lock().take(reading(&platform.metrics(), now_micros()));
-            if nth == 0 {
+            let reading = reading(&platform.metrics(), now_micros());
+            self.history.lock().take(reading);
+            let now = Instant::now();
+            if now >= due {
                 let count = platform.dead_letters_count().await;
                 *self.dead_letters.lock() = count;
+                due = now + pause(now.elapsed());
             }
             self.ticks.send_modify(|ticks| *ticks += 1);
         }
     }
+}
+
+/// From one question for the number of dead letters to the next, where its answer took so long.
+fn pause(took: Duration) -> Duration {
+    LETTERS_EVERY.max(took * LETTERS_PAUSE)
 }
 
 /// What the metrics say at this moment (microseconds UTC).
@@ -87,6 +98,12 @@ fn reading(rendered: &str, at_us: i64) -> Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counting_takes_a_hundredth_of_the_time_at_most() {
+        assert_eq!(pause(Duration::from_millis(1)), LETTERS_EVERY);
+        assert_eq!(pause(Duration::from_secs(2)), Duration::from_secs(200));
+    }
 
     #[test]
     fn metrics_are_read_as_they_are_written() {
