@@ -17,6 +17,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const LETTERS_EVERY: Duration = Duration::from_secs(20);
 /// Nor before so many times what the answer took: counting reads all of them, where there are new ones.
 const LETTERS_PAUSE: u32 = 100;
+/// Where there was no answer, after twice the time each time, as often as this: ten minutes.
+const DOUBLED_MAX: u32 = 5;
 
 /// The last day, and word of each reading.
 pub(super) struct Measured {
@@ -46,7 +48,7 @@ impl Measured {
     pub(super) async fn keep(&self, platform: &Platform) {
         let mut timer = tokio::time::interval(EVERY);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut due = Instant::now();
+        let (mut due, mut failures) = (Instant::now(), 0_u32);
         loop {
             timer.tick().await;
             let reading = reading(&platform.metrics(), now_micros());
@@ -55,16 +57,21 @@ impl Measured {
             if now >= due {
                 let count = platform.dead_letters_count().await;
                 *self.dead_letters.lock() = count;
-                due = now + pause(now.elapsed());
+                failures = if count.is_some() { 0 } else { failures.saturating_add(1) };
+                due = now + pause(now.elapsed(), failures);
             }
             self.ticks.send_modify(|ticks| *ticks += 1);
         }
     }
 }
 
-/// From one question for the number of dead letters to the next, where its answer took so long.
-fn pause(took: Duration) -> Duration {
-    LETTERS_EVERY.max(took * LETTERS_PAUSE)
+/// From one question for the number of dead letters to the next, where its answer took so long, or `failures` times did not come.
+fn pause(took: Duration, failures: u32) -> Duration {
+    match failures {
+        0 => LETTERS_EVERY.max(took * LETTERS_PAUSE),
+        // The bus may only just have begun.
+        _ => LETTERS_EVERY * 2_u32.pow((failures - 1).min(DOUBLED_MAX)),
+    }
 }
 
 /// What the metrics say at this moment (microseconds UTC).
@@ -100,9 +107,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counting_takes_a_hundredth_of_the_time_at_most() {
-        assert_eq!(pause(Duration::from_millis(1)), LETTERS_EVERY);
-        assert_eq!(pause(Duration::from_secs(2)), Duration::from_secs(200));
+    fn counting_takes_a_small_part_of_the_time() {
+        for (took_ms, failures, seconds) in
+            [(1, 0, 20), (2_000, 0, 200), (2_000, 1, 20), (2_000, 2, 40), (2_000, 99, 640)]
+        {
+            assert_eq!(pause(Duration::from_millis(took_ms), failures), Duration::from_secs(seconds));
+        }
     }
 
     #[test]
