@@ -69,6 +69,10 @@ async fn what_breaks_is_told_once_and_so_is_its_end() {
     monitors.until_managed("channel", "AffluentDeadLetters", "resolved", LIMIT).await;
     let told = newest_alert(&bus(&installation), "AffluentDeadLetters.").await;
     assert_eq!(told.map(|alert| alert.state), Some(AlertState::Resolved));
+    // The console tells the same.
+    let is_told =
+        |code, page: &str| code == 200 && page.contains("AffluentDeadLetters.") && page.contains("resolved");
+    installation.wait_page("/console/alerts", LIMIT, is_told).await;
 
     // Nothing runs for so long that its records come late.
     installation.terminate(Duration::from_secs(15)).await;
