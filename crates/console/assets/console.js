@@ -3,6 +3,7 @@
 "use strict";
 
 const MOST_OFTEN_MS = 250;
+const AGAIN_MS = 10000;
 
 function put(part) {
   const place = document.getElementById(part.id);
@@ -29,7 +30,13 @@ function follow(source) {
     if (stream) return;
     stream = new EventSource(source);
     stream.onopen = () => { lost.textContent = ""; };
-    stream.onerror = () => { lost.textContent = document.body.dataset.lost; };
+    stream.onerror = () => {
+      lost.textContent = document.body.dataset.lost;
+      // A browser comes again by itself, unless it was refused: too many pages are live, or nobody is signed in.
+      if (!stream || stream.readyState !== EventSource.CLOSED) return;
+      close();
+      setTimeout(() => { if (!document.hidden) open(); }, AGAIN_MS);
+    };
     stream.addEventListener("part", (event) => {
       const part = JSON.parse(event.data);
       waiting.set(part.id, part);

@@ -26,6 +26,9 @@ pub struct BatchAlert {
     pub detail: String,
 }
 
+/// Rules that one page shows: those that fire first.
+const SHOWN_MAX: usize = 500;
+
 const RULES: Text = text("Rules", "Règles");
 const RULE: Text = text("rule", "règle");
 const STATE: Text = text("state", "état");
@@ -73,7 +76,7 @@ fn rules_table(lang: Lang, rules: &[Alert]) -> Markup {
     let mut rules: Vec<&Alert> = rules.iter().collect();
     rules.sort_by_key(|alert| (std::cmp::Reverse(state(alert)), std::cmp::Reverse(alert.since)));
     let columns = [words(RULE), words(STATE), words(SINCE), numbers(VALUE), words(LABELS)];
-    let rows = rules.into_iter().map(|alert| {
+    let rows = rules.into_iter().take(SHOWN_MAX).map(|alert| {
         let state = state(alert);
         let word = match alert.state {
             AlertState::Firing => FIRING,
@@ -129,5 +132,9 @@ mod tests {
         let place = |text: &str| page.find(text).unwrap();
         assert!(place(">grave<") < place(">slight<") && place(">slight<") < place(">over<"));
         assert!(page.contains("no &lt;ledger&gt;"));
+        let mut many = vec![alert("over", AlertState::Resolved, Severity::Critical); 2 * SHOWN_MAX];
+        many.push(alert("grave", AlertState::Firing, Severity::Critical));
+        let page = super::page(&Viewer::default(), &Alerts { rules: Ok(many), batch: Ok(Vec::new()) });
+        assert!(page.contains(">grave<") && page.matches(">over<").count() == SHOWN_MAX - 1);
     }
 }

@@ -108,10 +108,15 @@ pub struct History {
 }
 
 impl History {
-    /// Takes a reading in. One that is not later than the last is none.
+    /// Takes a reading in. One that is not later than the last is none, unless the clock was set back: then it begins anew.
     pub fn take(&mut self, reading: Reading) {
-        if self.recent.back().is_some_and(|last| last.at_us >= reading.at_us) {
-            return;
+        if let Some(last) = self.recent.back().map(|last| last.at_us) {
+            if last.saturating_sub(reading.at_us) > MINUTE_US {
+                self.recent.clear();
+                self.minute = None;
+            } else if last >= reading.at_us {
+                return;
+            }
         }
         let since = reading.at_us - MINUTE_US;
         // One that is older than a minute stays, so that a minute can be looked back.
@@ -195,6 +200,10 @@ fn add<K: Ord, T>(lines: &mut BTreeMap<K, Points<T>>, line: K, point: (i64, T)) 
         return;
     }
     let points = lines.entry(line).or_default();
+    // Of a clock that was set back since.
+    while points.back().is_some_and(|(at, _)| *at >= point.0) {
+        points.pop_back();
+    }
     if points.len() >= MINUTES {
         points.pop_front();
     }
@@ -272,6 +281,14 @@ mod tests {
         assert!(flow.per_second > 0.0 && history.refused()["cdc"].back().unwrap().1 == 0.0);
         history.take(reading(30, [9.0, 9.0, 9.0]));
         assert_eq!(history.recent.len(), 2, "a reading of the past is none");
+        for second in [-600, -598, -538, -478] {
+            history.take(reading(second, [9.0, 9.0, 9.0]));
+        }
+        let line = &history.flows()[&Stop::new("cdc", "bus")];
+        assert!(
+            line.iter().map(|(at, _)| *at).is_sorted() && line.back().unwrap().0 == -478_000_000,
+            "{line:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The languages of the console. A text is written in all of them at once, so none can be missing in one.
 
 /// A language of the console.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Lang {
     #[default]
     En,

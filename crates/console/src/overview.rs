@@ -57,7 +57,7 @@ pub struct Arrow {
 #[derive(Debug, Clone)]
 pub struct Kept {
     pub name: String,
-    pub what: String,
+    pub what: Text,
     pub goal: f64,
     pub p50: Option<f64>,
     pub p99: Option<f64>,
@@ -270,7 +270,7 @@ fn promises(lang: Lang, promises: &[Kept]) -> Markup {
     let rows = promises.iter().map(|kept| {
         vec![
             html! { (kept.name) },
-            html! { (kept.what) },
+            html! { (lang.say(kept.what)) },
             html! { (units::short(lang, kept.per_second)) },
             known(kept.p50, |p50| units::duration(lang, p50)),
             known(kept.p99, |p99| units::duration(lang, p99)),

@@ -9,6 +9,7 @@ use crate::bench;
 use crate::output;
 use crate::promises::{FRESH_S, PROMISES};
 use crate::verify;
+use affluent_console::lang::Lang;
 use affluent_telemetry::latency::Latency;
 use affluent_testkit::payments::Progress;
 use serde::Serialize;
@@ -238,7 +239,7 @@ impl DemoReport {
                 };
                 vec![
                     promise.id.to_owned(),
-                    promise.what.to_owned(),
+                    Lang::En.say(promise.what).to_owned(),
                     format!("{} s", slo.goal),
                     seconds(|l| l.p50),
                     seconds(|l| l.p99),

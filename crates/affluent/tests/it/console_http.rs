@@ -117,6 +117,13 @@ fn only_who_signed_in_sees_pages_and_only_admins_change_things() {
     assert!(show(&platform, &back, &admin).body.contains("0 sent again"));
     assert!(!show(&platform, &back, &admin).body.contains("0 sent again"), "a notice is shown once");
 
+    // Each column of a join has its own value, whatever its name.
+    let joined = "select%20x.a%2C%20y.a%20from%20(select%2011%20as%20a)%20x%20cross%20join%20(select%2022%20as%20a)%20y";
+    let answer = show(&platform, &format!("/console/query?sql={joined}"), &reader).body;
+    assert!(answer.contains("<td class=\"n\">11</td><td class=\"n\">22</td>"), "{answer}");
+    let taken = show(&platform, &format!("/console/query.csv?sql={joined}"), &reader);
+    assert_eq!((taken.status, taken.body.as_str()), (200, "a,a\n11,22\n"));
+
     // Who did what is among the log lines, where they are kept.
     let url = format!("{}/v1/documents/logs?limit=100", platform.http);
     platform.until("the audit trail in the documents", |_| {
@@ -131,6 +138,11 @@ fn only_who_signed_in_sees_pages_and_only_admins_change_things() {
 fn a_page_is_live_and_keeps_nobody_from_stopping() {
     let mut platform = Platform::start(&["up"], &[]);
     platform.until_ok("/readyz");
+    // A name of another site that leads here shows nothing, where there are no tokens.
+    for (host, status) in [("evil.example:8080", 403), ("localhost:8080", 200)] {
+        let answer = ask(&platform, Method::GET, LETTERS, &[PAGE, ("host", host)], "");
+        assert_eq!(answer.status, status, "{host}: {}", answer.body);
+    }
     let url = format!("{}/console/live?page=overview", platform.http);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let stream = runtime.block_on(async {

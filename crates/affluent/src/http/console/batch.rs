@@ -1,7 +1,6 @@
 //! What the page of batch pipelines shows, and running them when people ask.
 
 use super::audit::Entry;
-use super::warehouse::ASIDE;
 use super::{Done, Posted, Visitor, page};
 use crate::batch::{Emitter, NAMES, every, word};
 use crate::http::options::Access;
@@ -189,8 +188,7 @@ fn colour(state: RunState) -> Shown {
 /// Tables with their freshness, and the latest result of each check, what is wrong first.
 async fn lake(shared: &Shared) -> anyhow::Result<(Vec<Table>, Vec<Check>)> {
     let _turn = shared.warehouse.turn().map_err(|problem| anyhow!(problem.detail().to_owned()))?;
-    let opening = tokio::time::timeout(ASIDE, shared.warehouse.session(&shared.platform));
-    let (session, version) = Box::pin(opening).await.context("the lake does not open in time")??;
+    let (session, version) = shared.warehouse.session(&shared.platform).await?;
     let published = |name: &str| {
         let version = version.as_ref().filter(|version| version.snapshots.contains_key(name))?;
         version.as_of

@@ -44,6 +44,7 @@ async fn show(
     visitor: Visitor,
 ) -> Result<Response, Problem> {
     let Query(which) = which.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let _turn = shared.console.letters.try_acquire().map_err(|_| Problem::busy())?;
     let (letters, filter) = (letters(&shared)?, which.filter()?);
     let listed = tokio::time::timeout(SHOW_PATIENCE, letters.list(&filter)).await.map_err(|_| late())?;
     let listed = listed.map_err(unavailable)?;
@@ -65,7 +66,12 @@ async fn replay(
     Posted(which, visitor): Posted<Which>,
 ) -> Result<Response, Problem> {
     let (letters, filter) = (letters(&shared)?, which.filter()?);
-    let replayed = tokio::time::timeout(REPLAY_PATIENCE, Box::pin(letters.replay(&filter))).await;
+    let replaying = async {
+        // Nobody closes it.
+        let _turn = shared.console.letters.acquire().await;
+        letters.replay(&filter).await
+    };
+    let replayed = tokio::time::timeout(REPLAY_PATIENCE, Box::pin(replaying)).await;
     let outcome = match replayed {
         Ok(Ok(outcome)) if outcome.not_replayable.is_empty() => {
             Ok(format!("{} sent again", outcome.replayed))

@@ -1,5 +1,6 @@
 //! Who comes in: by a session, by a bearer token as the rest of the interface, or as anyone where there are no tokens.
 
+use super::form::is_local;
 use super::page;
 use super::session::Sessions;
 use crate::http::access::{Bearer, Tokens};
@@ -51,7 +52,11 @@ pub(in crate::http) async fn guard(
             let is_by_header = csrf.is_none();
             viewer.csrf = csrf.unwrap_or_default();
             request.extensions_mut().insert(Visitor { viewer: viewer.clone(), is_by_header });
-            next.run(request).await
+            if request.method() == Method::POST {
+                finished(next, request).await
+            } else {
+                next.run(request).await
+            }
         }
         Err(problem) if is_page && problem.status() == StatusCode::UNAUTHORIZED => {
             let asked = request.uri().path_and_query().filter(|_| request.method() == Method::GET);
@@ -68,6 +73,12 @@ pub(in crate::http) async fn guard(
     }
 }
 
+/// What a form began goes on to its end, also where its sender has gone: else nobody could tell how much of it was done.
+async fn finished(next: Next, request: Request) -> Response {
+    let ended = tokio::spawn(next.run(request)).await;
+    ended.unwrap_or_else(|error| Problem::internal(format!("the form broke off: {error}")).into_response())
+}
+
 /// Whose request it is, and the secret that its forms have to bring; none where it came by a header.
 fn enter(
     tokens: &Tokens,
@@ -76,6 +87,12 @@ fn enter(
     roles: &[Access],
 ) -> Result<(Bearer, Option<String>), Problem> {
     if tokens.is_open() {
+        // By a name of its own that leads here, another site's page could read what is shown (DNS rebinding).
+        if !is_local(text(headers, "host").unwrap_or_default()) {
+            return Err(Problem::refused(
+                "without tokens the console is shown under the names of this machine alone: ask for localhost, or add [[http.tokens]]",
+            ));
+        }
         return Ok((tokens.admit(headers, roles)?, Some(sessions.open_csrf().to_owned())));
     }
     match sessions.find(headers, Instant::now()) {
@@ -138,7 +155,13 @@ mod tests {
         )]);
         assert_eq!(enter(&header, Access::Admin).unwrap(), (admin, None));
         let open = Tokens::new(&HttpOptions::default());
-        assert!(super::enter(&open, &sessions, &HeaderMap::new(), &[Access::Admin]).unwrap().1.is_some());
+        let enter = |host: &str| {
+            let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+            super::enter(&open, &sessions, &headers, &[Access::Admin])
+        };
+        assert!(enter("localhost:8080").unwrap().1.is_some());
+        assert_eq!(enter("evil.example:8080").unwrap_err().status(), StatusCode::FORBIDDEN);
+        assert!(super::enter(&open, &sessions, &HeaderMap::new(), &[Access::Read]).is_err());
         assert!(open.may(Bearer(None), Access::Admin) && open.name(Bearer(None)).is_none());
     }
 }

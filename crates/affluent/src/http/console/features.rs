@@ -28,6 +28,8 @@ use tokio::sync::Mutex;
 
 /// The lake is asked what is newest no more often, however many read the pages.
 const KEPT: Duration = Duration::from_secs(10);
+/// It has this long to say so, of all views.
+const LOOK: Duration = Duration::from_secs(15);
 /// Rows of the lake that a distribution is made of.
 const ROWS: usize = 20_000;
 
@@ -159,7 +161,11 @@ impl Materialised {
         {
             return found.clone();
         }
-        let found = newest(platform, warehouse, definitions).await.map_err(|error| format!("{error:#}"));
+        let looking = tokio::time::timeout(LOOK, newest(platform, warehouse, definitions));
+        let found = match Box::pin(looking).await {
+            Ok(found) => found.map_err(|error| format!("{error:#}")),
+            Err(_) => Err(format!("the lake needs more than {} s", LOOK.as_secs())),
+        };
         *known = Some((Instant::now(), found.clone()));
         found
     }

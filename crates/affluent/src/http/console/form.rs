@@ -109,7 +109,7 @@ pub(super) fn same_site(headers: &HeaderMap, is_open: bool) -> Result<(), Proble
 }
 
 /// The value of `Host` is one of the names of this machine for itself.
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         Some(_) | None => host,

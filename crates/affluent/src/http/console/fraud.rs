@@ -11,7 +11,7 @@ use affluent_console::lang::Lang;
 use affluent_documents::{Document, DocumentError, DocumentStore};
 use affluent_model::Value;
 use affluent_model::names::COLLECTION_LABELS;
-use affluent_model::time::now_micros;
+use affluent_model::time::{format_micros, now_micros};
 use affluent_scoring::record::COLLECTION;
 use affluent_scoring::{Decision, Record};
 use anyhow::Context as _;
@@ -30,6 +30,8 @@ const TABLES: [(&str, &str); 3] =
     [("transactions", "id"), ("refunds", "transaction_id"), ("disputes", "transaction_id")];
 /// Moments of one table.
 const MOMENTS: usize = 100;
+/// Nothing of a payment was committed earlier than this before it occurred, however clocks differ: a day, microseconds.
+const AHEAD_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// A payment that is looked for.
 #[derive(Debug, Deserialize)]
@@ -132,7 +134,7 @@ async fn payment(
     }
     let label = labels::one(store.as_ref(), COLLECTION_LABELS, &id).await?;
     let mut moments = known_moments(record.as_ref(), label.as_ref());
-    let problem = match changes(&shared, &id).await {
+    let problem = match changes(&shared, &id, begun(record.as_ref(), row.as_ref())).await {
         Ok(changes) => {
             moments.extend(changes);
             None
@@ -167,10 +169,22 @@ fn known_moments(record: Option<&Record>, label: Option<&Document>) -> Vec<Momen
     moments
 }
 
-/// What the lake has of it: every change of its row, and of its refunds and disputes.
-async fn changes(shared: &Shared, id: &str) -> anyhow::Result<Vec<Moment>> {
+/// When it came into the world, microseconds UTC; none where that is not known.
+fn begun(record: Option<&Record>, row: Option<&Document>) -> Option<i64> {
+    let created = row.and_then(|row| match row.field("created_at") {
+        Some(Value::TimestampTz(at)) => Some(*at),
+        Some(_) | None => None,
+    });
+    record.map(|record| record.occurred_at).into_iter().chain(created).min()
+}
+
+/// What the lake has of it: every change of its row, and of its refunds and disputes. What was committed before it had `begun` is not read.
+async fn changes(shared: &Shared, id: &str, begun: Option<i64>) -> anyhow::Result<Vec<Moment>> {
     let _turn = shared.warehouse.turn().ok().context("the lake is busy with other questions")?;
     let (session, _) = shared.warehouse.session(&shared.platform).await?;
+    let since = begun.map_or_else(String::new, |at| {
+        format!("_commit_ts >= {} and", quoted(&format_micros(at.saturating_sub(AHEAD_US), true)))
+    });
     let mut moments = Vec::new();
     for (table, column) in TABLES {
         let name = format!("raw.{table}");
@@ -179,7 +193,7 @@ async fn changes(shared: &Shared, id: &str) -> anyhow::Result<Vec<Moment>> {
         }
         let text = format!(
             "select cast(cast(_commit_ts as bigint) as varchar) as moment, _op as op, cast(status as varchar) as status from {name} \
-             where cast({column} as varchar) = {} order by _commit_ts limit {MOMENTS}",
+             where {since} cast({column} as varchar) = {} order by _commit_ts limit {MOMENTS}",
             quoted(id)
         );
         let rows = shared.warehouse.aside(&session, &text).await?;
@@ -277,6 +291,8 @@ mod tests {
         };
         assert_eq!(label_of(&document("cleared")), Some(Label::Cleared));
         assert_eq!(label_of(&document("perhaps")), None);
+        let created = Document::new("p-1", vec![("created_at".to_owned(), Value::TimestampTz(7))]);
+        assert_eq!((begun(None, Some(&created)), begun(None, Some(&document("cleared")))), (Some(7), None));
         let moments = known_moments(None, Some(&document("confirmed")));
         assert_eq!(moments, [Moment { at: 3, what: What::Labelled(Label::Confirmed) }]);
     }

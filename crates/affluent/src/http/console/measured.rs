@@ -7,14 +7,18 @@ use affluent_model::time::now_micros;
 use affluent_telemetry::metrics_list;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 /// Between two readings: what is live is so old at most.
 const EVERY: Duration = Duration::from_secs(2);
-/// The bus is asked for the number of dead letters once in so many readings.
-const LETTERS_EVERY: u32 = 10;
+/// The bus is asked for the number of dead letters no more often.
+const LETTERS_EVERY: Duration = Duration::from_secs(20);
+/// Nor before so many times what the answer took: counting reads all of them, where there are new ones.
+const LETTERS_PAUSE: u32 = 100;
+/// Where there was no answer, after twice the time each time, as often as this: ten minutes.
+const DOUBLED_MAX: u32 = 5;
 
 /// The last day, and word of each reading.
 pub(super) struct Measured {
@@ -44,15 +48,29 @@ impl Measured {
     pub(super) async fn keep(&self, platform: &Platform) {
         let mut timer = tokio::time::interval(EVERY);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for nth in (0..LETTERS_EVERY).cycle() {
+        let (mut due, mut failures) = (Instant::now(), 0_u32);
+        loop {
             timer.tick().await;
-            self.history.lock().take(reading(&platform.metrics(), now_micros()));
-            if nth == 0 {
+            let reading = reading(&platform.metrics(), now_micros());
+            self.history.lock().take(reading);
+            let now = Instant::now();
+            if now >= due {
                 let count = platform.dead_letters_count().await;
                 *self.dead_letters.lock() = count;
+                failures = if count.is_some() { 0 } else { failures.saturating_add(1) };
+                due = now + pause(now.elapsed(), failures);
             }
             self.ticks.send_modify(|ticks| *ticks += 1);
         }
+    }
+}
+
+/// From one question for the number of dead letters to the next, where its answer took so long, or `failures` times did not come.
+fn pause(took: Duration, failures: u32) -> Duration {
+    match failures {
+        0 => LETTERS_EVERY.max(took * LETTERS_PAUSE),
+        // The bus may only just have begun.
+        _ => LETTERS_EVERY * 2_u32.pow((failures - 1).min(DOUBLED_MAX)),
     }
 }
 
@@ -87,6 +105,15 @@ fn reading(rendered: &str, at_us: i64) -> Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counting_takes_a_small_part_of_the_time() {
+        for (took_ms, failures, seconds) in
+            [(1, 0, 20), (2_000, 0, 200), (2_000, 1, 20), (2_000, 2, 40), (2_000, 99, 640)]
+        {
+            assert_eq!(pause(Duration::from_millis(took_ms), failures), Duration::from_secs(seconds));
+        }
+    }
 
     #[test]
     fn metrics_are_read_as_they_are_written() {

@@ -40,6 +40,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use enter::Visitor;
 use form::{Done, Posted};
+use live::Parts;
 use measured::Measured;
 use notices::Notices;
 use session::Sessions;
@@ -49,6 +50,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Pages that are kept up to date at once; further ones stand still.
 const LIVE_MAX: usize = 64;
+/// Who reads dead letters at once.
+const LETTERS_MAX: usize = 2;
 
 /// What pages share.
 pub(in crate::http) struct Console {
@@ -57,6 +60,9 @@ pub(in crate::http) struct Console {
     audit: Audit,
     measured: Measured,
     live: Arc<Semaphore>,
+    /// Who reads dead letters: all of them are read to show some.
+    letters: Semaphore,
+    parts: Parts,
     /// One run that people asked for at a time.
     runs: Arc<Semaphore>,
     ledger: OnceCell<Ledger>,
@@ -71,6 +77,8 @@ impl Console {
             audit: Audit::new(platform),
             measured: Measured::default(),
             live: Arc::new(Semaphore::new(LIVE_MAX)),
+            letters: Semaphore::new(LETTERS_MAX),
+            parts: Parts::default(),
             runs: Arc::new(Semaphore::new(1)),
             ledger: OnceCell::new(),
             shutdown,

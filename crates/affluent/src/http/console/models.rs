@@ -90,7 +90,7 @@ async fn promoted(
     let Path(model) = path.map_err(|error| Problem::bad_request(error.body_text()))?;
     let is_forced = form.force.as_deref() == Some("yes");
     let registry = store(&shared)?;
-    let result = within(promote(registry.as_ref(), &model, Some(form.version), is_forced)).await?;
+    let result = told(within(promote(registry.as_ref(), &model, Some(form.version), is_forced)).await);
     let subject = format!("{model} {}", form.version);
     Ok(done(&shared, &visitor, "models.promote", &subject, result).await)
 }
@@ -103,7 +103,7 @@ async fn rolled_back(
 ) -> Result<Response, Problem> {
     let Path(model) = path.map_err(|error| Problem::bad_request(error.body_text()))?;
     let registry = store(&shared)?;
-    let result = within(roll_back(registry.as_ref(), &model)).await?;
+    let result = told(within(roll_back(registry.as_ref(), &model)).await);
     Ok(done(&shared, &visitor, "models.rollback", &model, result).await)
 }
 
@@ -113,15 +113,12 @@ async fn done(
     visitor: &Visitor,
     action: &'static str,
     subject: &str,
-    result: Result<registry::Aliases, RegistryError>,
+    result: Result<registry::Aliases, String>,
 ) -> Response {
-    let outcome = match result {
-        Ok(aliases) => {
-            let champion = aliases.champion.map_or("none".to_owned(), |version| version.to_string());
-            Ok(format!("champion {champion}"))
-        }
-        Err(error) => Err(error.to_string()),
-    };
+    let outcome = result.map(|aliases| {
+        let champion = aliases.champion.map_or("none".to_owned(), |version| version.to_string());
+        format!("champion {champion}")
+    });
     Done { action, subject, outcome, back: PAGE }.tell(shared, visitor).await
 }
 
@@ -134,6 +131,16 @@ fn store(shared: &Shared) -> Result<Store, Problem> {
 async fn within<T>(asked: impl Future<Output = T>) -> Result<T, Problem> {
     let late = |_| Problem::unavailable("the registry of models does not answer");
     tokio::time::timeout(PATIENCE, asked).await.map_err(late)
+}
+
+/// What the names are then, or why they are not changed; also of a registry that does not answer, so that the audit trail has an outcome.
+fn told(
+    answer: Result<Result<registry::Aliases, RegistryError>, Problem>,
+) -> Result<registry::Aliases, String> {
+    match answer {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(late) => Err(late.detail().to_owned()),
+    }
 }
 
 /// The page that was stored with a version; none where it has none.
@@ -226,6 +233,12 @@ mod tests {
         ] {
             assert_eq!(problem(error).status().as_u16(), status);
         }
+    }
+
+    #[test]
+    fn a_registry_that_does_not_answer_is_an_outcome() {
+        assert_eq!(told(Err(Problem::unavailable("late"))).unwrap_err(), "late");
+        assert!(told(Ok(Err(RegistryError::NoModel("m".to_owned())))).is_err());
     }
 
     #[test]

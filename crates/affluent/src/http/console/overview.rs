@@ -127,8 +127,14 @@ async fn warehouse(shared: &Shared) -> Arrow {
 
 fn kept(promise: &promises::Promise, flows: &BTreeMap<Stop, Flow>) -> Kept {
     let flow = flows.get(&Stop::new(promise.pipeline, promise.stop)).copied().unwrap_or_default();
-    let (name, what) = (promise.id.to_owned(), promise.what.to_owned());
-    Kept { name, what, goal: promise.goal, p50: flow.p50, p99: flow.p99, per_second: flow.per_second }
+    Kept {
+        name: promise.id.to_owned(),
+        what: promise.what,
+        goal: promise.goal,
+        p50: flow.p50,
+        p99: flow.p99,
+        per_second: flow.per_second,
+    }
 }
 
 fn shown(role_state: &str) -> Shown {

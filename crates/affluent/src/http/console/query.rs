@@ -1,15 +1,14 @@
 //! SQL over the lake, for people: a page with the first rows, and all of them as CSV.
 //!
 //! It is `affluent sql` in a page: the same session, the same text, the same bound on rows that are shown. Invariant: a question only
-//! reads, a few run at once, and each ends in time.
+//! reads, a few run at once, each ends in time, and what a page shows is bounded.
 
-use super::warehouse::{ASIDE, Warehouse};
 use super::{Route, Visitor, page};
 use crate::http::options::Access;
 use crate::http::{Problem, Shared};
 use crate::sql::TABLE_ROWS;
 use affluent_console::query::{self as pages, Answer, Cell, Column, Kind, SQL_CHARS_MAX};
-use affluent_lake::sql::{Limits, Renderer, Rows, Session, SqlError, TextFormat};
+use affluent_lake::sql::{Limits, Renderer, Rows, Session, SqlError, TextFormat, json_value};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -20,13 +19,20 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use futures::{Stream, stream};
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
+use std::io;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// A question on the page has this long, and one whose rows are taken along.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 const TAKEN_WITHIN: Duration = Duration::from_secs(600);
+/// Bytes of text on a page, and characters of one cell; CSV has all of them.
+const SHOWN_BYTES_MAX: usize = 4 << 20;
+const CELL_CHARS_MAX: usize = 2_000;
+/// Batches of CSV that wait for their reader.
+const WAITING_MAX: usize = 2;
 
 /// A question.
 #[derive(Debug, Deserialize)]
@@ -83,7 +89,7 @@ async fn csv(
         (header::CONTENT_DISPOSITION, "attachment; filename=\"affluent.csv\""),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    Ok((headers, Body::from_stream(lines(rows, turn))).into_response())
+    Ok((headers, Body::from_stream(lines(rows, turn, shared.console.shutdown.clone()))).into_response())
 }
 
 /// The text of the question; empty where nothing was asked.
@@ -98,13 +104,9 @@ fn statement(asked: Result<Query<Asked>, QueryRejection>) -> Result<String, Prob
 
 /// A session, and number and time of the published version; or why there is none.
 async fn opened(shared: &Shared) -> Result<(Session, Option<(i64, i64)>), String> {
-    let warehouse: &Warehouse = &shared.warehouse;
-    let opening = tokio::time::timeout(ASIDE, warehouse.session(&shared.platform));
-    match Box::pin(opening).await {
-        Ok(Ok((session, version))) => Ok((session, version.map(|v| (v.version, v.published_at)))),
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(_) => Err(format!("the lake does not open within {} s", ASIDE.as_secs())),
-    }
+    let opened = shared.warehouse.session(&shared.platform).await;
+    let (session, version) = opened.map_err(|error| format!("{error:#}"))?;
+    Ok((session, version.map(|version| (version.version, version.published_at))))
 }
 
 /// The first rows.
@@ -124,30 +126,39 @@ async fn answered(session: &Session, sql: &str, begun: Instant) -> Result<Answer
     let columns: Vec<Column> = fields
         .map(|field| column(field.name(), field.data_type().is_numeric(), field.data_type().is_temporal()))
         .collect();
-    let mut renderer = Renderer::new(TextFormat::Json, schema);
     let mut answer = Answer { columns, ..Answer::default() };
+    let mut bytes = 0;
     while let Some(batch) = rows.next_batch().await {
-        for line in renderer.batch(&batch?)?.lines() {
-            answer.rows.push(cells(&answer.columns, line));
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            if bytes > SHOWN_BYTES_MAX {
+                answer.is_cut = true;
+                break;
+            }
+            // By place: columns of a join may share a name.
+            let values = answer.columns.iter().zip(batch.columns());
+            let values =
+                values.map(|(column, array)| Ok(cell(column.kind, json_value(array.as_ref(), row)?)));
+            let cells = values.collect::<Result<Vec<Cell>, SqlError>>()?;
+            bytes += cells.iter().map(|cell| cell.text.len()).sum::<usize>();
+            answer.rows.push(cells);
         }
     }
-    answer.is_cut = rows.truncated();
+    answer.is_cut |= rows.truncated();
     answer.seconds = begun.elapsed().as_secs_f64();
     Ok(answer)
 }
 
-/// The cells of a row that stands as JSON in `line`.
-fn cells(columns: &[Column], line: &str) -> Vec<Cell> {
-    let row: Map<String, Json> = serde_json::from_str(line).unwrap_or_default();
-    columns.iter().map(|column| cell(column.kind, row.get(&column.name))).collect()
-}
-
-fn cell(kind: Kind, value: Option<&Json>) -> Cell {
-    let text = match value {
-        None | Some(Json::Null) => return Cell::default(),
-        Some(Json::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
+/// A value as it is shown; its end is left out where it is very long.
+fn cell(kind: Kind, value: Json) -> Cell {
+    let mut text = match value {
+        Json::Null => return Cell::default(),
+        Json::String(text) => text,
+        value @ (Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => value.to_string(),
     };
+    if let Some((end, _)) = text.char_indices().nth(CELL_CHARS_MAX) {
+        text = format!("{}…", &text[..end]);
+    }
     let number = match kind {
         Kind::Number => text.parse().ok().filter(|number: &f64| number.is_finite()),
         Kind::Time => micros(&text).map(|micros| micros as f64),
@@ -170,46 +181,90 @@ fn micros(text: &str) -> Option<i64> {
     zoned.or_else(|_| plain()).ok().or_else(day)
 }
 
-/// The rows as CSV; `turn` is kept while they come. A row that cannot be read breaks the answer off, so that nobody takes it for whole.
+/// A part of the CSV; none is its end.
+type Part = Result<Option<Bytes>, SqlError>;
+
+/// The rows as CSV, made by a task of its own: `turn` is given back in time, also where the reader stops reading.
 fn lines(
     rows: Rows,
     turn: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<Bytes, SqlError>> + Send + 'static {
-    let renderer = Renderer::new(TextFormat::Csv, rows.schema());
-    stream::unfold(Some((rows, renderer, turn)), |writing| async move {
-        let (mut rows, mut renderer, turn) = writing?;
-        let (text, is_done) = match rows.next_batch().await {
-            Some(Ok(batch)) => (renderer.batch(&batch), false),
-            Some(Err(error)) => (Err(error), true),
-            None => (renderer.finish(), true),
-        };
-        let next = (!is_done).then_some((rows, renderer, turn));
-        Some((text.map(Bytes::from), next))
+    shutdown: CancellationToken,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (into, parts) = mpsc::channel(WAITING_MAX);
+    tokio::spawn(async move {
+        let _turn = turn;
+        let writing = tokio::time::timeout(TAKEN_WITHIN, write(rows, &into));
+        // Where it comes to no end, the reader finds none.
+        let _ = shutdown.run_until_cancelled(writing).await;
+    });
+    until_end(parts)
+}
+
+/// Writes everything, unless nobody reads any more or a row cannot be read.
+async fn write(mut rows: Rows, into: &mpsc::Sender<Part>) {
+    let mut renderer = Renderer::new(TextFormat::Csv, rows.schema());
+    while let Some(batch) = rows.next_batch().await {
+        let text = batch.and_then(|batch| renderer.batch(&batch));
+        let is_last = text.is_err();
+        let sent = into.send(text.map(|text| Some(Bytes::from(text)))).await;
+        if is_last || sent.is_err() {
+            return;
+        }
+    }
+    let rest = renderer.finish().map(|text| Some(Bytes::from(text)));
+    for part in [rest, Ok(None)] {
+        // Nobody reads any more.
+        let _ = into.send(part).await;
+    }
+}
+
+/// What comes before the end; without one it is broken off, so that nobody takes it for whole.
+fn until_end(parts: mpsc::Receiver<Part>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::unfold(Some(parts), |reading| async move {
+        let mut parts = reading?;
+        match parts.recv().await {
+            Some(Ok(Some(text))) => Some((Ok(text), Some(parts))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some((Err(io::Error::other(error)), None)),
+            None => Some((Err(io::Error::other("the rows did not come in time")), None)),
+        }
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn column(name: &str, kind: Kind) -> Column {
-        Column { name: name.to_owned(), kind }
-    }
+    use futures::StreamExt as _;
 
     #[test]
     fn cells_keep_their_text_and_can_be_drawn() {
-        let columns = [
-            column("day", Kind::Time),
-            column("amount", Kind::Number),
-            column("name", Kind::Text),
-            column("none", Kind::Number),
-        ];
-        let line = r#"{"day": "1970-01-02", "amount": "12.3400", "name": "7", "none": null}"#;
-        let found = cells(&columns, line);
-        assert_eq!(found[0].number, Some(86_400e6));
-        assert_eq!((found[1].text.as_str(), found[1].number), ("12.3400", Some(12.34)));
-        assert_eq!((found[2].text.as_str(), found[2].number), ("7", None));
-        assert_eq!(found[3], Cell::default());
+        assert_eq!(cell(Kind::Time, "1970-01-02".into()).number, Some(86_400e6));
+        for (kind, value, text, number) in [
+            (Kind::Number, Json::from("12.3400"), "12.3400", Some(12.34)),
+            (Kind::Number, 7.into(), "7", Some(7.0)),
+            (Kind::Text, "7".into(), "7", None),
+            (Kind::Text, true.into(), "true", None),
+        ] {
+            assert_eq!(cell(kind, value), Cell { text: text.to_owned(), number });
+        }
+        assert_eq!(cell(Kind::Number, Json::Null), Cell::default());
+        let long = cell(Kind::Text, "é".repeat(CELL_CHARS_MAX + 1).into()).text;
+        assert!(long.chars().count() == CELL_CHARS_MAX + 1 && long.ends_with('…'));
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_its_end_is_broken_off() {
+        for (end, is_whole) in [(Some(Ok(None)), true), (None, false)] {
+            let (into, parts) = mpsc::channel(WAITING_MAX);
+            into.send(Ok(Some(Bytes::from_static(b"a\n")))).await.unwrap();
+            if let Some(end) = end {
+                into.send(end).await.unwrap();
+            }
+            drop(into);
+            let read: Vec<io::Result<Bytes>> = until_end(parts).collect().await;
+            assert_eq!(read[0].as_ref().unwrap(), "a\n");
+            assert_eq!(read.iter().all(Result::is_ok), is_whole, "{read:?}");
+        }
     }
 
     #[test]

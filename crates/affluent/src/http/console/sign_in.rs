@@ -14,6 +14,9 @@ use axum::routing::post;
 use serde::Deserialize;
 use std::time::Instant;
 
+/// A token, and a path whose question may be long.
+const BYTES_MAX: usize = 64 << 10;
+
 #[derive(Debug, Deserialize)]
 struct SignIn {
     token: String,
@@ -32,7 +35,7 @@ pub(super) fn routes() -> Vec<Route> {
 /// Begins a session for a token that is known.
 async fn sign_in(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let options = &shared.platform.config().http;
-    let bytes = body::read(options, &headers, body).await?;
+    let bytes = body::read_within(BYTES_MAX.min(options.max_body_bytes), options, &headers, body).await?;
     let SignIn { token, to } = parsed(&headers, &bytes).await?;
     same_site(&headers, shared.tokens.is_open())?;
     let Some(bearer) = shared.tokens.bearer(&token) else {

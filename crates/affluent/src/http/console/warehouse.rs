@@ -19,7 +19,7 @@ const QUESTIONS: usize = 3;
 /// Memory of all questions together, bytes; what does not fit goes to disk.
 const MEMORY: u64 = 256 << 20;
 /// What a page asks beside its main matter has this long.
-pub(super) const ASIDE: Duration = Duration::from_secs(5);
+const ASIDE: Duration = Duration::from_secs(5);
 
 /// The way into the lake, opened by the first question.
 pub(in crate::http) struct Warehouse {
@@ -47,7 +47,7 @@ impl Warehouse {
     /// The lake as it is now, the warehouse as it was published last, and which version that is.
     ///
     /// # Errors
-    /// A lake of JSON files; disk and catalog.
+    /// A lake of JSON files, one that does not open within [`ASIDE`]; disk and catalog.
     pub(super) async fn session(&self, platform: &Platform) -> anyhow::Result<(Session, Option<Version>)> {
         match platform.config().lake.format {
             LakeFormat::Json => {
@@ -55,13 +55,19 @@ impl Warehouse {
             }
             LakeFormat::Iceberg => {}
         }
-        let lake = platform.lake().await?;
-        let open = || async {
-            let options = EngineOptions { memory_bytes: MEMORY, ..EngineOptions::default() };
-            Engine::new(lake.clone(), options)
+        let opening = async {
+            let lake = platform.lake().await?;
+            let open = || async {
+                let options = EngineOptions { memory_bytes: MEMORY, ..EngineOptions::default() };
+                Engine::new(lake.clone(), options)
+            };
+            let engine = self.engine.get_or_try_init(open).await?;
+            sql::newest(&lake, engine).await
         };
-        let engine = self.engine.get_or_try_init(open).await?;
-        Box::pin(sql::newest(&lake, engine)).await
+        let opened = tokio::time::timeout(ASIDE, opening);
+        Box::pin(opened)
+            .await
+            .with_context(|| format!("the lake does not open within {} s", ASIDE.as_secs()))?
     }
 
     /// The rows of a question that is asked aside, as texts; null is empty.

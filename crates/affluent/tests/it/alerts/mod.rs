@@ -77,6 +77,10 @@ async fn what_breaks_is_told_once_and_so_is_its_end() {
         assert!(Instant::now() < deadline, "ops.alerts says {told:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // The console tells the same.
+    let is_told =
+        |code, page: &str| code == 200 && page.contains("AffluentDeadLetters.") && page.contains("resolved");
+    installation.wait_page("/console/alerts", LIMIT, is_told).await;
 
     // Nothing runs for so long that its records come late.
     installation.terminate(Duration::from_secs(15)).await;
