@@ -17,7 +17,7 @@ use std::sync::Arc;
 const DIGITS_MAX: usize = 38;
 
 /// The type of Arrow in which values of a type come to the engine.
-fn arrow_type(data_type: &Type) -> DataType {
+pub(crate) fn arrow_type(data_type: &Type) -> DataType {
     match *data_type {
         Type::BOOL => DataType::Boolean,
         Type::INT2 => DataType::Int16,
@@ -187,13 +187,21 @@ fn numeric_text(bytes: &[u8]) -> Option<String> {
 /// `\x0a0b`.
 fn bytea(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("\\x")?;
+    if digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
     let pairs = digits.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// Days since 1970-01-01.
 fn day(text: &str) -> Option<i32> {
-    let day = NaiveDate::parse_from_str(text.get(..10)?, "%Y-%m-%d").ok()?;
+    // A time behind it does not count.
+    let (day, behind) = text.split_at_checked(10)?;
+    if !(behind.is_empty() || behind.starts_with([' ', 'T'])) {
+        return None;
+    }
+    let day = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?;
     i32::try_from(day.signed_duration_since(NaiveDate::default()).num_days()).ok()
 }
 
