@@ -64,9 +64,9 @@ impl Run<'_> {
         keys: &[(&Side, &Side)],
         outer: Option<&Frame<'_>>,
     ) -> Result<Vec<Row>, PgError> {
-        let is_wanted = !left.is_empty() || matches!(step.join, Join::Right | Join::Full);
+        let is_used = !left.is_empty() || matches!(step.join, Join::Right | Join::Full);
         let mut right =
-            if step.is_lateral || !is_wanted { Vec::new() } else { self.source(&step.source, outer)? };
+            if step.is_lateral || !is_used { Vec::new() } else { self.source(&step.source, outer)? };
         let keys: &[(&Side, &Side)] = if step.is_lateral { &[] } else { keys };
         let index = if keys.is_empty() { HashMap::new() } else { self.index(&right, width, keys, outer)? };
         let every: Vec<usize> = (0..right.len()).collect();
