@@ -135,14 +135,25 @@ fn numeric(text: &str) -> Option<ArrayRef> {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
+    let (digits, exponent) = match digits.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i8>().ok()?),
+        None => (digits, 0),
+    };
     let (whole, behind) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = format!("{whole}{behind}");
+    let mut all = format!("{whole}{behind}");
     if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) || all.len() > DIGITS_MAX {
         return None;
     }
+    // At most 38 digits behind the point, and an exponent of three.
+    let scale = i16::try_from(behind.len()).ok()? - i16::from(exponent);
+    all += &"0".repeat(usize::try_from(-scale).unwrap_or(0));
+    let scale = usize::try_from(scale).unwrap_or(0);
+    if all.len().max(scale) > DIGITS_MAX {
+        return None;
+    }
     let value = all.parse::<i128>().ok()? * sign;
-    let scale = i8::try_from(behind.len()).ok()?;
-    let precision = u8::try_from(all.len()).ok()?;
+    let precision = u8::try_from(all.len().max(scale)).ok()?;
+    let scale = i8::try_from(scale).ok()?;
     Some(Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(precision, scale).ok()?))
 }
 

@@ -76,7 +76,10 @@ impl Session {
     /// [`SqlError::Syntax`], [`SqlError::UnknownTable`], [`SqlError::Plan`] for what the text lacks,
     /// [`SqlError::Timeout`]; disk and catalog. What goes wrong while rows are made comes with them.
     pub fn query<'a>(&'a self, text: &'a str, limits: Limits) -> BoxFuture<'a, Result<Rows, SqlError>> {
-        Box::pin(async move { self.start(references::parse(text)?, &[], limits).await })
+        Box::pin(async move {
+            let statement = references::parse(text)?;
+            Box::pin(self.start(statement, &[], limits)).await
+        })
     }
 
     async fn start(
