@@ -85,6 +85,12 @@ fn fitting<T: TryFrom<i64>>(number: Option<i64>) -> Result<Option<T>, PgError> {
     number.map(fit).transpose()
 }
 
+/// A negative number stands for the oid of the same bits, as in PostgreSQL.
+fn oid(number: Option<i64>) -> Result<Option<u32>, PgError> {
+    let negative = number.filter(|number| *number < 0).and_then(|number| i32::try_from(number).ok());
+    negative.map_or_else(|| fitting(number), |number| Ok(Some(number.cast_unsigned())))
+}
+
 fn array(kind: Kind, values: &[&Value], run: &Run<'_>) -> Result<ArrayRef, PgError> {
     let integers = || values.iter().map(|value| value.integer());
     if kind.is_array {
@@ -103,7 +109,7 @@ fn array(kind: Kind, values: &[&Value], run: &Run<'_>) -> Result<ArrayRef, PgErr
         Scalar::Int2 => Arc::new(integers().map(fitting::<i16>).collect::<Result<Int16Array, _>>()?),
         Scalar::Int4 => Arc::new(integers().map(fitting::<i32>).collect::<Result<Int32Array, _>>()?),
         Scalar::Int8 => Arc::new(integers().collect::<Int64Array>()),
-        Scalar::Oid => Arc::new(integers().map(fitting::<u32>).collect::<Result<UInt32Array, _>>()?),
+        Scalar::Oid => Arc::new(integers().map(oid).collect::<Result<UInt32Array, _>>()?),
         Scalar::Float8 => Arc::new(values.iter().map(|value| value.float()).collect::<Float64Array>()),
         Scalar::Timestamptz => {
             Arc::new(integers().collect::<TimestampMicrosecondArray>().with_timezone("+00:00"))
