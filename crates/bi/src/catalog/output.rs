@@ -79,7 +79,7 @@ pub(super) fn batch(
 
 /// What does not fit the type is an error, not a null.
 fn fitting<T: TryFrom<i64>>(number: Option<i64>) -> Result<Option<T>, PgError> {
-    let fit = |number| {
+    let fit = |number: i64| {
         T::try_from(number).map_err(|_| PgError::new(code::OUT_OF_RANGE, "a number is out of range"))
     };
     number.map(fit).transpose()
