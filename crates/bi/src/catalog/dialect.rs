@@ -85,7 +85,7 @@ fn asks_of_the_session(query: &Query) -> bool {
 }
 
 /// Names of the common table expressions of a statement.
-fn ctes<V: Visit>(statement: &V) -> BTreeSet<String> {
+pub(super) fn ctes<V: Visit>(statement: &V) -> BTreeSet<String> {
     struct Names(BTreeSet<String>);
     impl Visitor for Names {
         type Break = ();

@@ -24,25 +24,28 @@ use crate::wire::Parameter;
 use affluent_lake::sql::sqlparser::ast::{Query, Statement};
 use affluent_lake::sql::sqlparser::dialect::PostgreSqlDialect;
 use affluent_lake::sql::sqlparser::parser::Parser;
-use affluent_lake::sql::{Limits, Rows, Session, referenced_tables};
+use affluent_lake::sql::{Limits, Rows, Session, SqlError, tables_of};
 use arrow_array::ArrayRef;
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{DataType, Field, SchemaRef};
 use postgres_types::Type;
 use relations::Relations;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use value::Value;
 
 /// Name of the one database.
 pub(crate) const DATABASE: &str = "affluent";
 /// Nesting of a statement that is still read.
 const NESTING_MAX: usize = 100;
+/// Columns of a statement at most, as in PostgreSQL.
+const COLUMNS_MAX: usize = 1_664;
 
 /// One state of the lake as one set of grants sees it.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     session: Session,
     grants: Grants,
-    relations: Relations,
+    relations: Arc<Relations>,
 }
 
 /// A statement that was understood.
@@ -57,8 +60,8 @@ pub(crate) struct Prepared {
 enum Plan {
     /// Over the catalogue, for who asked.
     Catalogue(Arc<eval::Query>, Arc<Who>),
-    /// The engine's text.
-    Engine(Arc<str>),
+    /// The engine's, as it was read: written as text again, a quote in a value could end it.
+    Engine(Arc<Statement>),
 }
 
 impl Prepared {
@@ -82,7 +85,7 @@ impl Catalog {
     pub(crate) async fn new(session: Session, grants: &Grants, users: &Users) -> Result<Catalog, PgError> {
         let mut tables = session.describe_tables()?;
         tables.retain(|table| grants.sees(&table.namespace, &table.name));
-        let relations = Relations::new(tables, DATABASE, &users.names());
+        let relations = Arc::new(Relations::new(tables, DATABASE, &users.names()));
         Ok(Catalog { session, grants: grants.clone(), relations })
     }
 
@@ -103,8 +106,8 @@ impl Catalog {
             return self.prepare_catalogue(query, types, who);
         }
         dialect::to_engine(&mut statement, &self.relations, who)?;
-        let text = statement.to_string();
-        for table in referenced_tables(&text)? {
+        self.check_common(&statement)?;
+        for table in tables_of(&statement)? {
             let (schema, name) = table.rsplit_once('.').unwrap_or(("public", &table));
             if ["pg_catalog", "information_schema"].contains(&schema) {
                 let message = "tables of the catalogue cannot be joined with others, or explained";
@@ -112,13 +115,44 @@ impl Catalog {
             }
             self.grants.check(schema, name)?;
         }
-        let prepared = self.session.prepare(&text).await?;
+        // Of a numeric the value will tell precision and scale.
+        let is_whole = |given: &&Type| tells(given) && **given != Type::NUMERIC;
+        let given = types.iter().map(|given| given.as_ref().filter(is_whole).map(types::arrow_type));
+        let given: Vec<Option<DataType>> = given.collect();
+        let prepared = self.session.prepare(&statement, &given).await;
+        let prepared = prepared.map_err(|error| self.told(error))?;
         let parameters = prepared.parameters.iter().enumerate().map(|(place, data_type)| {
-            let given = types.get(place).cloned().flatten().filter(|given| *given != Type::UNKNOWN);
+            let given = types.get(place).cloned().flatten().filter(tells);
             given.unwrap_or_else(|| types::type_of(&Field::new("parameter", data_type.clone(), true)))
         });
         let parameters = parameters.collect();
-        Ok(Prepared { parameters, schema: prepared.schema, plan: Plan::Engine(text.into()) })
+        let schema = not_too_wide(prepared.schema)?;
+        Ok(Prepared { parameters, schema, plan: Plan::Engine(Arc::new(statement)) })
+    }
+
+    /// A common table expression may have the name of a table of no schema, and a recursive one mean that table.
+    fn check_common(&self, statement: &Statement) -> Result<(), PgError> {
+        for name in dialect::ctes(statement) {
+            let table = format!("public.{name}");
+            if self.session.tables().iter().any(|known| known.name == table) {
+                self.grants.check("public", &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What went wrong, without the names of tables that are not granted.
+    fn told(&self, error: SqlError) -> PgError {
+        match error {
+            SqlError::UnknownTable { name, mut nearest } => {
+                nearest.retain(|near| {
+                    let (schema, table) = near.rsplit_once('.').unwrap_or(("public", near));
+                    self.grants.sees(schema, table)
+                });
+                SqlError::UnknownTable { name, nearest }.into()
+            }
+            other => other.into(),
+        }
     }
 
     fn prepare_catalogue(
@@ -131,7 +165,7 @@ impl Catalog {
         let given =
             |place: usize| types.get(place).cloned().flatten().filter(|given| *given != Type::UNKNOWN);
         let parameters = (0..count).map(|place| given(place).unwrap_or(Type::TEXT)).collect();
-        let schema = output::schema(&query.columns);
+        let schema = not_too_wide(output::schema(&query.columns))?;
         Ok(Prepared { parameters, schema, plan: Plan::Catalogue(Arc::new(query), Arc::new(who.clone())) })
     }
 
@@ -155,13 +189,25 @@ impl Catalog {
             pairs.map(|(data_type, given)| types::decode(data_type, given.format, given.value.as_deref()));
         let values = values.collect::<Result<Vec<ArrayRef>, _>>()?;
         match &prepared.plan {
-            Plan::Engine(text) => Ok(self.session.query_with(text, &values, limits).await?),
+            Plan::Engine(statement) => Ok(self.session.query_with(statement, &values, limits).await?),
             Plan::Catalogue(query, who) => {
                 let values = values.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
-                let run = eval::Run::new(&self.relations, who, &values);
-                let rows = eval::run(query, &run)?;
-                let batch = output::batch(&prepared.schema, &query.columns, rows, &run)?;
-                Ok(Rows::of_batch(batch))
+                let (query, who, relations) =
+                    (Arc::clone(query), Arc::clone(who), Arc::clone(&self.relations));
+                let schema = Arc::clone(&prepared.schema);
+                // Where nobody waits for the rows any more, making them ends.
+                let stop = CancellationToken::new();
+                let _waiting = stop.clone().drop_guard();
+                let making = tokio::task::spawn_blocking(move || {
+                    let run = eval::Run::new(&relations, &who, &values).until(stop);
+                    let rows = eval::run(&query, &run)?;
+                    output::batch(&schema, &query.columns, rows, &run)
+                });
+                let made = making.await.map_err(|error| {
+                    tracing::error!(%error, "a statement over the catalogue ended unexpectedly");
+                    PgError::new(code::INTERNAL, "the statement over the catalogue could not be run")
+                })?;
+                Ok(Rows::of_batch(made?))
             }
         }
     }
@@ -175,6 +221,20 @@ fn value_of(array: &ArrayRef) -> Result<Value, PgError> {
     let mut text = Vec::new();
     types::write_text(array.as_ref(), 0, &mut text)?;
     Ok(Value::text(String::from_utf8_lossy(&text)))
+}
+
+/// Whether a client that says this of a parameter tells more than that it writes it as text: what it is compared with
+/// tells then.
+fn tells(given: &Type) -> bool {
+    ![Type::UNKNOWN, Type::TEXT, Type::VARCHAR, Type::BPCHAR].contains(given)
+}
+
+fn not_too_wide(schema: SchemaRef) -> Result<SchemaRef, PgError> {
+    if schema.fields().len() <= COLUMNS_MAX {
+        return Ok(schema);
+    }
+    let message = format!("target lists can have at most {COLUMNS_MAX} entries");
+    Err(PgError::new(code::LIMIT_EXCEEDED, message))
 }
 
 /// The one statement of the text.

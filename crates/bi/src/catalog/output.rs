@@ -71,12 +71,27 @@ pub(super) fn batch(
         let values: Vec<&Value> = rows.iter().map(|row| row.get(place).unwrap_or(&Value::Null)).collect();
         array(*kind, &values, run)
     });
+    let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), arrays.collect(), &options)
+    RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
         .map_err(|error| PgError::new(code::INTERNAL, error.to_string()))
 }
 
-fn array(kind: Kind, values: &[&Value], run: &Run<'_>) -> ArrayRef {
+/// What does not fit the type is an error, not a null.
+fn fitting<T: TryFrom<i64>>(number: Option<i64>) -> Result<Option<T>, PgError> {
+    let fit = |number: i64| {
+        T::try_from(number).map_err(|_| PgError::new(code::OUT_OF_RANGE, "a number is out of range"))
+    };
+    number.map(fit).transpose()
+}
+
+/// A negative number stands for the oid of the same bits, as in PostgreSQL.
+fn oid(number: Option<i64>) -> Result<Option<u32>, PgError> {
+    let negative = number.filter(|number| *number < 0).and_then(|number| i32::try_from(number).ok());
+    negative.map_or_else(|| fitting(number), |number| Ok(Some(number.cast_unsigned())))
+}
+
+fn array(kind: Kind, values: &[&Value], run: &Run<'_>) -> Result<ArrayRef, PgError> {
     let integers = || values.iter().map(|value| value.integer());
     if kind.is_array {
         let mut builder = ListBuilder::new(StringBuilder::new());
@@ -87,14 +102,14 @@ fn array(kind: Kind, values: &[&Value], run: &Run<'_>) -> ArrayRef {
             }
             builder.append(!value.is_null());
         }
-        return Arc::new(builder.finish());
+        return Ok(Arc::new(builder.finish()));
     }
-    match kind.scalar {
+    Ok(match kind.scalar {
         Scalar::Bool => Arc::new(values.iter().map(|value| value.truth()).collect::<BooleanArray>()),
-        Scalar::Int2 => Arc::new(integers().map(|n| i16::try_from(n?).ok()).collect::<Int16Array>()),
-        Scalar::Int4 => Arc::new(integers().map(|n| i32::try_from(n?).ok()).collect::<Int32Array>()),
+        Scalar::Int2 => Arc::new(integers().map(fitting::<i16>).collect::<Result<Int16Array, _>>()?),
+        Scalar::Int4 => Arc::new(integers().map(fitting::<i32>).collect::<Result<Int32Array, _>>()?),
         Scalar::Int8 => Arc::new(integers().collect::<Int64Array>()),
-        Scalar::Oid => Arc::new(integers().map(|n| u32::try_from(n?).ok()).collect::<UInt32Array>()),
+        Scalar::Oid => Arc::new(integers().map(oid).collect::<Result<UInt32Array, _>>()?),
         Scalar::Float8 => Arc::new(values.iter().map(|value| value.float()).collect::<Float64Array>()),
         Scalar::Timestamptz => {
             Arc::new(integers().collect::<TimestampMicrosecondArray>().with_timezone("+00:00"))
@@ -111,5 +126,5 @@ fn array(kind: Kind, values: &[&Value], run: &Run<'_>) -> ArrayRef {
             let text = |value: &&Value| (!value.is_null()).then(|| run.shown(value, kind));
             Arc::new(values.iter().map(text).collect::<StringArray>())
         }
-    }
+    })
 }

@@ -198,14 +198,63 @@ fn subqueries_sets_and_groups_are_understood() {
     }
 }
 
-#[test]
-fn a_cross_product_without_end_is_stopped() {
+/// The code of the error that a statement ends with, while its names are settled or its rows are made.
+fn refused(text: &str) -> &'static str {
     let relations = Relations::new(vec![table("fact_payments")], DATABASE, &[]);
     let who = Who::new("ana".to_owned(), DATABASE.to_owned(), 7);
-    let many =
-        "select count(*) from pg_settings a, pg_settings b, pg_settings c, pg_settings d, pg_settings e";
-    let Statement::Query(query) = parsed(many).unwrap() else { panic!() };
+    let Statement::Query(query) = parsed(text).unwrap() else { panic!("no query: {text}") };
+    let made = eval::bind(&relations, &query)
+        .and_then(|(query, _)| eval::run(&query, &eval::Run::new(&relations, &who, &[])));
+    made.map(|rows| rows.len()).unwrap_err().code
+}
+
+#[test]
+fn what_has_no_end_is_stopped() {
+    // A table expression over the one before, and so on.
+    let chain = |first: &str, next: &dyn Fn(usize) -> String, count: usize| {
+        let steps: Vec<String> = (1..count).map(|step| format!("t{step} as ({})", next(step - 1))).collect();
+        format!("with t0 as ({first}), {} select * from t{}", steps.join(", "), count - 1)
+    };
+    let longer = |before: usize| format!("select concat(x, x, x, x, x, x, x, x) as x from t{before}");
+    let wider = |before: usize| format!("select * from t{before} a, t{before} b");
+    let mut nested = "1".to_owned();
+    for _ in 0..25 {
+        nested = format!("({nested}) between 1 and 2");
+    }
+    for text in [
+        "select count(*) from pg_settings a, pg_settings b, pg_settings c, pg_settings d, pg_settings e",
+        &chain("select 'sixteen letters.' as x", &longer, 12),
+        &chain("select 1 as x", &wider, 30),
+        &format!("select {nested}"),
+        "select replace(a, 'x', a) from (select replace(a, 'x', a) as a from (select replace(a, 'x', a) as a \
+         from (select array_to_string(array_agg('x'), '') as a from generate_series(1, 1000)) r) s) t",
+        "select count(*) from generate_series(0, '-9223372036854775808'::int8, -1)",
+    ] {
+        assert_eq!(refused(text), code::LIMIT_EXCEEDED, "{text}");
+    }
+}
+
+#[test]
+fn what_nobody_waits_for_ends() {
+    let relations = Relations::new(vec![table("fact_payments")], DATABASE, &[]);
+    let who = Who::new("ana".to_owned(), DATABASE.to_owned(), 7);
+    let text = "select count(*) from pg_settings a, pg_settings b \
+                where a.name || b.name || a.name || b.name || a.name > b.name";
+    let Statement::Query(query) = parsed(text).unwrap() else { panic!() };
     let (query, _) = eval::bind(&relations, &query).unwrap();
-    let error = eval::run(&query, &eval::Run::new(&relations, &who, &[])).unwrap_err();
-    assert_eq!(error.code, code::LIMIT_EXCEEDED);
+    let stop = CancellationToken::new();
+    let run = || eval::run(&query, &eval::Run::new(&relations, &who, &[]).until(stop.clone()));
+    assert_eq!(run().unwrap().len(), 1);
+    stop.cancel();
+    assert_eq!(run().unwrap_err().code, code::CANCELLED);
+}
+
+#[test]
+fn a_series_has_the_numbers_between_its_ends() {
+    for (series, count) in
+        [("1, 0, 2", "0"), ("0, 1, -2", "0"), ("1, 0, -2", "1"), ("1, 5, 2", "3"), ("1, 5, 0", "0")]
+    {
+        let text = format!("select count(*) from pg_am, generate_series({series})");
+        assert_eq!(answer(&text), [count], "{series}");
+    }
 }

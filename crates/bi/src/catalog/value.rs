@@ -6,6 +6,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// Bytes of a text that count as one value.
+const TEXT_BYTES: u64 = 16;
+
 /// A value while a statement over the catalogue runs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
@@ -190,6 +193,24 @@ impl Value {
         })
     }
 
+    /// How much it is: itself, its items, parts of its texts. Not looked at beyond `most`: items may be shared, and be
+    /// more than there is memory for.
+    pub(crate) fn weight(&self, most: u64) -> u64 {
+        let mut all = 1;
+        let mut add = |value: &Value| {
+            if all <= most {
+                all += value.weight(most - all.min(most));
+            }
+        };
+        match self {
+            Value::Text(text) => return 1 + text.len() as u64 / TEXT_BYTES,
+            Value::Array(items) => items.iter().for_each(&mut add),
+            Value::Record(fields) => fields.iter().for_each(|(_, value)| add(value)),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {}
+        }
+        all
+    }
+
     /// The items of an array, also of one that is written as text; a null has none.
     pub(crate) fn items(&self) -> Vec<Value> {
         match self {
@@ -278,6 +299,16 @@ mod tests {
         assert_eq!(texts(r#"{a,"b, c",NULL,"null"}"#), [some("a"), some("b, c"), None, some("null")]);
         assert_eq!(texts("{}"), []);
         assert_eq!(texts("1 2"), [some("1"), some("2")]);
+    }
+
+    #[test]
+    fn a_value_weighs_what_it_would_take_written_out() {
+        assert_eq!(Value::Int(7).weight(100), 1);
+        assert_eq!(Value::text("x".repeat(160)).weight(100), 11);
+        // Twice as much with every step, and no more memory.
+        let twice = |value: Value, _| Value::array(vec![value.clone(), value]);
+        let large = (0..40).fold(Value::Int(1), twice);
+        assert!(large.weight(1_000) > 1_000);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Portals that a session has at most, and statements.
 const NAMED_MAX: usize = 1_000;
+/// Bytes of their texts and values at most.
+const NAMED_BYTES_MAX: usize = 4 << 20;
 /// Every value as text.
 const TEXT: &[Format] = &[];
 
@@ -45,22 +47,22 @@ impl Session {
             Some(query) => {
                 run.admit(&self.shared, &mut self.wire).await?;
                 let snapshot = self.snapshot(run).await?;
-                Some(self.plan(query, &declared, snapshot, run).await?)
+                Some(self.plan(query, &declared, &snapshot, run).await?)
             }
         };
-        Ok(Statement { text: text.to_owned(), command, planned })
+        Ok(Statement { text: text.to_owned(), command, declared, planned })
     }
 
     async fn plan(
         &mut self,
         query: &str,
         types: &[Option<Type>],
-        snapshot: Arc<Snapshot>,
+        snapshot: &Arc<Snapshot>,
         run: &Run,
     ) -> Result<Planned, PgError> {
         let planning = snapshot.catalog.prepare(query, types, &self.who);
         let prepared = run.work(&mut self.wire, planning).await?;
-        Ok(Planned { snapshot, prepared })
+        Ok(Planned { snapshot: Arc::downgrade(snapshot), prepared })
     }
 
     /// The state that a statement sees: in a transaction the one of its first.
@@ -167,23 +169,22 @@ impl Session {
         };
         run.admit(&self.shared, &mut self.wire).await?;
         let snapshot = self.snapshot(run).await?;
-        let planned = if Arc::ptr_eq(&planned.snapshot, &snapshot) {
+        let planned = if planned.snapshot.ptr_eq(&Arc::downgrade(&snapshot)) {
             planned.clone()
         } else {
-            let types: Vec<Option<Type>> = planned.prepared.parameters().iter().cloned().map(Some).collect();
-            let anew = self.plan(query, &types, snapshot, run).await?;
+            let anew = self.plan(query, &statement.declared, &snapshot, run).await?;
             if !are_alike(&planned.prepared.schema(), &anew.prepared.schema()) {
                 return Err(PgError::new(code::NOT_SUPPORTED, "cached plan must not change result type"));
             }
             anew
         };
-        (run.reads, run.version) = (true, planned.snapshot.version);
+        (run.reads, run.version) = (true, snapshot.version);
         let rows_max = self.user.limits.rows;
         let limits = Limits { timeout: None, rows: rows_max };
-        let starting = planned.snapshot.catalog.run(&planned.prepared, parameters, limits);
+        let starting = snapshot.catalog.run(&planned.prepared, parameters, limits);
         let rows = run.work(&mut self.wire, starting).await?;
         let schema = planned.prepared.schema();
-        Ok(Source::engine(rows, schema, Arc::clone(&planned.snapshot), rows_max))
+        Ok(Source::engine(rows, schema, snapshot, rows_max))
     }
 
     /// Hands out rows of a portal, and says whether there are more. `tag`: a word, and whether the number of rows follows.
@@ -231,7 +232,7 @@ impl Session {
             let message = format!("cursor \"{name}\" already exists");
             return Err(PgError::new(code::DUPLICATE_CURSOR, message));
         }
-        self.refuse_too_many(self.portals.len())?;
+        self.refuse_too_many(self.portals.len(), statement.bytes())?;
         let source = self.open(parameters, statement, run).await?;
         let cursor = Portal {
             source: Some(source),
@@ -386,11 +387,18 @@ impl Session {
         self.portals.retain(|_, portal| portal.outlives);
     }
 
-    pub(super) fn refuse_too_many(&self, count: usize) -> Result<(), PgError> {
-        if count < NAMED_MAX {
+    /// Refuses one more beside `count` of its kind, which takes so many bytes.
+    pub(super) fn refuse_too_many(&self, count: usize, bytes: usize) -> Result<(), PgError> {
+        let statements = self.statements.values().flatten().map(|statement| statement.bytes());
+        let held: usize = statements.chain(self.portals.values().map(Portal::bytes)).sum();
+        // The largest statement is taken, and its portal beside it.
+        let most = NAMED_BYTES_MAX.max(self.shared.options.message_bytes_max.saturating_mul(3));
+        if count < NAMED_MAX && held.saturating_add(bytes) <= most {
             return Ok(());
         }
-        let message = format!("a session has at most {NAMED_MAX} cursors and as many statements");
+        let message = format!(
+            "a session has at most {NAMED_MAX} cursors and as many statements, of {most} bytes together"
+        );
         Err(PgError::new(code::LIMIT_EXCEEDED, message))
     }
 

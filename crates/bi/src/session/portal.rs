@@ -12,19 +12,21 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use postgres_types::Type;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A statement that was read, and planned where it asks the engine.
 pub(crate) struct Statement {
     pub(crate) text: String,
     pub(crate) command: Command,
+    /// What the client said of its parameters.
+    pub(crate) declared: Vec<Option<Type>>,
     pub(crate) planned: Option<Planned>,
 }
 
-/// A plan, and the state of the lake that it is for.
+/// A plan, and the state of the lake that it is for: a statement that is kept does not keep the state.
 #[derive(Clone)]
 pub(crate) struct Planned {
-    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: Weak<Snapshot>,
     pub(crate) prepared: Prepared,
 }
 
@@ -46,6 +48,11 @@ impl Statement {
             None => &[],
         }
     }
+
+    /// Bytes of its text; what was read from it grows with them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
+    }
 }
 
 /// A statement with its values, and its rows once it runs.
@@ -60,6 +67,15 @@ pub(crate) struct Portal {
     pub(crate) is_done: bool,
     /// A cursor that outlives its transaction.
     pub(crate) outlives: bool,
+}
+
+impl Portal {
+    /// Bytes of its values and of its statement.
+    pub(crate) fn bytes(&self) -> usize {
+        let values = self.parameters.iter().filter_map(|parameter| parameter.value.as_ref());
+        let text = self.statement.as_ref().map_or(0, |statement| statement.bytes());
+        values.map(|value| value.len()).sum::<usize>() + text
+    }
 }
 
 /// Rows that wait to be handed out.

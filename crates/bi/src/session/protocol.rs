@@ -175,7 +175,10 @@ impl Session {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(PgError::new(code::DUPLICATE_STATEMENT, message));
         }
-        self.refuse_too_many(self.statements.len())?;
+        if name.is_empty() {
+            self.statements.remove(&name);
+        }
+        self.refuse_too_many(self.statements.len(), text.len())?;
         let found = statements(text);
         let statement = match found.as_slice() {
             [] => None,
@@ -228,8 +231,12 @@ impl Session {
             let message = format!("cursor \"{portal}\" already exists");
             return Err(PgError::new(code::DUPLICATE_CURSOR, message));
         }
-        self.refuse_too_many(self.portals.len())?;
-        self.portals.insert(portal, Portal::new(found, parameters, formats));
+        if portal.is_empty() {
+            self.portals.remove(&portal);
+        }
+        let bound = Portal::new(found, parameters, formats);
+        self.refuse_too_many(self.portals.len(), bound.bytes())?;
+        self.portals.insert(portal, bound);
         self.wire.out.bound();
         Ok(())
     }

@@ -53,6 +53,7 @@ pub(super) async fn hand_out(
         let Some((batch, first, count)) = source.next(wanted, run, wire).await? else {
             return Ok((sent, false));
         };
+        encoder.check(&batch)?;
         for row in first..first + count {
             match shape {
                 Shape::Rows { .. } => {

@@ -6,7 +6,7 @@ use crate::error::{PgError, code};
 use crate::wire::Wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// A client that takes no bytes for so long keeps its statement's place no longer.
@@ -19,6 +19,8 @@ pub(crate) struct Run {
     cancelled: CancellationToken,
     /// Its place among the statements that run.
     permit: Option<OwnedSemaphorePermit>,
+    /// Where it was given, once it was.
+    places: Option<Arc<Semaphore>>,
     pub(crate) rows: u64,
     /// It reads the lake.
     pub(crate) reads: bool,
@@ -36,6 +38,7 @@ impl Run {
             timeout,
             cancelled: ticket.begin(),
             permit: None,
+            places: None,
             rows: 0,
             reads: false,
             version: None,
@@ -47,8 +50,14 @@ impl Run {
     /// # Errors
     /// As [`Run::work`].
     pub(crate) async fn admit(&mut self, shared: &Shared, wire: &mut Wire) -> Result<(), PgError> {
-        if self.permit.is_none() {
-            let places = Arc::clone(&shared.places);
+        self.places = Some(Arc::clone(&shared.places));
+        self.take_place(wire).await
+    }
+
+    async fn take_place(&mut self, wire: &mut Wire) -> Result<(), PgError> {
+        if self.permit.is_none()
+            && let Some(places) = self.places.clone()
+        {
             let place = async { places.acquire_owned().await.map_err(|_| stopped()) };
             self.permit = Some(self.work(wire, place).await?);
         }
@@ -73,10 +82,10 @@ impl Run {
         }
     }
 
-    /// Sends what was said so far.
+    /// Sends what was said so far. A client that takes it slowly gives up its statement's place meanwhile.
     ///
     /// # Errors
-    /// The client takes it too slowly, or has left: the connection is of no more use.
+    /// The client takes it too slowly, or has left: the connection is of no more use. Else as [`Run::work`].
     pub(crate) async fn send(&mut self, wire: &mut Wire) -> Result<(), PgError> {
         let left = |_| PgError::fatal(code::CANCELLED, "the client has left");
         {
@@ -94,7 +103,11 @@ impl Run {
                 }
             }
         }
-        if self.cancelled.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+        if self.cancelled.is_cancelled() {
+            return Err(cancelled());
+        }
+        // Where the place was given up meanwhile, what is left is not made without one.
+        self.take_place(wire).await
     }
 
     fn late(&self) -> PgError {

@@ -12,7 +12,7 @@ mod rows;
 mod text;
 
 pub(crate) use names::{Column, PG_TYPE, columns, name_of, size, sql_type, type_of};
-pub(crate) use parameters::decode;
+pub(crate) use parameters::{arrow_type, decode};
 pub(crate) use rows::RowEncoder;
 pub(crate) use text::write_text;
 

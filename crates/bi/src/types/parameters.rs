@@ -17,7 +17,7 @@ use std::sync::Arc;
 const DIGITS_MAX: usize = 38;
 
 /// The type of Arrow in which values of a type come to the engine.
-fn arrow_type(data_type: &Type) -> DataType {
+pub(crate) fn arrow_type(data_type: &Type) -> DataType {
     match *data_type {
         Type::BOOL => DataType::Boolean,
         Type::INT2 => DataType::Int16,
@@ -135,14 +135,25 @@ fn numeric(text: &str) -> Option<ArrayRef> {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
+    let (digits, exponent) = match digits.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i8>().ok()?),
+        None => (digits, 0),
+    };
     let (whole, behind) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = format!("{whole}{behind}");
+    let mut all = format!("{whole}{behind}");
     if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) || all.len() > DIGITS_MAX {
         return None;
     }
+    // At most 38 digits behind the point, and an exponent of three.
+    let scale = i16::try_from(behind.len()).ok()? - i16::from(exponent);
+    all += &"0".repeat(usize::try_from(-scale).unwrap_or(0));
+    let scale = usize::try_from(scale).unwrap_or(0);
+    if all.len().max(scale) > DIGITS_MAX {
+        return None;
+    }
     let value = all.parse::<i128>().ok()? * sign;
-    let scale = i8::try_from(behind.len()).ok()?;
-    let precision = u8::try_from(all.len()).ok()?;
+    let precision = u8::try_from(all.len().max(scale)).ok()?;
+    let scale = i8::try_from(scale).ok()?;
     Some(Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(precision, scale).ok()?))
 }
 
@@ -187,13 +198,21 @@ fn numeric_text(bytes: &[u8]) -> Option<String> {
 /// `\x0a0b`.
 fn bytea(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("\\x")?;
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
     let pairs = digits.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// Days since 1970-01-01.
 fn day(text: &str) -> Option<i32> {
-    let day = NaiveDate::parse_from_str(text.get(..10)?, "%Y-%m-%d").ok()?;
+    // A time behind it does not count.
+    let (day, behind) = text.split_at_checked(10)?;
+    if !(behind.is_empty() || behind.starts_with([' ', 'T'])) {
+        return None;
+    }
+    let day = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?;
     i32::try_from(day.signed_duration_since(NaiveDate::default()).num_days()).ok()
 }
 

@@ -22,6 +22,24 @@ impl RowEncoder {
         RowEncoder { columns: types.zip(formats).collect() }
     }
 
+    /// Whether rows are of the types that clients were told, as their binary forms have to be.
+    ///
+    /// # Errors
+    /// XX000: they are of others.
+    pub(crate) fn check(&self, batch: &RecordBatch) -> Result<(), PgError> {
+        let schema = batch.schema();
+        for ((told, format), field) in self.columns.iter().zip(schema.fields()) {
+            let made = type_of(field);
+            // A text is the text of whatever there is.
+            let is_text = *format == Format::Text || *told == Type::TEXT || field.data_type().is_null();
+            if !is_text && made != *told {
+                let message = format!("column {:?} is {made} and was said to be {told}", field.name());
+                return Err(PgError::new(code::INTERNAL, message));
+            }
+        }
+        Ok(())
+    }
+
     /// Appends, for every column, the length of its value (-1: null) and its bytes.
     ///
     /// # Errors

@@ -109,10 +109,23 @@ fn parameters_are_read_or_refused() {
     }
     assert_eq!(micros("1970-01-02"), 86_400_000_000);
     assert!(decode(&Type::INT4, Format::Text, None).unwrap().is_null(0));
+    for (text, value, scale) in
+        [("0.05", 5, 2), ("-12.50", -1_250, 2), ("1E+3", 1_000, 0), ("1.25e1", 125, 1), ("5e-3", 5, 3)]
+    {
+        let read = decode(&Type::NUMERIC, Format::Text, Some(text.as_bytes())).unwrap();
+        let read = read.as_primitive::<Decimal128Type>();
+        assert_eq!((read.value(0), read.scale()), (value, scale), "{text}");
+    }
     for (data_type, format, bytes) in [
         (Type::INT4, Format::Text, &b"4x"[..]),
         (Type::INT4, Format::Binary, &[0, 0, 1]),
         (Type::NUMERIC, Format::Text, b"1.2.3"),
+        (Type::NUMERIC, Format::Text, b"1e99"),
+        (Type::NUMERIC, Format::Text, b"1e-39"),
+        (Type::NUMERIC, Format::Text, b"NaN"),
+        (Type::DATE, Format::Text, b"2026-01-01x"),
+        (Type::BYTEA, Format::Text, b"\\x+f"),
+        (Type::BYTEA, Format::Text, b"\\xabc"),
         (Type::NUMERIC, Format::Binary, &[0, 200, 0, 0]),
         (Type::TIMESTAMP, Format::Text, b"yesterday"),
         (Type::TEXT, Format::Text, &[0xff]),

@@ -115,7 +115,8 @@ impl Answers {
 
     pub(crate) fn parameter_types(&mut self, oids: impl ExactSizeIterator<Item = u32>) {
         self.message(b't', |out| {
-            out.put_i16(short(oids.len()));
+            // Read as unsigned: there may be more than a signed number holds.
+            out.put_u16(u16::try_from(oids.len()).unwrap_or(u16::MAX));
             oids.for_each(|oid| out.put_u32(oid));
         });
     }

@@ -96,6 +96,36 @@ async fn a_query_that_is_too_large_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_keeps_so_much_and_no_more() {
+    let (_warehouse, endpoint) = endpoint(BiOptions::default()).await;
+    let client = endpoint.client().await;
+    let large = format!("select '{}' as x", "x".repeat(600 << 10));
+    let mut kept = Vec::new();
+    let error = loop {
+        assert!(kept.len() < 100, "there is no end");
+        match client.prepare(&large).await {
+            Ok(statement) => kept.push(statement),
+            Err(error) => break error,
+        }
+    };
+    // Four megabytes of text.
+    assert_eq!((code(&error).as_str(), kept.len()), ("54000", 6));
+    drop(kept);
+    assert_eq!(rows(&client, "select 1").await, ["1"]);
+    client.prepare(&large).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_has_so_many_columns() {
+    let (_warehouse, endpoint) = endpoint(BiOptions::default()).await;
+    let client = endpoint.client().await;
+    let wide = |columns: i32| (0..columns).map(|column| column.to_string()).collect::<Vec<_>>().join(", ");
+    assert_eq!(rows(&client, &format!("select {}", wide(1_664))).await.len(), 1);
+    assert_eq!(refusal(&client, &format!("select {}", wide(1_665))).await, "54000");
+    assert_eq!(refusal(&client, &format!("select {} from pg_am", wide(1_665))).await, "54000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn there_are_as_many_connections_as_allowed() {
     let (_warehouse, endpoint) = endpoint(BiOptions { max_connections: 2, ..BiOptions::default() }).await;
     let (first, _second) = (endpoint.client().await, endpoint.client().await);

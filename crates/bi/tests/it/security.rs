@@ -101,6 +101,37 @@ async fn what_no_role_grants_is_not_read() {
     assert_eq!(rows(&ana, told).await, ["currencies", "fact_payments"]);
 }
 
+/// Of a name that is not there only those are proposed that may be known.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_role_grants_is_not_told_of() {
+    let warehouse = paid().await;
+    let endpoint = Endpoint::start(&warehouse, with_users()).await;
+    let ana = endpoint.connect(&format!("user=ana password='{PASSWORD}'")).await.unwrap();
+    for (query, hint) in [
+        ("select * from dwh.transaction", None),
+        ("select * from dwh.fact_payment", Some("did you mean dwh.fact_payments?")),
+    ] {
+        let error = ana.simple_query(query).await.unwrap_err();
+        assert_eq!((code(&error).as_str(), error.as_db_error().unwrap().hint()), ("42P01", hint), "{query}");
+    }
+}
+
+/// Tools put what people type into texts, with the quotes that PostgreSQL wants. It never gets out of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_stays_a_value() {
+    let warehouse = paid().await;
+    let endpoint = Endpoint::start(&warehouse, BiOptions::default()).await;
+    let client = endpoint.client().await;
+    for (query, expected) in [
+        (r"select count(*) from dwh.currencies where code = '\'' or 1 = 1 --'", "0"),
+        (r"select '\'''", r"\'"),
+        ("select 'two '''' quotes'", "two '' quotes"),
+        (r#"select code from (select 'X' as code, 'Y' as "a\"", code") t"#, "X"),
+    ] {
+        assert_eq!(rows(&client, query).await, [expected], "{query}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written() {
     let warehouse = paid().await;

@@ -4,6 +4,7 @@ use crate::endpoint::{Endpoint, refusal, rows};
 use crate::warehouse::Warehouse;
 use affluent_bi::BiOptions;
 use futures::TryStreamExt as _;
+use tokio_postgres::types::Type;
 
 /// A state is looked for by each statement.
 fn fresh() -> BiOptions {
@@ -56,6 +57,18 @@ async fn nothing_is_done_in_a_transaction_that_failed() {
     // Messages that follow an error are left out, and the connection goes on.
     client.query("select $1::bigint / 0", &[&1_i64]).await.unwrap_err();
     assert_eq!(client.query_one("select $1::bigint + 1", &[&1_i64]).await.unwrap().get::<_, i64>(0), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_has_the_type_that_the_client_says() {
+    let (_warehouse, endpoint) = paid().await;
+    let client = endpoint.client().await;
+    let typed = client.prepare_typed("select $1", &[Type::INT4]).await.unwrap();
+    assert_eq!(client.query_one(&typed, &[&7_i32]).await.unwrap().get::<_, i32>(0), 7);
+    // What is only written as text is what it is compared with: as texts, 10 would be less than 9.
+    let typed = client.prepare_typed("select 10 > $1", &[Type::TEXT]).await.unwrap();
+    assert_eq!(typed.params(), [Type::INT8]);
+    assert!(client.query_one(&typed, &[&9_i64]).await.unwrap().get::<_, bool>(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

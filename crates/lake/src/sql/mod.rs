@@ -43,7 +43,7 @@ pub use options::{EngineOptions, Limits};
 pub use parameters::Prepared;
 pub use pins::{At, Pins, TableState};
 pub use records::RecordSet;
-pub use references::{filter_of, referenced_tables};
+pub use references::{filter_of, referenced_tables, tables_of};
 pub use render::{Renderer, TextFormat, json_value};
 pub use rows::Rows;
 pub use session::Session;

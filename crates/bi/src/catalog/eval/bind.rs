@@ -11,6 +11,10 @@ use affluent_lake::sql::sqlparser::ast::{
 
 /// Queries inside of each other at most.
 const DEPTH_MAX: usize = 40;
+/// Queries of a statement at most; a common table expression is one wherever it is named.
+const QUERIES_MAX: usize = 1_000;
+/// Expressions of a statement at most; some are read more than once.
+const EXPRESSIONS_MAX: usize = 500_000;
 
 /// A statement that was understood, and how many parameters it has.
 pub(crate) fn bind(relations: &Relations, query: &AstQuery) -> Result<(Query, usize), PgError> {
@@ -21,6 +25,8 @@ pub(crate) fn bind(relations: &Relations, query: &AstQuery) -> Result<(Query, us
         uses: Vec::new(),
         parameters: 0,
         depth: 0,
+        queries: 0,
+        expressions: 0,
     };
     let bound = binder.query(query, None)?;
     Ok((bound, binder.parameters))
@@ -36,6 +42,9 @@ pub(super) struct Binder<'a> {
     pub(super) uses: Vec<(usize, usize)>,
     pub(super) parameters: usize,
     depth: usize,
+    /// Queries that were read so far.
+    queries: usize,
+    expressions: usize,
 }
 
 /// A column that can be named.
@@ -64,11 +73,27 @@ impl Scope<'_> {
 pub(super) type Bound = (Body, Vec<(String, Kind)>, Vec<(usize, Direction)>);
 
 impl Binder<'_> {
+    /// Counts one more expression.
+    pub(super) fn count_expression(&mut self) -> Result<(), PgError> {
+        self.expressions += 1;
+        if self.expressions > EXPRESSIONS_MAX {
+            return Err(PgError::new(code::LIMIT_EXCEEDED, "the statement has too many expressions"));
+        }
+        Ok(())
+    }
+
     pub(super) fn query(&mut self, query: &AstQuery, parent: Option<&Scope<'_>>) -> Result<Query, PgError> {
         if self.depth >= DEPTH_MAX {
             return Err(PgError::new(code::LIMIT_EXCEEDED, "the statement is nested too deeply"));
         }
+        if self.queries >= QUERIES_MAX {
+            return Err(PgError::new(
+                code::LIMIT_EXCEEDED,
+                "the statement has too many queries inside of each other",
+            ));
+        }
         self.depth += 1;
+        self.queries += 1;
         let visible = self.ctes.len();
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             let columns = cte.alias.columns.iter().map(|column| name(&column.name)).collect();

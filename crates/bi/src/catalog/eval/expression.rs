@@ -16,6 +16,7 @@ type Typed = (Expr, Kind);
 
 impl Binder<'_> {
     pub(super) fn expr(&mut self, expr: &Ast, scope: &Scope<'_>) -> Result<Typed, PgError> {
+        self.count_expression()?;
         let one = |binder: &mut Self, expr: &Ast| binder.expr(expr, scope).map(|(expr, _)| Box::new(expr));
         let truth = |expr: Expr| Ok((expr, Kind::BOOL));
         match expr {

@@ -6,6 +6,9 @@ use crate::catalog::value::Value;
 use crate::error::PgError;
 use std::collections::HashMap;
 
+/// Values that are shared with the catalogue, and not kept, count as one of so many.
+const SHARED: usize = 8;
+
 impl Run<'_> {
     /// The rows of the tables for which every filter is true. A filter is judged as soon as its columns are there, unless
     /// a later join keeps rows of its own.
@@ -61,7 +64,9 @@ impl Run<'_> {
         keys: &[(&Side, &Side)],
         outer: Option<&Frame<'_>>,
     ) -> Result<Vec<Row>, PgError> {
-        let mut right = if step.is_lateral { Vec::new() } else { self.source(&step.source, outer)? };
+        let is_used = !left.is_empty() || matches!(step.join, Join::Right | Join::Full);
+        let mut right =
+            if step.is_lateral || !is_used { Vec::new() } else { self.source(&step.source, outer)? };
         let keys: &[(&Side, &Side)] = if step.is_lateral { &[] } else { keys };
         let index = if keys.is_empty() { HashMap::new() } else { self.index(&right, width, keys, outer)? };
         let every: Vec<usize> = (0..right.len()).collect();
@@ -122,6 +127,7 @@ impl Run<'_> {
     ) -> Result<HashMap<String, Vec<usize>>, PgError> {
         let mut index: HashMap<String, Vec<usize>> = HashMap::new();
         for (place, row) in rows.iter().enumerate() {
+            self.step(1 + (width + row.len()) / SHARED)?;
             let padded: Row = std::iter::repeat_n(&Value::Null, width).chain(row).cloned().collect();
             let frame = Frame { row: &padded, slots: &[], parent: outer };
             if let Some(key) = self.key(keys.iter().map(|(_, right)| &right.expr), &frame)? {
@@ -151,7 +157,10 @@ impl Run<'_> {
     /// The rows of one table. `frame` is that of the query around it; of what is lateral, the row so far.
     fn source(&self, source: &Source, frame: Option<&Frame<'_>>) -> Result<Vec<Row>, PgError> {
         match source {
-            Source::Relation(relation) => Ok(relation.rows.clone()),
+            Source::Relation(relation) => {
+                self.step(relation.rows.len().saturating_mul(1 + relation.columns.len() / SHARED))?;
+                Ok(relation.rows.clone())
+            }
             Source::Query(query) => self.query(query, frame),
             Source::Joined(steps) => self.from(steps, frame, &[]),
             Source::Function { call, fields, with_ordinality } => {

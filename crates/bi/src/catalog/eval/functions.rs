@@ -274,10 +274,11 @@ fn quoted_ident(text: &str) -> String {
     if is_plain && !text.is_empty() { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
-fn joined(args: &[Value]) -> Result<Value, PgError> {
+fn joined(run: &Run<'_>, args: &[Value]) -> Result<Value, PgError> {
     let Some(between) = words(args, 1).filter(|_| !arg(args, 0).is_null()) else { return Ok(Value::Null) };
     let missing = words(args, 2);
     let items = arg(args, 0).items();
+    run.will_make(items.len(), between.len() + missing.as_ref().map_or(0, String::len))?;
     let texts = items.iter().filter_map(|item| item.to_text().or_else(|| missing.clone()));
     Ok(Value::text(texts.collect::<Vec<_>>().join(&between)))
 }
@@ -287,7 +288,11 @@ fn series(_: &Run<'_>, args: &[Value]) -> Result<Value, PgError> {
         return empty_array();
     };
     let step = args.get(2).and_then(Value::integer).unwrap_or(1);
-    let count = if step == 0 { 0 } else { (to.saturating_sub(from) / step).saturating_add(1) };
+    let span = to.saturating_sub(from);
+    let is_away = span != 0 && (span < 0) != (step < 0);
+    // What has no number is too many.
+    let count =
+        if step == 0 || is_away { 0 } else { span.checked_div(step).unwrap_or(i64::MAX).saturating_add(1) };
     if count > ITEMS_MAX {
         return Err(PgError::new(code::LIMIT_EXCEEDED, "a series over the catalogue is too long"));
     }
@@ -339,10 +344,12 @@ fn least(args: &[Value], wanted: std::cmp::Ordering) -> Result<Value, PgError> {
     Ok(found)
 }
 
-fn regexp_replace(_: &Run<'_>, args: &[Value]) -> Result<Value, PgError> {
+fn regexp_replace(run: &Run<'_>, args: &[Value]) -> Result<Value, PgError> {
     let (Some(text), Some(pattern), Some(by)) = (words(args, 0), words(args, 1), words(args, 2)) else {
         return Ok(Value::Null);
     };
+    // As often as there are letters at most.
+    run.will_make(text.len() + 1, by.len())?;
     let regex = super::run::regex(&pattern, words(args, 3).is_some_and(|flags| flags.contains('i')))?;
     let by = by.replace('$', "$$").replace("\\1", "${1}").replace("\\2", "${2}");
     let all = words(args, 3).is_some_and(|flags| flags.contains('g'));
@@ -533,8 +540,12 @@ static FUNCTIONS: &[Function] = &[
         let count = usize::try_from(arg(args, 1).integer().unwrap_or(0)).unwrap_or(0);
         mapped(args, |text| text.chars().skip(text.chars().count().saturating_sub(count)).collect())
     }),
-    text("replace", Kind::TEXT, |_, args| {
+    text("replace", Kind::TEXT, |run, args| {
         let (what, by) = (words(args, 1).unwrap_or_default(), words(args, 2).unwrap_or_default());
+        if what.is_empty() {
+            return Ok(arg(args, 0).clone());
+        }
+        run.will_make(words(args, 0).map_or(0, |text| text.matches(&what).count()), by.len())?;
         mapped(args, |text| text.replace(&what, &by))
     }),
     text("regexp_replace", Kind::TEXT, regexp_replace),
@@ -550,14 +561,15 @@ static FUNCTIONS: &[Function] = &[
     }),
     text("split_part", Kind::TEXT, |_, args| {
         let (between, place) = (words(args, 1).unwrap_or_default(), arg(args, 2).integer().unwrap_or(1));
-        let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
+        let place = usize::try_from(place.saturating_sub(1)).unwrap_or(usize::MAX);
         mapped(args, |text| text.split(&between).nth(place).unwrap_or_default().to_owned())
     }),
     text("concat", Kind::TEXT, |_, args| {
         Ok(Value::text(args.iter().filter_map(Value::to_text).collect::<String>()))
     }),
-    text("concat_ws", Kind::TEXT, |_, args| {
+    text("concat_ws", Kind::TEXT, |run, args| {
         let between = words(args, 0).unwrap_or_default();
+        run.will_make(args.len(), between.len())?;
         let texts: Vec<String> = args.iter().skip(1).filter_map(Value::to_text).collect();
         Ok(Value::text(texts.join(&between)))
     }),
@@ -580,7 +592,7 @@ static FUNCTIONS: &[Function] = &[
         Ok(arg(args, 0).integer().map_or(Value::Null, |n| Value::Int(n.saturating_abs())))
     }),
     // Arrays.
-    plain("array_to_string", Kind::TEXT, |_, args| joined(args)),
+    plain("array_to_string", Kind::TEXT, joined),
     plain("array_length", Kind::INT4, |_, args| {
         let count = arg(args, 0).items().len() as i64;
         Ok(if count == 0 { Value::Null } else { Value::Int(count) })

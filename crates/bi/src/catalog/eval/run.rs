@@ -12,9 +12,16 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
-/// Values of rows that a statement may look at: as many are in memory at most.
+/// Values of rows that a statement may look at: as many are in memory at most. A long text is many.
 const STEPS_MAX: u64 = 8_000_000;
+/// Expressions after which it is asked whether anybody still waits.
+const UNASKED: u64 = 10_000;
+/// What reading a regular expression counts as.
+const REGEX_STEPS: usize = 2_000;
+/// Regular expressions that are kept.
+const REGEXES_MAX: usize = 100;
 /// Bytes of a compiled regular expression.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
@@ -26,7 +33,10 @@ pub(crate) struct Run<'a> {
     pub(crate) who: &'a Who,
     pub(crate) parameters: &'a [Value],
     steps: Cell<u64>,
+    /// Expressions whose value was made.
+    done: Cell<u64>,
     regexes: RefCell<HashMap<(String, bool), Regex>>,
+    stop: CancellationToken,
 }
 
 /// The row of a query, and of those around it.
@@ -46,7 +56,13 @@ pub(crate) fn run(query: &Query, run: &Run<'_>) -> Result<Vec<Row>, PgError> {
 
 impl<'a> Run<'a> {
     pub(crate) fn new(relations: &'a Relations, who: &'a Who, parameters: &'a [Value]) -> Self {
-        Run { relations, who, parameters, steps: Cell::new(0), regexes: RefCell::default() }
+        let (steps, done, regexes) = (Cell::new(0), Cell::new(0), RefCell::default());
+        Run { relations, who, parameters, steps, done, regexes, stop: CancellationToken::new() }
+    }
+
+    /// Nobody waits for the rows once `stop` is cancelled.
+    pub(crate) fn until(self, stop: CancellationToken) -> Self {
+        Run { stop, ..self }
     }
 
     /// Schemas in which names without one are looked up.
@@ -65,6 +81,26 @@ impl<'a> Run<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// Ends what nobody waits for any more.
+    fn ask(&self) -> Result<(), PgError> {
+        let done = self.done.get().wrapping_add(1);
+        self.done.set(done);
+        if done.is_multiple_of(UNASKED) && self.stop.is_cancelled() {
+            return Err(PgError::new(code::CANCELLED, "nobody waits for the rows any more"));
+        }
+        Ok(())
+    }
+
+    /// Counts what a value holds.
+    fn weigh(&self, value: &Value) -> Result<(), PgError> {
+        self.step(usize::try_from(value.weight(STEPS_MAX)).unwrap_or(usize::MAX))
+    }
+
+    /// Counts a text before it is made, whose pieces are so long.
+    pub(super) fn will_make(&self, pieces: usize, bytes: usize) -> Result<(), PgError> {
+        self.step(pieces.saturating_mul(bytes) / 16)
     }
 
     pub(super) fn query(&self, query: &Query, outer: Option<&Frame<'_>>) -> Result<Vec<Row>, PgError> {
@@ -267,8 +303,14 @@ impl<'a> Run<'a> {
                 whole.map_or(Value::Null, Value::Int)
             }
             "array_agg" if all.is_empty() => Value::Null,
-            "array_agg" => Value::array(all),
+            "array_agg" => {
+                let array = Value::array(all);
+                self.weigh(&array)?;
+                array
+            }
             "string_agg" => {
+                known.iter().try_for_each(|value| self.weigh(value))?;
+                self.will_make(known.len(), between.len())?;
                 Value::text(known.iter().filter_map(Value::to_text).collect::<Vec<_>>().join(&between))
             }
             "bool_or" => Value::Bool(known.iter().any(|value| value.truth() == Some(true))),
@@ -313,6 +355,7 @@ impl<'a> Run<'a> {
 
     /// The value of an expression for a row.
     pub(super) fn value(&self, expr: &Expr, frame: &Frame<'_>) -> Result<Value, PgError> {
+        self.ask()?;
         let truth = |truth: Option<bool>| truth.map_or(Value::Null, Value::Bool);
         Ok(match expr {
             Expr::Literal(value) => value.clone(),
@@ -349,18 +392,25 @@ impl<'a> Run<'a> {
                 if right.is_null() {
                     Value::Null
                 } else {
+                    self.weigh(&right)?;
                     truth(self.any(*comparison, &left, &right.items(), *all)?)
                 }
             }
             Expr::InList(left, list) => {
                 let left = self.value(left, frame)?;
+                self.step(list.len())?;
                 let list = list.iter().map(|item| self.value(item, frame)).collect::<Result<Vec<_>, _>>()?;
                 truth(self.any(Comparison::Equal, &left, &list, false)?)
             }
             Expr::Calculate(operator, a, b) => {
                 calculate(*operator, &self.value(a, frame)?, &self.value(b, frame)?)?
             }
-            Expr::Concat(a, b) => concat(&self.value(a, frame)?, &self.value(b, frame)?),
+            Expr::Concat(a, b) => {
+                let (a, b) = (self.value(a, frame)?, self.value(b, frame)?);
+                self.weigh(&a)?;
+                self.weigh(&b)?;
+                concat(&a, &b)
+            }
             Expr::Case { branches, otherwise } => {
                 for (condition, result) in branches {
                     if self.value(condition, frame)?.truth() == Some(true) {
@@ -381,7 +431,10 @@ impl<'a> Run<'a> {
             Expr::Call(function, arguments) => {
                 let values =
                     arguments.iter().map(|expr| self.value(expr, frame)).collect::<Result<Vec<_>, _>>()?;
-                (function.call)(self, &values)?
+                values.iter().try_for_each(|value| self.weigh(value))?;
+                let made = (function.call)(self, &values)?;
+                self.weigh(&made)?;
+                made
             }
             Expr::Set(_) => return Err(super::bind::unsupported("a set inside of an expression")),
             Expr::EachField(set, field) => {
@@ -389,14 +442,23 @@ impl<'a> Run<'a> {
                 Value::array(items.iter().map(|item| picked(item, field)).collect())
             }
             Expr::Field(record, field) => picked(&self.value(record, frame)?, field),
-            Expr::Cast(inner, from, to) => self.cast(self.value(inner, frame)?, *from, *to)?,
+            Expr::Cast(inner, from, to) => {
+                let value = self.value(inner, frame)?;
+                self.weigh(&value)?;
+                self.cast(value, *from, *to)?
+            }
             Expr::Array(items) => {
-                Value::array(items.iter().map(|item| self.value(item, frame)).collect::<Result<_, _>>()?)
+                let items = items.iter().map(|item| self.value(item, frame)).collect::<Result<_, _>>()?;
+                let array = Value::array(items);
+                self.weigh(&array)?;
+                array
             }
             Expr::Item(array, index) => {
-                let index =
-                    self.value(index, frame)?.integer().and_then(|index| usize::try_from(index - 1).ok());
-                let items = self.value(array, frame)?.items();
+                let index = self.value(index, frame)?.integer().and_then(|index| index.checked_sub(1));
+                let index = index.and_then(|index| usize::try_from(index).ok());
+                let array = self.value(array, frame)?;
+                self.weigh(&array)?;
+                let items = array.items();
                 index.and_then(|index| items.get(index).cloned()).unwrap_or(Value::Null)
             }
             Expr::Scalar(query) => {
@@ -442,6 +504,8 @@ impl<'a> Run<'a> {
             Comparison::Greater => Ordering::is_gt,
             Comparison::GreaterOrEqual => Ordering::is_ge,
             Comparison::Matches(pattern) => {
+                self.weigh(a)?;
+                self.weigh(b)?;
                 let (Some(text), Some(wanted)) = (a.to_text(), b.to_text()) else { return Ok(None) };
                 return Ok(Some(self.matches(pattern, &text, &wanted)? != pattern.is_negated));
             }
@@ -456,7 +520,11 @@ impl<'a> Run<'a> {
         if let Some(regex) = regexes.get(&known) {
             return Ok(regex.is_match(text));
         }
+        self.step(REGEX_STEPS)?;
         let regex = regex(&known.0, known.1)?;
+        if regexes.len() >= REGEXES_MAX {
+            regexes.clear();
+        }
         let found = regex.is_match(text);
         regexes.insert(known, regex);
         Ok(found)
