@@ -115,6 +115,7 @@ async fn a_promotion_and_a_way_back_take_one_look_each() {
     std::fs::write(&aliases, "{").unwrap();
     serving.refresh().await;
     assert_eq!(rig.champion(), Some(1));
+    std::fs::remove_file(&aliases).unwrap();
     rig.name(None, Some(2), Some(1)).await;
     serving.refresh().await;
     assert_eq!(rig.champion(), None);
