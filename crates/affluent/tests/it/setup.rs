@@ -4,7 +4,6 @@ use crate::installation::{Installation, turn};
 use crate::platform::affluent;
 use affluent_testkit::{Database, Postgres};
 use serde_json::Value;
-use std::path::Path;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -124,7 +123,7 @@ async fn a_starting_configuration_is_written_from_a_database() {
     let (code, out, err) = call(&["--config", "mine.toml", "config", "check", "--connect"], "hunter2");
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.contains("2 tables selected") && out.contains("-> ALTER TABLE"), "{out}");
-    assert!(!Path::new(&directory.path().join("data")).exists());
+    assert!(!directory.path().join("data").exists());
     let count = "select count(*) from pg_publication";
     assert_eq!(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 0);
 
