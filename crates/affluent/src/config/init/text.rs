@@ -33,7 +33,7 @@ pub(super) fn starting_file(
         "\n# Everything that the embedded services keep.\ndata_dir = \"data\"\n".to_owned(),
         of_source(options, connection),
         of_tables(&selected),
-        format!("tables = {}\nexclude = []\n", list(&options.tables)),
+        format!("tables = {}\nexclude = {}\n", list(&options.tables), list(&options.exclude)),
         of_protection(&selected),
         of_scores(&selected),
         SERVICES.to_owned(),
