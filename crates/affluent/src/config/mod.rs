@@ -1,10 +1,12 @@
 //! The configuration: `config/affluent.toml` (compiled in) overlaid by a file and the environment,
 //! turned once into the options of every part.
 //!
-//! Here live loading, the sections and `affluent config`. What a key means belongs to the part whose
+//! Here live loading, the sections and `affluent config`: `init` writes a file to start from, `connect` tries what is configured. What a key means belongs to the part whose
 //! options it is.
 
+mod connect;
 mod error;
+mod init;
 mod layers;
 mod secrets;
 mod show;

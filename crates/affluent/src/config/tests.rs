@@ -245,3 +245,18 @@ fn errors_name_the_key_the_place_and_the_remedy() {
         assert!(!message.contains("0123456789abcdef"), "a token is shown: {message}");
     }
 }
+
+/// With any secret, and loopback nowhere: what they need is in them.
+#[test]
+fn the_configurations_of_the_deployments_can_be_used() {
+    for (file, text) in [
+        ("compose", include_str!("../../../../deploy/compose/affluent.toml")),
+        ("kubernetes", include_str!("../../../../deploy/kubernetes/affluent.toml")),
+    ] {
+        let mut layers = Layers::new(DEFAULTS).unwrap();
+        layers.add_file(text, file).unwrap();
+        let config = Config::from_layers(&layers, &|name| Some(format!("secret-of-{name}"))).unwrap();
+        assert!(config.http.listen.ip().is_unspecified() && !config.cdc.connection.is_empty(), "{file}");
+        assert_eq!(config.data_dir, Path::new("/var/lib/affluent"), "{file}");
+    }
+}

@@ -21,7 +21,7 @@ mod score;
 
 pub(crate) use features::{KeyValue, KeyValues};
 pub(crate) use health::Status;
-pub(crate) use options::HttpOptions;
+pub(crate) use options::{HttpOptions, TlsOptions};
 pub(crate) use score::Payment;
 
 use crate::platform::Platform;

@@ -26,6 +26,7 @@ mod platform;
 mod score_http;
 mod score_kill;
 mod score_rest;
+mod setup;
 mod telemetry;
 mod training;
 mod up;
