@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use std::time::{Duration, Instant};
 
 const JARS: &str = "AFFLUENT_TEST_CONNECT";
+const PLUGINS: &str = "AFFLUENT_TEST_CONNECT_PLUGINS";
 const HEAP_MB: u32 = 768;
 /// Of the worker's start and of a connector's. Its first look at every jar takes its time.
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -31,13 +32,15 @@ pub struct ConnectWorker {
 
 impl ConnectWorker {
     /// Starts a worker (distributed mode, a group of its own) on the Kafka at `bootstrap`, with JSON without schemas
-    /// where a connector says nothing else; returns once it takes connectors.
+    /// where a connector says nothing else; returns once it takes connectors. Connectors are those of `java` and of
+    /// the directory that `AFFLUENT_TEST_CONNECT_PLUGINS` names.
     ///
     /// # Errors
     /// What keeps it from starting, with the end of its log.
     pub async fn start(java: &Java, bootstrap: &str) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("affluent-connect_").tempdir()?;
         let ([port], name) = (free_ports(), unique("connect"));
+        let plugins = std::env::var(PLUGINS).map(|path| format!("plugin.path={path}\n")).unwrap_or_default();
         let settings = format!(
             "bootstrap.servers={bootstrap}
 group.id={name}
@@ -50,8 +53,7 @@ status.storage.topic={name}_status
 status.storage.replication.factor=1
 status.storage.partitions=1
 listeners=http://127.0.0.1:{port}
-plugin.discovery=service_load
-offset.flush.interval.ms=1000
+{plugins}offset.flush.interval.ms=1000
 key.converter=org.apache.kafka.connect.json.JsonConverter
 key.converter.schemas.enable=false
 value.converter=org.apache.kafka.connect.json.JsonConverter
