@@ -96,6 +96,41 @@ value.converter.schemas.enable=false
         Ok(())
     }
 
+    /// Ends the connector's tasks; it is resumed where it was.
+    ///
+    /// # Errors
+    /// What the worker answers.
+    pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        self.until(name, Method::PUT, &format!("/connectors/{name}/stop"), None, |_| true).await?;
+        let has_stopped = |status: &Json| {
+            let tasks = status["tasks"].as_array().map_or(0, Vec::len);
+            status["connector"]["state"] == "STOPPED" && tasks == 0
+        };
+        self.until(name, Method::GET, &format!("/connectors/{name}/status"), None, has_stopped).await?;
+        Ok(())
+    }
+
+    /// Has a stopped connector go on; returns at once.
+    ///
+    /// # Errors
+    /// What the worker answers.
+    pub async fn resume(&mut self, name: &str) -> anyhow::Result<()> {
+        self.until(name, Method::PUT, &format!("/connectors/{name}/resume"), None, |_| true).await?;
+        Ok(())
+    }
+
+    /// The last lines that the worker printed.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        self.running.log_end()
+    }
+
+    /// The worker's process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.running.process_id()
+    }
+
     /// What the worker has against a configuration, `key: message` each.
     ///
     /// # Errors

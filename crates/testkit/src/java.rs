@@ -56,6 +56,12 @@ impl Running {
         Ok(Running { child, log: log.to_owned() })
     }
 
+    /// Its process, whose memory somebody may want to know.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended by itself, and how.
     ///
     /// # Errors

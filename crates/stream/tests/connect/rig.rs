@@ -156,6 +156,11 @@ impl Rig {
         });
         config.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
         self.worker.configure(&theirs, &config).await.unwrap();
+        let is_read = "select count(*) from pg_replication_slots where slot_name = $1 and active";
+        until("Debezium streams", async || {
+            self.client.query_one(is_read, &[&theirs]).await.unwrap().get::<_, i64>(0) == 1
+        })
+        .await;
         theirs
     }
 
