@@ -1,7 +1,8 @@
 //! Debezium's topics through our sinks are our own topics through our sinks, row for row.
 
-use crate::rig::{PATIENCE, Rig, Stores, registry, until};
+use crate::rig::{PATIENCE, Rig, Stores, avro_converters, registry, registry_url, topic, until};
 use affluent_model::Value;
+use affluent_testkit::Postgres;
 use serde_json::{Value as Json, json};
 use std::time::{Duration, Instant};
 
@@ -42,30 +43,70 @@ async fn its_json_makes_the_same_mirror_and_lake() {
 /// In Avro, by a registry that both share.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_avro_makes_the_same_mirror_and_lake() {
-    let Some(url) = std::env::var("AFFLUENT_TEST_REGISTRY").ok().filter(|url| !url.is_empty()) else {
-        eprintln!("skipped: AFFLUENT_TEST_REGISTRY names no Apicurio; `make interop` starts one");
-        return;
-    };
-    let own_api = url.replace("/apis/ccompat/v7", "/apis/registry/v2");
-    let mut more = json!({"schema.name.adjustment.mode": "avro"});
-    for part in ["key", "value"] {
-        for (name, value) in [
-            ("", "io.apicurio.registry.utils.converter.AvroConverter"),
-            (".apicurio.registry.url", own_api.as_str()),
-            (".apicurio.registry.auto-register", "true"),
-            (".apicurio.registry.as-confluent", "true"),
-            (".apicurio.registry.use-id", "contentId"),
-            (".apicurio.registry.headers.enabled", "false"),
-        ] {
-            more[format!("{part}.converter{name}")] = value.into();
-        }
-    }
+    let Some(url) = registry_url() else { return };
+    let mut more = avro_converters(&url);
+    more["schema.name.adjustment.mode"] = "avro".into();
     let mut rig = Rig::start().await;
     let theirs = rig.debezium(&more).await;
     let ours = rig.ours.clone();
     let stores = [rig.stores(&ours, None).await, rig.stores(&theirs, Some(registry(&url))).await];
     rig.change(&[&ours, &theirs]).await;
     are_equal(&rig, &stores).await;
+}
+
+/// The other way: Debezium's own sink reads our topics and makes the same table elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_jdbc_sink_makes_the_table_from_our_topic() {
+    const ROWS: &str = "select id::text, amount::text, fee::text, attempt::text, part::text, is_settled::text, ratio::text, \
+        at::text, local::text, day::text, clock::text, token::text, note from";
+    let Some(url) = registry_url() else { return };
+    let mut rig = Rig::start_avro(registry(&url)).await;
+    // It has no word for "as before": every row has to be whole.
+    rig.client.batch_execute("alter table payments replica identity full").await.unwrap();
+    let ours = rig.ours.clone();
+    rig.change(&[&ours]).await;
+    let target = Postgres::shared().fresh_database().await.unwrap();
+    let mut config = avro_converters(&url);
+    let more = json!({
+        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+        "tasks.max": "1",
+        "topics": topic(&ours),
+        "connection.url": format!("jdbc:postgresql://{}:{}/{}", target.host, target.port, target.name),
+        "connection.username": target.user,
+        "connection.password": "none is asked for",
+        "insert.mode": "upsert",
+        "delete.enabled": "true",
+        "primary.key.mode": "record_key",
+        "schema.evolution": "basic",
+        "collection.name.format": "payments",
+    });
+    config.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    rig.worker.configure("jdbc-sink", &config).await.unwrap();
+
+    let theirs = target.connect().await.unwrap();
+    let rows = async |client: &tokio_postgres::Client| -> Vec<Vec<Option<String>>> {
+        // The table is there once the sink has made it.
+        let Ok(rows) = client.query(&format!("{ROWS} payments order by payments.id"), &[]).await else {
+            return Vec::new();
+        };
+        rows.iter().map(|row| (0..row.len()).map(|column| row.get(column)).collect()).collect()
+    };
+    let expected = rows(&rig.client).await;
+    assert!(expected.len() > 500, "{} rows", expected.len());
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = rows(&theirs).await;
+        if found == expected {
+            return;
+        }
+        if Instant::now() > deadline {
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found, expected);
+            }
+            panic!("{} of {} rows", found.len(), expected.len());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Waits until both have everything, then compares.

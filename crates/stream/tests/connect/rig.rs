@@ -93,6 +93,34 @@ pub(crate) fn bus() -> Bus {
     Bus::new(BusOptions { bootstrap_servers, ..BusOptions::default() }).unwrap()
 }
 
+/// The Apicurio that both sides share, if there is one.
+pub(crate) fn registry_url() -> Option<String> {
+    let url = std::env::var("AFFLUENT_TEST_REGISTRY").ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        eprintln!("skipped: AFFLUENT_TEST_REGISTRY names no Apicurio; `make interop` starts one");
+    }
+    url
+}
+
+/// A connector's keys for Avro in Confluent's wire format by the Apicurio whose Confluent API is at `url`.
+pub(crate) fn avro_converters(url: &str) -> Json {
+    let own_api = url.replace("/apis/ccompat/v7", "/apis/registry/v2");
+    let mut keys = json!({});
+    for part in ["key", "value"] {
+        for (name, value) in [
+            ("", "io.apicurio.registry.utils.converter.AvroConverter"),
+            (".apicurio.registry.url", own_api.as_str()),
+            (".apicurio.registry.auto-register", "true"),
+            (".apicurio.registry.as-confluent", "true"),
+            (".apicurio.registry.use-id", "contentId"),
+            (".apicurio.registry.headers.enabled", "false"),
+        ] {
+            keys[format!("{part}.converter{name}")] = value.into();
+        }
+    }
+    keys
+}
+
 pub(crate) fn registry(url: &str) -> RegistryClient {
     RegistryClient::new(RegistryOptions { url: Some(url.to_owned()), ..RegistryOptions::default() }).unwrap()
 }
@@ -102,8 +130,17 @@ pub(crate) fn topic(source: &str) -> String {
 }
 
 impl Rig {
-    /// The table, our source at work on it, and a worker without connectors.
+    /// The table, our source at work on it in JSON, and a worker without connectors.
     pub(crate) async fn start() -> Self {
+        Rig::capturing(Format::Json, None).await
+    }
+
+    /// The same in Avro, by this registry.
+    pub(crate) async fn start_avro(registry: RegistryClient) -> Self {
+        Rig::capturing(Format::Avro, Some(registry)).await
+    }
+
+    async fn capturing(format: Format, registry: Option<RegistryClient>) -> Self {
         let java =
             jars().expect("AFFLUENT_TEST_CONNECT names a directory of jars; `make interop` fetches them");
         let database = Postgres::shared().fresh_database().await.unwrap();
@@ -115,12 +152,12 @@ impl Rig {
             connection: database.url.clone(),
             slot: ours.clone(),
             publication: ours.clone(),
-            format: Format::Json,
+            format,
             checkpoint_ms: 50,
             heartbeat_s: 0,
             ..CdcOptions::default()
         };
-        let service = CdcService::new(options, bus(), None, health.clone()).unwrap();
+        let service = CdcService::new(options, bus(), registry, health.clone()).unwrap();
         let worker = ConnectWorker::start(&java, Broker::shared().bootstrap_servers()).await.unwrap();
         let mut rig = Rig { database, client, ours, worker, health, running: Vec::new() };
         rig.run(async move { service.run(CancellationToken::new()).await.unwrap() });
