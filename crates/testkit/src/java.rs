@@ -44,14 +44,16 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the program; what it prints is added to the file `log`.
+    /// Starts the program; what it prints is added to the file `log`, what it logs to `log` with `.err` behind it.
     ///
     /// # Errors
     /// Where it cannot be started: `java` and `setpriv` (of util-linux) have to be there.
     pub fn start(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
-        let file = std::fs::File::options().create(true).append(true).open(log);
-        let file = file.with_context(|| format!("open {}", log.display()))?;
-        command.stdout(file.try_clone()?).stderr(file);
+        let open = |path: &Path| {
+            let file = std::fs::File::options().create(true).append(true).open(path);
+            file.with_context(|| format!("open {}", path.display()))
+        };
+        command.stdout(open(log)?).stderr(open(&log.with_extension("err"))?);
         let child = command.spawn().context("start a Java program by setpriv of util-linux")?;
         Ok(Running { child, log: log.to_owned() })
     }
@@ -105,13 +107,16 @@ impl Running {
         Ok(())
     }
 
-    /// The last lines that it printed.
+    /// The last lines that it printed, and that it logged.
     #[must_use]
     pub fn log_end(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        let end = |path: &Path| {
+            let log = std::fs::read(path).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        };
+        format!("{}\n{}", end(&self.log), end(&self.log.with_extension("err")))
     }
 }
 

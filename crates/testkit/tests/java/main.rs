@@ -25,9 +25,10 @@ fn output(command: &mut Command) -> String {
     said
 }
 
-/// Every record of a topic, in the form that kcat is told.
+/// Every record of a topic, in the form that kcat is told; a topic that is not there yet has none.
 fn topic(bootstrap: &str, name: &str, form: &[&str]) -> Vec<String> {
     let mut kcat = Command::new("kcat");
     kcat.args(["-C", "-b", bootstrap, "-t", name, "-o", "beginning", "-e", "-q"]).args(form);
-    output(&mut kcat).lines().map(str::to_owned).collect()
+    let output = kcat.output().unwrap_or_else(|error| panic!("kcat: {error}; run `make setup`"));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }

@@ -1,7 +1,7 @@
 //! Kafka Streams: its own example counts words, with a repartition topic, a compacted changelog and a group of its own
 //! protocol on our broker, and goes on where it was.
 
-use crate::{java, output, topic};
+use crate::{java, topic};
 use affluent_testkit::Broker;
 use affluent_testkit::java::Running;
 use std::collections::BTreeMap;
@@ -47,8 +47,6 @@ fn words_are_counted_through_a_kill() {
     let bootstrap = broker.bootstrap_servers();
     let directory = tempfile::tempdir().unwrap();
     say(bootstrap, "all streams lead to kafka\nhello kafka streams\n");
-    // So that there is something to look at from the beginning.
-    output(Command::new("kcat").args(["-L", "-b", bootstrap, "-t", OUTPUT]));
     let mut streams = start(directory.path(), bootstrap);
     let count = |word: &str| counts(bootstrap).get(word).copied().unwrap_or_default();
     streams.until("words are counted", LIMIT, || count("kafka") == 2 && count("hello") == 1).unwrap();
