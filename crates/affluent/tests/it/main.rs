@@ -8,6 +8,7 @@ mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
 mod bi_load;
+mod broker;
 mod cli;
 mod console;
 mod console_http;

@@ -4,8 +4,7 @@
 use crate::installation::{Installation, turn};
 use crate::load::Load;
 use affluent_bus::{
-    BatchLimits, Bus, BusOptions, ConsumerOptions, Outgoing, Polled, ProducerOptions, TopicPartition,
-    TopicSpec,
+    BatchLimits, Bus, ConsumerOptions, Outgoing, Polled, ProducerOptions, TopicPartition, TopicSpec,
 };
 use affluent_telemetry::metrics_list::METRICS;
 use affluent_testkit::{Postgres, unique};
@@ -122,8 +121,7 @@ async fn a_change_is_followed_from_its_commit_to_score_and_stores() {
 }
 
 fn bus(installation: &Installation) -> Bus {
-    let bootstrap_servers = installation.bootstrap();
-    Bus::new(BusOptions { bootstrap_servers, ..BusOptions::default() }).unwrap()
+    Bus::new(installation.bus()).unwrap()
 }
 
 /// A record of a topic's only partition.

@@ -6,7 +6,7 @@ mod monitors;
 
 use crate::installation::{Installation, turn};
 use crate::load::Load;
-use affluent_bus::{Bus, BusOptions, Outgoing, ProducerOptions, TopicPartition};
+use affluent_bus::{Bus, Outgoing, ProducerOptions, TopicPartition};
 use affluent_model::names::{TOPIC_ALERTS, TOPIC_CLICKS};
 use affluent_model::{Alert, AlertState};
 use affluent_testkit::{Database, Postgres};
@@ -32,7 +32,7 @@ async fn watched(database: &Database, sections: &str) -> (Installation, Monitors
 }
 
 fn bus(installation: &Installation) -> Bus {
-    Bus::new(BusOptions { bootstrap_servers: installation.bootstrap(), ..BusOptions::default() }).unwrap()
+    Bus::new(installation.bus()).unwrap()
 }
 
 /// Records that nobody can read, past the collector.

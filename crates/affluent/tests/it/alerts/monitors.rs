@@ -3,7 +3,7 @@
 //! Everything in the rules that takes time is shortened by [`SHORTER`], in the text of the shipped files: what stands in `[…]`, behind `offset`
 //! and behind the keys that name a time. Thresholds stay.
 
-use crate::installation::free_ports;
+use affluent_testkit::free_ports;
 use axum::Json;
 use axum::extract::{Path as Asked, State};
 use axum::routing::post;
