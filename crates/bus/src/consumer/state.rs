@@ -4,6 +4,7 @@
 //! Invariant: records of a partition are in the buffer only between its assignment, acknowledged
 //! by the caller, and its revocation.
 
+use super::place::{Arrival, Place};
 use crate::{BatchLimits, BusError, Incoming, Polled, TopicPartition};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
@@ -38,8 +39,8 @@ pub(super) struct Rebalance {
 pub(super) struct State {
     pub(super) queue: VecDeque<Incoming>,
     pub(super) bytes: usize,
-    /// What is read, from an assignment to its revocation, and the lowest offset that may come next.
-    pub(super) assigned: BTreeMap<TopicPartition, i64>,
+    /// What is read, from an assignment to its revocation, and where that stands.
+    pub(super) assigned: BTreeMap<TopicPartition, Place>,
     pub(super) rebalance: Option<Rebalance>,
     /// Partitions that were given up before the caller saw it.
     pub(super) given_up: Vec<TopicPartition>,
@@ -71,17 +72,17 @@ impl Shared {
 }
 
 impl State {
-    /// Buffers a record, unless its partition was given up while it was on its way or the record came
-    /// before.
-    ///
-    /// librdkafka repeats one where a rebalance pauses the partition, on its own thread, between its
-    /// taking the record from the queue and its noting that position: it goes on from the old one.
+    /// Buffers a record, unless its partition was given up while it was on its way or it was buffered before.
     pub(super) fn push(&mut self, record: Incoming) {
-        let Some(next) = self.assigned.get_mut(&record.topic_partition()) else { return };
-        if record.offset < *next {
-            return;
+        let Some(place) = self.assigned.get_mut(&record.topic_partition()) else { return };
+        match place.take(&record) {
+            Arrival::Next => {}
+            Arrival::Repeat => return,
+            Arrival::Back { expected } => tracing::warn!(
+                topic = %record.topic, partition = record.partition, offset = record.offset, expected,
+                "the partition goes back: its topic was made anew or cut"
+            ),
         }
-        *next = record.offset + 1;
         self.bytes += record.size();
         self.queue.push_back(record);
     }
@@ -89,8 +90,8 @@ impl State {
     /// Reading goes on from these offsets.
     pub(super) fn start(&mut self, partitions: Vec<(TopicPartition, i64)>) {
         for (partition, offset) in partitions {
-            if let Some(next) = self.assigned.get_mut(&partition) {
-                *next = offset;
+            if let Some(place) = self.assigned.get_mut(&partition) {
+                *place = Place::at(offset);
                 self.positions.insert(partition, offset);
             }
         }
@@ -183,9 +184,9 @@ mod tests {
         let mut state = State::default();
         state.push(record(0));
         assert!(state.queue.is_empty(), "not assigned");
-        state.assigned.insert(partition.clone(), 0);
+        state.assigned.insert(partition.clone(), Place::at(0));
         state.start(vec![(partition.clone(), 5)]);
-        for offset in [4, 5, 6, 6, 5, 9] {
+        for offset in [5, 6, 6, 9] {
             state.push(record(offset));
         }
         assert_eq!(offsets(&state), [5, 6, 9]);
@@ -194,5 +195,9 @@ mod tests {
         assert_eq!(state.assigned.len(), 1);
         state.push(record(5));
         assert_eq!(offsets(&state), [5]);
+        // The topic is made anew.
+        state.push(record(0));
+        state.push(record(1));
+        assert_eq!(offsets(&state), [5, 0, 1]);
     }
 }
