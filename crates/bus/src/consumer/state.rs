@@ -122,7 +122,7 @@ impl State {
         }
     }
 
-    /// Moves records from the buffer to `batch` up to the limits; true when the batch is full.
+    /// Moves records from the buffer to `batch` up to the limits, or to where a partition goes back; true when the batch is full.
     pub(super) fn drain(
         &mut self,
         batch: &mut Vec<Incoming>,
@@ -130,19 +130,17 @@ impl State {
         limits: &BatchLimits,
     ) -> bool {
         while let Some(record) = self.queue.front() {
-            let size = record.size();
-            if !batch.is_empty() && (batch.len() >= limits.max_records || *bytes + size > limits.max_bytes) {
+            let (size, partition) = (record.size(), record.topic_partition());
+            let position = self.positions.entry(partition).or_insert(record.offset);
+            let goes_back = record.offset < *position;
+            let is_full = batch.len() >= limits.max_records || *bytes + size > limits.max_bytes;
+            if !batch.is_empty() && (is_full || goes_back) {
                 return true;
             }
             let Some(record) = self.queue.pop_front() else { break };
             self.bytes -= size;
             *bytes += size;
-            match self.positions.get_mut(&record.topic_partition()) {
-                Some(position) => *position = record.offset + 1,
-                None => {
-                    self.positions.insert(record.topic_partition(), record.offset + 1);
-                }
-            }
+            *position = record.offset + 1;
             batch.push(record);
         }
         batch.len() >= limits.max_records || *bytes >= limits.max_bytes
@@ -161,6 +159,7 @@ impl Drop for State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn record(offset: i64) -> Incoming {
         Incoming {
@@ -195,9 +194,23 @@ mod tests {
         assert_eq!(state.assigned.len(), 1);
         state.push(record(5));
         assert_eq!(offsets(&state), [5]);
-        // The topic is made anew.
-        state.push(record(0));
-        state.push(record(1));
-        assert_eq!(offsets(&state), [5, 0, 1]);
+    }
+
+    #[test]
+    fn a_batch_ends_where_a_partition_goes_back() {
+        let partition = TopicPartition::new("t", 0);
+        let mut state = State::default();
+        state.assigned.insert(partition.clone(), Place::at(0));
+        state.start(vec![(partition.clone(), 5)]);
+        for offset in [5, 6, 0, 1] {
+            state.push(record(offset));
+        }
+        let limits = BatchLimits { max_records: 10, max_bytes: 1 << 20, linger: Duration::ZERO };
+        for (expected, position) in [([5, 6], 7), ([0, 1], 2)] {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            state.drain(&mut batch, &mut bytes, &limits);
+            assert_eq!(batch.iter().map(|r| r.offset).collect::<Vec<_>>(), expected);
+            assert_eq!(state.positions[&partition], position);
+        }
     }
 }

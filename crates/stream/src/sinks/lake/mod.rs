@@ -4,6 +4,9 @@
 //! live in the table, changed by the commit that adds the rows, and reading resumes from them: a
 //! batch that was stored before, by this process or by a zombie, is refused as a whole.
 //!
+//! Invariant: of a partition that ends before what its table has counted (its topic was made anew or cut), nothing is
+//! read, and nothing passed over, while this process runs: it waits for a person, degraded.
+//!
 //! A topic of changes gives a typed table, one of clicks or log lines its own ([`events`]), any other
 //! UTF-8 topic a table of its texts; dead letters go to `ops.quarantine`. See [`table_of`] for the names.
 
@@ -18,7 +21,7 @@ use super::events::{EventOptions, refused};
 use super::{Rejected, Sink, SinkError};
 use affluent_bus::codec::{ChangeDecoder, Decoded, EventDecoder};
 use affluent_bus::registry::RegistryClient;
-use affluent_bus::{Incoming, TopicPartition};
+use affluent_bus::{Admin, BusError, Incoming, TopicPartition};
 use affluent_lake::{Advance, Lake, LakeError, RowBatch};
 use affluent_model::{EventKind, Row, Snapshot, names::TOPIC_DEAD_LETTERS, time::now_micros};
 use affluent_telemetry::{failpoint, metrics_list};
@@ -37,6 +40,7 @@ const COMMITS_AT_ONCE: usize = 4;
 /// Writes the raw zone.
 pub struct LakeSink {
     store: Store,
+    admin: Admin,
     decoder: ChangeDecoder,
     events: EventOptions,
     event_decoder: EventDecoder,
@@ -46,6 +50,9 @@ pub struct LakeSink {
     in_flight: Vec<Batch>,
     /// The offset stored in the table, of every assigned partition; `None`: nothing stored yet.
     stored: BTreeMap<TopicPartition, Option<i64>>,
+    /// Partitions that were seen to end before what their table has counted. They stay here when they have grown
+    /// longer: what lies before would be passed over.
+    gone_back: BTreeSet<TopicPartition>,
 }
 
 /// What is staged of one partition.
@@ -59,11 +66,12 @@ struct Staged {
 }
 
 impl LakeSink {
-    /// A sink into `lake`, in the format of its options.
+    /// A sink into `lake`, in the format of its options. `admin` says where partitions end.
     #[must_use]
-    pub fn new(lake: Lake, registry: Option<RegistryClient>, events: EventOptions) -> Self {
+    pub fn new(lake: Lake, admin: Admin, registry: Option<RegistryClient>, events: EventOptions) -> Self {
         LakeSink {
             store: Store::new(lake),
+            admin,
             decoder: ChangeDecoder::new(registry.clone()),
             events,
             event_decoder: EventDecoder::new(registry),
@@ -71,7 +79,25 @@ impl LakeSink {
             staged: BTreeMap::new(),
             in_flight: Vec::new(),
             stored: BTreeMap::new(),
+            gone_back: BTreeSet::new(),
         }
+    }
+
+    /// An error where a partition ends before what its table has counted, or did once.
+    async fn check_ends(&mut self, topic: &str, counted: &[(TopicPartition, i64)]) -> Result<(), SinkError> {
+        let passing = |error: BusError| SinkError::Passing(error.to_string());
+        // Of a topic that is gone again there is nothing to read; made anew, it is assigned anew.
+        let partitions = self.admin.partitions(topic).await.map_err(passing)?.unwrap_or(0);
+        for (partition, next) in counted.iter().filter(|(partition, _)| partition.partition < partitions) {
+            let (_, end) = self.admin.watermarks(partition).await.map_err(passing)?;
+            if end < *next {
+                self.gone_back.insert(partition.clone());
+            }
+            if self.gone_back.contains(partition) {
+                return Err(went_back(partition, *next));
+            }
+        }
+        Ok(())
     }
 
     /// The row of one record and the time from which its latency counts. `None`: nothing to write.
@@ -271,6 +297,9 @@ impl Sink for LakeSink {
         let mut starts = BTreeMap::new();
         for topic in topics {
             let offsets = self.store.offsets(topic).await.map_err(|error| passing(&error))?;
+            let own = assigned.iter().filter(|partition| partition.topic == *topic);
+            let counted = own.filter_map(|own| Some((own.clone(), offsets.get(topic, own.partition)?)));
+            self.check_ends(topic, &counted.collect::<Vec<_>>()).await?;
             for partition in assigned.iter().filter(|partition| partition.topic == *topic) {
                 let stored = offsets.get(topic, partition.partition);
                 self.staged.remove(partition);
@@ -287,11 +316,13 @@ impl Sink for LakeSink {
         let mut rejected = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let partition = record.topic_partition();
-            // Stored, or staged by an earlier call: it arrives again.
             let stored = self.stored.get(&partition).copied().flatten();
             let next = stored.max(self.staged.get(&partition).map(|staged| staged.next));
-            if next.is_some_and(|next| record.offset < next) {
-                continue;
+            // Reading began at what was stored, and nothing arrives twice: only a partition that went back has such a record.
+            if let Some(next) = next.filter(|next| record.offset < *next) {
+                let error = went_back(&partition, next);
+                self.gone_back.insert(partition);
+                return Err(error);
             }
             let outcome = self.row(record).await?;
             let staged = fresh.entry(partition).or_default();
@@ -353,6 +384,16 @@ impl Sink for LakeSink {
         self.stored.retain(|partition, _| !revoked.contains(partition));
         Ok(())
     }
+}
+
+/// For a person: what has happened, and what to do.
+fn went_back(partition: &TopicPartition, counted: i64) -> SinkError {
+    let (namespace, name) = table_of(&partition.topic);
+    SinkError::Passing(format!(
+        "{partition} ends before {counted}, up to where its records are counted in {namespace}.{name}: the topic was made anew or cut. \
+         Its rows would be mixed with those of before, so none are read. Restore the topic, or delete it and let its \
+         producer write to a topic of another name; then start again"
+    ))
 }
 
 fn passing(error: &LakeError) -> SinkError {
