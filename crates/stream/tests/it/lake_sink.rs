@@ -192,8 +192,7 @@ async fn every_change_is_in_the_table_once_whatever_is_killed() {
 async fn a_topic_that_is_made_anew_is_told_and_neither_mixed_nor_passed_over() {
     let mut rig = Rig::new(1, LakeFormat::Iceberg).await;
     let group = unique("group");
-    let topics = vec![rig.topic.clone()];
-    let (task, shutdown) = rig.start(&group, topics.clone()).await;
+    let (task, shutdown) = rig.start(&group, vec![rig.topic.clone()]).await;
     for id in 0..60 {
         rig.send(&insert(id)).await;
     }
