@@ -214,7 +214,7 @@ async fn a_topic_that_is_made_anew_is_told_and_neither_mixed_nor_passed_over() {
     for ids in [120..140, 140..200] {
         let resumed = sink.resume(std::slice::from_ref(&partition)).await;
         let Err(SinkError::Passing(error)) = &resumed else { panic!("{resumed:?}") };
-        assert!(error.contains("ends before 60") && error.contains("raw.notes"), "{error}");
+        assert!(error.contains("ended before 60") && error.contains("raw.notes"), "{error}");
         for id in ids {
             rig.send(&insert(id)).await;
         }

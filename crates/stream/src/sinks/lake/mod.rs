@@ -4,12 +4,12 @@
 //! live in the table, changed by the commit that adds the rows, and reading resumes from them: a
 //! batch that was stored before, by this process or by a zombie, is refused as a whole.
 //!
-//! Invariant: of a partition that ends before what its table has counted (its topic was made anew or cut), nothing is
-//! read, and nothing passed over, while this process runs: it waits for a person, degraded.
+//! A partition that ends before them is refused ([`ends`]).
 //!
 //! A topic of changes gives a typed table, one of clicks or log lines its own ([`events`]), any other
 //! UTF-8 topic a table of its texts; dead letters go to `ops.quarantine`. See [`table_of`] for the names.
 
+mod ends;
 mod events;
 mod layout;
 pub mod rows;
@@ -21,11 +21,12 @@ use super::events::{EventOptions, refused};
 use super::{Rejected, Sink, SinkError};
 use affluent_bus::codec::{ChangeDecoder, Decoded, EventDecoder};
 use affluent_bus::registry::RegistryClient;
-use affluent_bus::{Admin, BusError, Incoming, TopicPartition};
+use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_lake::{Advance, Lake, LakeError, RowBatch};
 use affluent_model::{EventKind, Row, Snapshot, names::TOPIC_DEAD_LETTERS, time::now_micros};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
+use ends::Ends;
 use futures::StreamExt;
 use layout::{Layout, TableKind};
 use rows::Unfit;
@@ -40,7 +41,7 @@ const COMMITS_AT_ONCE: usize = 4;
 /// Writes the raw zone.
 pub struct LakeSink {
     store: Store,
-    admin: Admin,
+    ends: Ends,
     decoder: ChangeDecoder,
     events: EventOptions,
     event_decoder: EventDecoder,
@@ -50,9 +51,6 @@ pub struct LakeSink {
     in_flight: Vec<Batch>,
     /// The offset stored in the table, of every assigned partition; `None`: nothing stored yet.
     stored: BTreeMap<TopicPartition, Option<i64>>,
-    /// Partitions that were seen to end before what their table has counted. They stay here when they have grown
-    /// longer: what lies before would be passed over.
-    gone_back: BTreeSet<TopicPartition>,
 }
 
 /// What is staged of one partition.
@@ -71,7 +69,7 @@ impl LakeSink {
     pub fn new(lake: Lake, admin: Admin, registry: Option<RegistryClient>, events: EventOptions) -> Self {
         LakeSink {
             store: Store::new(lake),
-            admin,
+            ends: Ends::new(admin),
             decoder: ChangeDecoder::new(registry.clone()),
             events,
             event_decoder: EventDecoder::new(registry),
@@ -79,25 +77,7 @@ impl LakeSink {
             staged: BTreeMap::new(),
             in_flight: Vec::new(),
             stored: BTreeMap::new(),
-            gone_back: BTreeSet::new(),
         }
-    }
-
-    /// An error where a partition ends before what its table has counted, or did once.
-    async fn check_ends(&mut self, topic: &str, counted: &[(TopicPartition, i64)]) -> Result<(), SinkError> {
-        let passing = |error: BusError| SinkError::Passing(error.to_string());
-        // Of a topic that is gone again there is nothing to read; made anew, it is assigned anew.
-        let partitions = self.admin.partitions(topic).await.map_err(passing)?.unwrap_or(0);
-        for (partition, next) in counted.iter().filter(|(partition, _)| partition.partition < partitions) {
-            let (_, end) = self.admin.watermarks(partition).await.map_err(passing)?;
-            if end < *next {
-                self.gone_back.insert(partition.clone());
-            }
-            if self.gone_back.contains(partition) {
-                return Err(went_back(partition, *next));
-            }
-        }
-        Ok(())
     }
 
     /// The row of one record and the time from which its latency counts. `None`: nothing to write.
@@ -299,7 +279,7 @@ impl Sink for LakeSink {
             let offsets = self.store.offsets(topic).await.map_err(|error| passing(&error))?;
             let own = assigned.iter().filter(|partition| partition.topic == *topic);
             let counted = own.filter_map(|own| Some((own.clone(), offsets.get(topic, own.partition)?)));
-            self.check_ends(topic, &counted.collect::<Vec<_>>()).await?;
+            self.ends.check(topic, &counted.collect::<Vec<_>>()).await?;
             for partition in assigned.iter().filter(|partition| partition.topic == *topic) {
                 let stored = offsets.get(topic, partition.partition);
                 self.staged.remove(partition);
@@ -320,9 +300,7 @@ impl Sink for LakeSink {
             let next = stored.max(self.staged.get(&partition).map(|staged| staged.next));
             // Reading began at what was stored, and nothing arrives twice: only a partition that went back has such a record.
             if let Some(next) = next.filter(|next| record.offset < *next) {
-                let error = went_back(&partition, next);
-                self.gone_back.insert(partition);
-                return Err(error);
+                return Err(self.ends.goes_back(&partition, next));
             }
             let outcome = self.row(record).await?;
             let staged = fresh.entry(partition).or_default();
@@ -384,16 +362,6 @@ impl Sink for LakeSink {
         self.stored.retain(|partition, _| !revoked.contains(partition));
         Ok(())
     }
-}
-
-/// For a person: what has happened, and what to do.
-fn went_back(partition: &TopicPartition, counted: i64) -> SinkError {
-    let (namespace, name) = table_of(&partition.topic);
-    SinkError::Passing(format!(
-        "{partition} ends before {counted}, up to where its records are counted in {namespace}.{name}: the topic was made anew or cut. \
-         Its rows would be mixed with those of before, so none are read. Restore the topic, or delete it and let its \
-         producer write to a topic of another name; then start again"
-    ))
 }
 
 fn passing(error: &LakeError) -> SinkError {
