@@ -158,7 +158,8 @@ async fn expire(store: Arc<dyn DocumentStore>, shutdown: CancellationToken) {
 pub(super) async fn sink_lake(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
     let lake = platform.lake().await.map_err(|error| RoleError::new(error, false))?;
     let events = platform.config().events.clone();
-    let sink = LakeSink::new(lake.clone(), Some(platform.registry().clone()), events);
+    let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
+    let sink = LakeSink::new(lake.clone(), admin, Some(platform.registry().clone()), events);
     let options = platform.config().sink_lake.clone();
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     let service = ConsumeService::new(sink, bus, options, "cdc", health).map_err(consume_error)?;

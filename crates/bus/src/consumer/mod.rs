@@ -4,8 +4,10 @@
 //! membership: a thread of its own keeps polling.
 //!
 //! Invariant: a partition's records are returned in offset order, only between its `Assigned` and
-//! its `Revoked`, and after a seek none from before it.
+//! its `Revoked`, and after a seek none from before it. Where a partition goes back (its topic was made
+//! anew, or has lost its end), they begin again at a lower offset: none is left out.
 
+mod place;
 mod state;
 pub(crate) mod thread;
 
