@@ -60,7 +60,8 @@ fn seconds(text: &str) -> u32 {
 /// As Prometheus has it: `5m`, `6h`.
 fn duration(seconds: u32) -> String {
     let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
-    let (size, unit) = units.into_iter().find(|(size, _)| seconds % size == 0).expect("whole minutes");
+    let (size, unit) =
+        units.into_iter().find(|(size, _)| seconds.is_multiple_of(*size)).expect("whole minutes");
     format!("{}{unit}", seconds / size)
 }
 

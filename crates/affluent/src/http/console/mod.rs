@@ -154,7 +154,10 @@ mod tests {
     fn every_page_of_the_navigation_is_there_and_asks_who_reads() {
         let routes = routes();
         for section in Section::ALL {
-            let route = routes.iter().find(|route| route.path == section.path()).expect(section.path());
+            let route = routes
+                .iter()
+                .find(|route| route.path == section.path())
+                .unwrap_or_else(|| panic!("{}", section.path()));
             assert_eq!(route.roles, [Access::Read], "{}", route.path);
         }
         assert!(routes.iter().all(|route| !route.roles.is_empty()));

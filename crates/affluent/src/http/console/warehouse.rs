@@ -106,6 +106,6 @@ mod tests {
         let turns: Vec<_> = (0..QUESTIONS).map(|_| warehouse.turn().unwrap()).collect();
         assert_eq!(warehouse.turn().unwrap_err().status().as_u16(), 503);
         drop(turns);
-        warehouse.turn().unwrap();
+        drop(warehouse.turn().unwrap());
     }
 }

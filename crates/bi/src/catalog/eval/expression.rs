@@ -20,7 +20,7 @@ impl Binder<'_> {
         let one = |binder: &mut Self, expr: &Ast| binder.expr(expr, scope).map(|(expr, _)| Box::new(expr));
         let truth = |expr: Expr| Ok((expr, Kind::BOOL));
         match expr {
-            Ast::Identifier(ident) => self.column(&[ident.clone()], scope),
+            Ast::Identifier(ident) => self.column(std::slice::from_ref(ident), scope),
             Ast::CompoundIdentifier(path) => self.column(path, scope),
             Ast::Nested(inner) | Ast::Collate { expr: inner, .. } => self.expr(inner, scope),
             Ast::Value(value) => self.literal(&value.value),

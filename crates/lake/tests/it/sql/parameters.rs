@@ -39,7 +39,7 @@ async fn given_types_go_before_those_that_are_guessed() {
     let statement = Parser::parse_sql(&PostgreSqlDialect {}, "select $1 as v").unwrap().remove(0);
     for (given, expected) in [(None, DataType::Utf8), (Some(DataType::Int32), DataType::Int32)] {
         let prepared = session.prepare(&statement, &[given]).await.unwrap();
-        assert_eq!(prepared.parameters, [expected.clone()]);
+        assert_eq!(prepared.parameters, std::slice::from_ref(&expected));
         assert_eq!(*prepared.schema.field(0).data_type(), expected);
     }
 }
