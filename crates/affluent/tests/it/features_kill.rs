@@ -126,11 +126,8 @@ async fn unbroken(installation: &Installation, bus: &Bus) -> BTreeMap<String, Js
         FeaturesSink::new(&streamed, Arc::clone(&store), admin, Some(registry), &events, "unbroken", options);
     // No other reading has been anywhere.
     let group = format!("unbroken-{}", uuid::Uuid::now_v7());
-    let options = ConsumeOptions {
-        group: group.clone(),
-        topics: streamed.topics(),
-        ..ConsumeOptions::default()
-    };
+    let options =
+        ConsumeOptions { group: group.clone(), topics: streamed.topics(), ..ConsumeOptions::default() };
     let service = ConsumeService::new(sink, bus.clone(), options, "features", Health::default()).unwrap();
     let shutdown = CancellationToken::new();
     let reading = tokio::spawn(service.run(shutdown.clone()));
