@@ -96,8 +96,14 @@ def quantile(ordered: list[float], share: float) -> float:
 def main(folder: Path) -> None:
     port, payment = free_port(), body(folder)
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(folder), "--env-manager", "local"]
+    # It starts programs of its environment by name.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     server = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)], stdout=sys.stderr, stderr=sys.stderr, start_new_session=True
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=sys.stderr,
+        stderr=sys.stderr,
+        start_new_session=True,
+        env={**os.environ, "PATH": path},
     )
     try:
         wait_ready(port, server)

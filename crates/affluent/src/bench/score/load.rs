@@ -260,21 +260,34 @@ impl Measured {
     }
 }
 
-/// One connection that stays open.
+/// One connection that stays open, and is opened again where the server has closed it for having had no work.
 struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
     async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Connection { address, stream: Self::connect(address).await?, buffer: Vec::with_capacity(8 << 10) })
+    }
+
+    async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
         let stream = TcpStream::connect(address).await.context("connect to the HTTP interface")?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(8 << 10) })
+        Ok(stream)
+    }
+
+    /// Nothing has been asked, and there is something to read: the end.
+    fn is_closed(&self) -> bool {
+        !matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// Sends a request and reads its answer: what it says, unless it is 200.
     async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Option<String>> {
+        if self.is_closed() {
+            self.stream = Self::connect(self.address).await?;
+        }
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let (head, length) = loop {
