@@ -20,13 +20,8 @@ const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
 /// Threads that flush and merge. With more than one, the library's first keeps itself free for flushes by handing merges on, to
 /// itself too while the others are busy: it spins on a processor for as long as a merge takes.
 const WORKERS: usize = 1;
-/// Flushed files of a collection that are merged together, with all that is in their range.
+/// Flushed files of a collection that are merged together.
 const FILES_MERGED: u8 = 8;
-/// The same of its index entries, which are merged with all others: by twice as many at once each is written half as often. (The
-/// library slows writers down from 20 files.)
-const ENTRY_FILES_MERGED: u8 = 16;
-/// Size of the files of entries, bytes; with as much room on the first level as the documents have.
-const ENTRY_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 pub(super) struct Engine {
     pub(super) database: Database,
@@ -117,21 +112,16 @@ impl Engine {
 
     fn attach(&self, name: &str, definition: Definition) -> Result<Arc<Collection>, DocumentError> {
         // More files at a time are merged, and so each of them less often.
-        let documents = || {
+        let options = || {
             let merged = Leveled::default().with_l0_threshold(FILES_MERGED);
             KeyspaceCreateOptions::default()
                 .max_memtable_size(self.memtable_bytes)
                 .compaction_strategy(Arc::new(merged))
         };
-        let documents = self.database.keyspace(&format!("d.{name}"), documents)?;
+        let documents = self.database.keyspace(&format!("d.{name}"), options)?;
         // Entries are read in ranges, for which filters are of no use.
-        let entries = || {
-            let merged = Leveled::default().with_l0_threshold(ENTRY_FILES_MERGED);
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(self.entry_bytes())
-                .compaction_strategy(Arc::new(merged.with_table_target_size(ENTRY_FILE_BYTES)))
-                .filter_policy(FilterPolicy::disabled())
-        };
+        let entries =
+            || options().max_memtable_size(self.entry_bytes()).filter_policy(FilterPolicy::disabled());
         let entries = self.database.keyspace(&format!("i.{name}"), entries)?;
         let count = self.meta.get(count_key(definition.number))?;
         let count = count.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
