@@ -44,17 +44,36 @@ check: setup-demo ## Format, lints, dependency licences, import rule
 
 .PHONY: bench
 bench: build ## Run every benchmark of docs/performance.md
-	@for name in broker cdc clickstream logs warehouse features score; do $(AFFLUENT) bench $$name; done
+	@for name in broker cdc clickstream logs warehouse features score bi; do $(AFFLUENT) bench $$name; done
+
+.PHONY: screenshots
+screenshots: setup ## Take the pictures of the console anew, into docs/images
+	ulimit -n 8192 && AFFLUENT_TEST_PICTURES=$(CURDIR)/docs/images cargo test --locked --package affluent --test it every_page_of_a_demo -- --nocapture
 
 .PHONY: soak
 soak: setup ## 200 rounds of kill -9 of the streaming roles, at random moments and at failpoints, instead of the 20 of `make test`
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it nothing_is_lost_or_doubled -- --nocapture
 
 .PHONY: interop
-interop: setup build ## Run the tests on Apache Kafka, an Iceberg REST catalog, PostgreSQL 14, 16 and 17, FerretDB, MLflow, Airflow and OpenTelemetry's collector
+interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, Apicurio, Spark, an Iceberg REST catalog, PostgreSQL 14, 16 and 17, FerretDB, MLflow, JDBC, Superset, Airflow and OpenTelemetry's collector
 	ulimit -n 8192 && crates/testkit/interop/kafka.sh run crates/testkit/interop/iceberg.sh run crates/testkit/interop/otelcol.sh run \
 	  cargo test --locked --workspace --exclude affluent --test it --test rest
+	# The whole platform, each installation on an Apache Kafka of its own; then once with passwords and TLS.
+	ulimit -n 8192 && crates/testkit/interop/kafka.sh jars cargo test --locked -p affluent --test it -- \
+	  kill::nothing_is_lost_or_doubled outages:: foreign_schema:: events:: evolution:: score_kill:: score_rest:: features_kill:: telemetry::
+	ulimit -n 8192 && AFFLUENT_TEST_KAFKA_SECURITY=sasl_tls crates/testkit/interop/kafka.sh jars \
+	  cargo test --locked -p affluent --test it -- nothing_is_lost_or_doubled_by_kills_at_random_moments events:: score_rest::
+	# Programs of Java on our broker; Debezium and Connect's sinks beside our own parts, on our broker and on Apache Kafka.
+	ulimit -n 8192 && crates/testkit/interop/connect.sh run crates/testkit/interop/apicurio.sh run \
+	  cargo test --locked --workspace --exclude affluent --test java --test connect --test registry
+	ulimit -n 8192 && crates/testkit/interop/kafka.sh run crates/testkit/interop/connect.sh run crates/testkit/interop/apicurio.sh run \
+	  crates/testkit/interop/iceberg.sh run crates/testkit/interop/ferretdb.sh run \
+	  cargo test --locked --workspace --exclude affluent --test connect
+	crates/testkit/interop/iceberg.sh run crates/testkit/interop/spark.sh run \
+	  cargo test --locked --workspace --exclude affluent --test spark
 	crates/testkit/interop/postgres.sh all cargo test --locked --workspace --exclude affluent --test it cdc::
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
 	crates/testkit/interop/mlflow.sh run cargo test --locked --workspace --exclude affluent --test mlflow
+	crates/testkit/interop/pgjdbc.sh run crates/testkit/interop/superset.sh run \
+	  cargo test --locked --workspace --exclude affluent --test tools
 	deploy/airflow/check.sh $(AFFLUENT)

@@ -26,6 +26,8 @@ need postgresql has_postgres
 if [ "$goal" = test ]; then
   need kcat command -v kcat
   need chromium has_chromium
+  need prometheus command -v promtool
+  need prometheus-alertmanager command -v amtool
   need python3-venv python3 -c 'import venv, ensurepip'
 fi
 

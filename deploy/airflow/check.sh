@@ -44,7 +44,15 @@ version() { in_config batch status --format json | json "it['versions'][0]['vers
 count() { in_config sql --format json "select count(*) as n from $1" | json "int((it if isinstance(it, list) else [it])[0]['n'])"; }
 
 echo "$script: an installation with payments and clicks"
-"$affluent" demo --no-models --seconds 30 --rate 500 --clicks 50 --logs 20 --keep "$work/demo" > "$work/demo.log" 2>&1 || fail 'the demo failed'
+"$affluent" demo --no-models --seconds 30 --rate 500 --clicks 50 --logs 20 --keep "$work/demo" > "$work/demo.log" 2>&1 &
+demo=$!
+# It stays up for people to look around.
+until grep -q 'until Ctrl-C' "$work/demo.log"; do
+    kill -0 "$demo" 2> /dev/null || fail 'the demo failed'
+    sleep 1
+done
+kill -TERM "$demo"
+wait "$demo" || fail 'the demo failed'
 ports=$(free_ports 3)
 set -- $ports
 cat > "$work/affluent.toml" <<TOML

@@ -2,7 +2,8 @@
 //! own module.
 
 use crate::{
-    batch, bench, config, dead_letters, demo, features, import, models, roles, sql, status, train, verify,
+    batch, bench, config, dead_letters, demo, features, import, metrics, models, roles, sql, status, train,
+    verify,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ Examples:
   affluent import transactions --from old.parquet         history from a file, each row once
   affluent features list                the features that are defined, with owner, window and freshness
   affluent train fraud --help           train a model on a file of payments, and judge it
+  affluent config init --help           a configuration to start from, for a database of your own
+  affluent config check --connect       try every connection and permission, and say what to fix
   affluent config show                  what is in force: defaults, file and environment together
 
 Configuration: defaults, then the file of --config (else ./affluent.toml where there is one), then
@@ -71,7 +74,7 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Compare every row of the source with Kafka, the mirrors and the lake
     Verify(verify::Args),
-    /// Check the configuration, or show what is in force
+    /// Write a configuration to start from, check one, or show what is in force
     Config(config::Args),
     /// List, show or replay quarantined records
     DeadLetters(dead_letters::Args),
@@ -87,6 +90,8 @@ pub(crate) enum Command {
     Train(train::Args),
     /// List models, and say which of them serves
     Models(models::Args),
+    /// List the metrics that a process exports, with their labels and meaning
+    Metrics(metrics::Args),
     /// Measure one part against its goals
     Bench(bench::Args),
 }
@@ -126,6 +131,9 @@ mod tests {
             ("README.md", include_str!("../../../README.md")),
             ("docs/features.md", include_str!("../../../docs/features.md")),
             ("docs/import.md", include_str!("../../../docs/import.md")),
+            ("README.fr.md", include_str!("../../../README.fr.md")),
+            ("docs/quick-start.md", include_str!("../../../docs/quick-start.md")),
+            ("docs/operations.md", include_str!("../../../docs/operations.md")),
         ] {
             let text = text.replace("\\\n", " ");
             let shell = text.split("```").filter_map(|part| part.strip_prefix("sh\n"));
@@ -135,6 +143,34 @@ mod tests {
             for command in commands {
                 if let Err(error) = Cli::try_parse_from(words(command)) {
                     panic!("{file}: {command}: {error}");
+                }
+            }
+        }
+    }
+
+    /// Lists of arguments behind `command:` and `args:` of YAML, where they are JSON as ours are, and lines `ExecStart=` of systemd.
+    #[test]
+    fn the_commands_of_the_deployments_are_understood() {
+        for (file, text) in [
+            ("compose.yaml", include_str!("../../../deploy/compose/compose.yaml")),
+            ("roles.yaml", include_str!("../../../deploy/kubernetes/roles.yaml")),
+            ("affluent.service", include_str!("../../../deploy/systemd/affluent.service")),
+            ("affluent@.service", include_str!("../../../deploy/systemd/affluent@.service")),
+        ] {
+            let list = |line: &str| {
+                let list = line.trim().strip_prefix("args: ").or(line.trim().strip_prefix("command: "))?;
+                serde_json::from_str::<Vec<String>>(list).ok()
+            };
+            let lists = text.lines().filter_map(list);
+            let starts =
+                text.lines().filter_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/affluent "));
+            let starts = starts.map(|line| words(&line.replace("%i", "cdc")));
+            let commands: Vec<Vec<String>> = lists.chain(starts).collect();
+            assert!(!commands.is_empty(), "{file}");
+            for command in commands {
+                let line = std::iter::once("affluent".to_owned()).chain(command.clone());
+                if let Err(error) = Cli::try_parse_from(line) {
+                    panic!("{file}: {command:?}: {error}");
                 }
             }
         }

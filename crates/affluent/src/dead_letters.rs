@@ -23,7 +23,8 @@ Exit code 99: there is none that matches.";
 /// Bytes of a key or value that `show` prints as text; all of them with --format json.
 const SHOWN_BYTES_MAX: usize = 2_000;
 
-const REASONS: [Reason; 7] = [
+/// All of them.
+pub(crate) const REASONS: [Reason; 7] = [
     Reason::Undecodable,
     Reason::UnknownSchema,
     Reason::IncompatibleSchema,
@@ -177,7 +178,7 @@ fn to_text(letter: &DeadLetter) -> String {
 }
 
 /// Text as it is, anything else in hexadecimal; long ones cut, with their length.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
     let text = match std::str::from_utf8(shown) {
         Ok(text) if !text.chars().any(|c| c.is_control() && !c.is_whitespace()) => text.to_owned(),

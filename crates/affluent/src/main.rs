@@ -1,5 +1,6 @@
 //! The binary: reads the command line and hands over to the command. Nothing else lives here.
 
+mod alerts;
 mod batch;
 mod bench;
 mod card_payments;
@@ -11,15 +12,20 @@ mod demo;
 mod features;
 mod http;
 mod import;
+mod metrics;
 mod models;
+mod observe;
 mod output;
 mod platform;
+mod promises;
+mod publication;
 mod roles;
 mod scoring;
 mod sql;
 mod status;
 mod train;
 mod verify;
+mod whole_file;
 
 use clap::Parser;
 use cli::{Cli, Command, Format, Output};
@@ -65,6 +71,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
         Command::Import(args) => runtime()?.block_on(import::run(args, &configured(file)?, format)),
         Command::Train(args) => runtime()?.block_on(train::run(args, configured(file)?, format)),
         Command::Models(args) => runtime()?.block_on(models::run(args, &configured(file)?, format)),
+        Command::Metrics(args) => metrics::run(&args, format),
         Command::Bench(args) => runtime()?.block_on(bench::run(args, format)),
     }
 }
@@ -72,7 +79,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
 /// The configuration in force; logging starts as it says.
 fn configured(file: Option<&Path>) -> anyhow::Result<Config> {
     let config = Config::load(file)?;
-    affluent_telemetry::logs::init(&config.log.filter, config.log.format);
+    affluent_telemetry::logs::init(&config.log.filter, config.log.format, config.telemetry.own_logs);
     Ok(config)
 }
 

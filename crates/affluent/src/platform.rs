@@ -72,6 +72,7 @@ impl Platform {
     fn build(mut config: Config, broker: Option<Broker>) -> anyhow::Result<Self> {
         settle(&mut config.registry_server.listen)?;
         settle(&mut config.http.listen)?;
+        settle(&mut config.bi.listen)?;
         if config.bus.bootstrap_servers.is_empty() {
             config.bus.bootstrap_servers = config
                 .broker
@@ -192,6 +193,14 @@ impl Platform {
         Ok(self.lake.get_or_try_init(open).await.context("open the lake")?.clone())
     }
 
+    /// A client for topics and offsets, made at the first call.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) async fn admin(&self) -> anyhow::Result<&Admin> {
+        Ok(self.admin.get_or_try_init(|| async { self.bus.admin() }).await?)
+    }
+
     /// Dead letters that wait; absent where the bus does not answer in time.
     pub(crate) async fn dead_letters_count(&self) -> Option<u64> {
         tokio::time::timeout(COUNT_TIMEOUT, self.count_dead_letters()).await.ok()?.ok()
@@ -200,7 +209,7 @@ impl Platform {
     /// Replayed letters are tombstones until compaction, so the records themselves are counted, but
     /// only again when there are new ones.
     async fn count_dead_letters(&self) -> anyhow::Result<u64> {
-        let admin = self.admin.get_or_try_init(|| async { self.bus.admin() }).await?;
+        let admin = self.admin().await?;
         let mut end = 0;
         for partition in 0..admin.partitions(TOPIC_DEAD_LETTERS).await?.unwrap_or(0) {
             end += admin.watermarks(&TopicPartition::new(TOPIC_DEAD_LETTERS, partition)).await?.1;

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Rows of a table for people, where nothing else is asked for.
-const TABLE_ROWS: u64 = 1_000;
+pub(crate) const TABLE_ROWS: u64 = 1_000;
 /// Bytes of a statement at most.
 const STATEMENT_BYTES_MAX: u64 = 1 << 20;
 
@@ -77,13 +77,8 @@ pub(crate) async fn run(args: Args, config: &Config, format: Output) -> anyhow::
     let lake =
         Lake::open_existing(config.lake.clone()).await.with_context(|| format!("open the lake; {remedy}"))?;
     let version = if args.unpublished { None } else { published(&lake, args.as_of).await? };
-    let mut snapshots = version.as_ref().map(|version| version.pins().snapshots).unwrap_or_default();
-    snapshots.extend(args.at);
-    let pins = Pins { at: args.as_of.map_or(At::Newest, At::Time), snapshots };
-    let session = Engine::new(lake, EngineOptions::default())?.session(pins).await?;
-    if let Some(version) = version {
-        version.hide_later(&session).await?;
-    }
+    let engine = Engine::new(lake, EngineOptions::default())?;
+    let session = session(&engine, version, args.as_of, args.at).await?;
     let Some(text) = text else { return print_tables(&session, format) };
     let rows = args.max_rows.or((format == Output::Text).then_some(TABLE_ROWS));
     print_rows(&session, &text, Limits { timeout: args.timeout, rows }, format).await
@@ -94,6 +89,34 @@ async fn published(lake: &Lake, as_of: Option<i64>) -> anyhow::Result<Option<bat
     let then =
         |version: &batch::Version| as_of.is_none_or(|ms| version.published_at <= ms.saturating_mul(1_000));
     Ok(batch::versions(lake).await?.into_iter().find(then))
+}
+
+/// A session over the lake at `as_of` (milliseconds UTC) or now, in which the warehouse is that version and single tables are `at` snapshots.
+async fn session(
+    engine: &Engine,
+    version: Option<batch::Version>,
+    as_of: Option<i64>,
+    at: Vec<(String, i64)>,
+) -> anyhow::Result<Session> {
+    let mut snapshots = version.as_ref().map(|version| version.pins().snapshots).unwrap_or_default();
+    snapshots.extend(at);
+    let session = engine.session(Pins { at: as_of.map_or(At::Newest, At::Time), snapshots }).await?;
+    if let Some(version) = version {
+        version.hide_later(&session).await?;
+    }
+    Ok(session)
+}
+
+/// A session over the lake as it is now, the warehouse as it was published last, with that version's name; none before the first.
+///
+/// # Errors
+/// Disk and catalog.
+pub(crate) async fn newest(
+    lake: &Lake,
+    engine: &Engine,
+) -> anyhow::Result<(Session, Option<batch::Version>)> {
+    let version = published(lake, None).await?;
+    Ok((session(engine, version.clone(), None, Vec::new()).await?, version))
 }
 
 /// The rows of a query over text columns; null is empty.

@@ -230,17 +230,45 @@ impl Admin {
         group: &str,
         topics: &[&str],
     ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
-        let mut list = TopicPartitionList::new();
+        let mut partitions = Vec::new();
         for topic in topics {
-            for partition in 0..self.partitions(topic).await?.unwrap_or(0) {
-                list.add_partition(topic, partition);
-            }
+            let count = self.partitions(topic).await?.unwrap_or(0);
+            partitions.extend((0..count).map(|number| TopicPartition::new(*topic, number)));
+        }
+        self.committed(group, &partitions).await
+    }
+
+    /// The group's committed next offsets of `partitions`; those without one are absent.
+    ///
+    /// # Errors
+    /// [`BusError::Kafka`] while the coordinator is away.
+    pub async fn committed(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&partition.topic, partition.partition);
         }
         let mut config = self.config.clone();
         config.set("group.id", group);
         blocking("read group offsets", move || {
             let member = BaseConsumer::from_config_and_context(&config, DefaultConsumerContext)?;
             Ok(known_offsets(&member.committed_offsets(list, REQUEST_TIMEOUT)?))
+        })
+        .await
+    }
+
+    /// Every consumer group of the cluster.
+    ///
+    /// # Errors
+    /// [`BusError::Kafka`] while the broker is away.
+    pub async fn groups(&self) -> Result<Vec<String>, BusError> {
+        let reader = Arc::clone(&self.reader);
+        blocking("list groups", move || {
+            let found = reader.fetch_group_list(None, REQUEST_TIMEOUT)?;
+            Ok(found.groups().iter().map(|group| group.name().to_owned()).collect())
         })
         .await
     }

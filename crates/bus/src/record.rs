@@ -90,7 +90,9 @@ pub struct BatchLimits {
 /// records, and after its `Revoked` there are none.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Polled {
-    /// Records, in offset order within each partition. Empty where nothing came within the linger.
+    /// Records, in offset order within each partition. Empty where nothing came within the linger. A
+    /// batch that begins again at a lower offset of a partition says that this went back: its topic was made
+    /// anew or cut, and is read from its beginning (or where [`crate::ConsumerOptions::offset_reset`] says).
     Records(Vec<Incoming>),
     /// These partitions are now this member's. Reading starts at the group's offsets, or where
     /// [`crate::Consumer::seek`] says before the next poll. The next poll starts the reading.

@@ -29,9 +29,10 @@ pub struct SnapshotInfo {
     pub timestamp_ms: i64,
     /// Iceberg's operation: `append`, `replace`, …
     pub operation: String,
-    /// Rows and files of the whole table at this snapshot.
+    /// Rows and files of the whole table at this snapshot, and the size of the files.
     pub rows: u64,
     pub files: u64,
+    pub bytes: u64,
     /// Offsets stored with the snapshot, where it is one of ours.
     pub offsets: Option<Offsets>,
 }
@@ -266,6 +267,7 @@ impl LakeTable {
                 operation: snapshot.summary().operation.as_str().to_owned(),
                 rows: number(summary, "total-records"),
                 files: number(summary, "total-data-files"),
+                bytes: number(summary, "total-files-size"),
                 offsets: summary.get(OFFSETS_PROPERTY).and_then(|text| Offsets::parse(text).ok()),
             }
         };

@@ -25,8 +25,8 @@ pub use backfill::{Backfill, BackfillError, BackfillReport};
 pub use calendar::{Calendar, CalendarError};
 pub use interval::{Interval, IntervalError, parse_time};
 pub use ledger::{
-    Alert, AlertKind, AlertRecord, Begun, Claim, Clock, History, Holder, Known, Ledger, LedgerError,
-    PipelineStatus, Reason, RunRecord, RunState, Scope, Seen, Started, Status, TaskRecord,
+    Alert, AlertKind, AlertRecord, Begun, Claim, Clock, DayCount, History, Holder, Known, Ledger,
+    LedgerError, PipelineStatus, Reason, RunRecord, RunState, Scope, Seen, Started, Status, TaskRecord,
 };
 pub use options::{
     DRIFT, FEATURES_1H, FEATURES_5M, FEATURES_NIGHTLY, FEATURES_PARITY, PipelineOptions, RAW_TO_DWH, REBUILD,

@@ -9,6 +9,7 @@ use crate::plan::{Facts, Plan, left_out, plan};
 use crate::runner::{Request, RunEnd, RunError, Runner};
 use crate::work::Pipeline;
 use affluent_telemetry::health::{Health, State};
+use affluent_telemetry::metrics_list;
 use futures::future::BoxFuture;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -165,6 +166,13 @@ impl Scheduled {
             deadline_us: options.deadline_us(),
         });
         self.report(&plan).await;
+        // Its first interval may still be to come: then nothing is done yet.
+        let done_us = ledger.done_to(name).await?;
+        let due_us =
+            plan.missed.first().map(|open| open.to_us().saturating_add(options.deadline_us().unwrap_or(0)));
+        let seconds = |micros: i64| micros as f64 / 1e6;
+        let overdue_us = due_us.map_or(0, |due_us| now_us.saturating_sub(due_us));
+        metrics_list::batch_standing(name, done_us.map(seconds), seconds(overdue_us));
         let free = options.runs_max.saturating_sub(runs.len());
         for &interval in plan.start.iter().take(free) {
             self.under_way.insert(interval);

@@ -4,21 +4,28 @@
 #   kafka.sh run COMMAND...   starts it, sets AFFLUENT_TEST_KAFKA=127.0.0.1:PORT, runs COMMAND, stops it;
 #                             exits as COMMAND does
 #   kafka.sh serve            starts it, prints 127.0.0.1:PORT, and serves until it is interrupted
+#   kafka.sh jars COMMAND...  starts nothing: sets AFFLUENT_TEST_KAFKA_JARS to the directory of the jars, from which each system
+#                             test starts a Kafka of its own (crates/testkit/src/apache_kafka.rs), and runs COMMAND
 #
 # Needs Java 17 or later and Maven. The jars are fetched once, into $AFFLUENT_CACHE
 # (default: ${XDG_CACHE_HOME:-$HOME/.cache}/affluent).
 set -eu
 
-case ${1:-} in
-run) shift ;;
+how=${1:-}
+case $how in
+run | jars) shift ;;
 serve) set -- ;;
-*) sed -n '4,6p' "$0" >&2; exit 2 ;;
+*) sed -n '4,8p' "$0" >&2; exit 2 ;;
 esac
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/server.sh"
 need java mvn python3 'openjdk-17-jre-headless maven python3'
 
 jars=$(jars kafka "$here/pom.xml")
+if [ "$how" = jars ]; then
+    env AFFLUENT_TEST_KAFKA_JARS="$jars" "$@"
+    exit
+fi
 
 ports=$(free_ports 2)
 port=${ports% *}

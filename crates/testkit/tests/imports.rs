@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 /// Dependencies with one door: crate name, the crates that may name it.
 const DOORS: &[(&str, &[&str])] = &[
     ("apache-avro", &["bus"]),
-    ("arrow-array", &["feature_store", "lake", "warehouse"]),
+    ("arrow-array", &["bi", "feature_store", "lake", "warehouse"]),
     ("arrow-ord", &["lake"]),
     ("arrow-row", &["lake"]),
-    ("arrow-schema", &["feature_store", "lake", "warehouse"]),
+    ("arrow-schema", &["bi", "feature_store", "lake", "warehouse"]),
     ("arrow-select", &["feature_store", "lake", "warehouse"]),
     ("ballista-core", &["lake"]),
     ("ballista-executor", &["lake"]),
@@ -32,6 +32,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper-util", &["affluent"]),
     ("iceberg", &["lake"]),
     ("kafka-protocol", &["broker"]),
+    ("maud", &["console"]),
     ("maxminddb", &["warehouse"]),
     ("metrics", &["telemetry"]),
     ("metrics-exporter-prometheus", &["telemetry"]),
@@ -40,10 +41,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("perpetual", &["learning"]),
     ("pgwire-replication", &["stream"]),
     ("rdkafka", &["bus"]),
+    ("rustix", &["affluent"]),
     ("sqlx", &["lake", "schedule"]),
-    ("tokio-rustls", &["affluent"]),
+    ("regex", &["bi"]),
+    ("tokio-rustls", &["affluent", "bi"]),
     ("tonic", &["lake"]),
     ("ua-parser", &["warehouse"]),
+    ("x509-cert", &["affluent"]),
 ];
 
 fn root() -> PathBuf {

@@ -1,12 +1,14 @@
 //! `affluent batch`: runs pipelines, and shows and turns back what they made.
 
+mod every;
 mod openlineage;
 mod run;
 mod status;
 mod versions;
 
+pub(crate) use every::every;
 pub(crate) use openlineage::Emitter;
-pub(crate) use run::{stopped_by_signals, time};
+pub(crate) use run::{NAMES, stopped_by_signals, time, word};
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -106,7 +108,11 @@ pub(crate) async fn ledger(options: &ScheduleOptions) -> anyhow::Result<Ledger> 
     Ok(Ledger::open(&options.ledger, Clock::system()).await?)
 }
 
-fn models(config: &Config) -> anyhow::Result<Models> {
+/// The models in force: the shipped ones, and those of `batch.models`.
+///
+/// # Errors
+/// A file that is none.
+pub(crate) fn models(config: &Config) -> anyhow::Result<Models> {
     let directory = Some(config.batch.models.as_path()).filter(|path| !path.as_os_str().is_empty());
     Models::load(directory).map_err(told)
 }

@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Every pipeline.
-const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 10] = [
     RAW_TO_DWH,
     REBUILD,
     FEATURES_5M,
@@ -226,7 +226,8 @@ fn exit(end: &RunEnd) -> Exit {
     }
 }
 
-fn word(end: &RunEnd) -> String {
+/// What became of a run, for people.
+pub(crate) fn word(end: &RunEnd) -> String {
     match end {
         RunEnd::Succeeded { run } => format!("done by run {run}"),
         RunEnd::Skipped { run } => format!("nothing to do, run {run}"),

@@ -26,10 +26,10 @@ const CHANGES: u64 = 1_000_000;
 const STEADY_RATE: u64 = 2_000;
 const STEADY_SECONDS: u64 = 20;
 /// Nothing here takes longer on a machine that is worth measuring.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A row of about 200 bytes as pgoutput sends it.
-const TABLE: &str = "(id bigint PRIMARY KEY, customer_id bigint NOT NULL, amount numeric(18,4) NOT NULL, \
+pub(super) const TABLE: &str = "(id bigint PRIMARY KEY, customer_id bigint NOT NULL, amount numeric(18,4) NOT NULL, \
     currency char(3) NOT NULL, status text NOT NULL, device_id uuid NOT NULL, reference text NOT NULL, \
     created_at timestamptz NOT NULL)";
 const ROW: &str = "i, i % 100000, (i % 1000000) / 100.0, 'EUR', 'authorized', \
@@ -71,21 +71,20 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Report> {
         seconds(1.0),
         latencies.len()
     ));
-    stage.progress.finish_and_clear();
     report
         .note("memory: resident, of this process: capture, broker, registry, and the consumer that measures");
-    stage.shutdown.cancel();
+    stage.end();
     Ok(report)
 }
 
 /// PostgreSQL, broker and registry.
-struct Stage {
-    database: Database,
-    client: tokio_postgres::Client,
-    bus: Bus,
+pub(super) struct Stage {
+    pub(super) database: Database,
+    pub(super) client: tokio_postgres::Client,
+    pub(super) bus: Bus,
     registry: RegistryClient,
     /// Greatest resident memory seen, bytes.
-    memory: Arc<AtomicU64>,
+    pub(super) memory: Arc<AtomicU64>,
     shutdown: CancellationToken,
     progress: ProgressBar,
     _postgres: Postgres,
@@ -93,7 +92,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start(context: &Context) -> anyhow::Result<Self> {
+    pub(super) async fn start(context: &Context) -> anyhow::Result<Self> {
         let shutdown = CancellationToken::new();
         let directory = tempfile::tempdir().context("temporary directory")?;
         let options = PostgresOptions { durable: true, ..PostgresOptions::default() };
@@ -130,7 +129,12 @@ impl Stage {
         })
     }
 
-    fn say(&self, what: &str) {
+    pub(super) fn end(&self) {
+        self.progress.finish_and_clear();
+        self.shutdown.cancel();
+    }
+
+    pub(super) fn say(&self, what: &str) {
         self.progress.set_message(what.to_owned());
         self.progress.tick();
     }
@@ -153,18 +157,12 @@ impl Stage {
     }
 
     /// Changes a second, from the start of the service to the last record.
-    async fn backlog(&self, changes: u64) -> anyhow::Result<Pace> {
+    pub(super) async fn backlog(&self, changes: u64) -> anyhow::Result<Pace> {
         self.client.batch_execute(&format!("CREATE TABLE backlog {TABLE}")).await?;
         let first = self.capture("backlog", SnapshotMode::Never)?;
         first.ready().await?;
         first.stop().await?;
-        self.say("writing a backlog");
-        for from in (1..=changes).step_by(1000) {
-            let to = (from + 999).min(changes);
-            let sql = format!("INSERT INTO backlog SELECT {ROW} FROM generate_series({from}, {to}) i");
-            self.client.batch_execute(&sql).await?;
-        }
-        self.client.batch_execute("CHECKPOINT").await?;
+        self.fill("backlog", 1, changes).await?;
         self.say("draining it");
         let clock = Clock::start();
         let capture = self.capture("backlog", SnapshotMode::Never)?;
@@ -172,6 +170,18 @@ impl Stage {
         let pace = clock.pace(changes);
         capture.stop().await?;
         Ok(pace)
+    }
+
+    /// Inserts these rows in transactions of a thousand.
+    pub(super) async fn fill(&self, table: &str, from: u64, to: u64) -> anyhow::Result<()> {
+        self.say("writing a backlog");
+        for from in (from..=to).step_by(1000) {
+            let to = (from + 999).min(to);
+            let sql = format!("INSERT INTO {table} SELECT {ROW} FROM generate_series({from}, {to}) i");
+            self.client.batch_execute(&sql).await?;
+        }
+        self.client.batch_execute("CHECKPOINT").await?;
+        Ok(())
     }
 
     /// Rows a second, from the start of the service to the last record.
@@ -194,7 +204,7 @@ impl Stage {
     }
 
     /// Microseconds from commit until a consumer has the record.
-    async fn steady(&self, context: &Context) -> anyhow::Result<Histogram<u64>> {
+    pub(super) async fn steady(&self, context: &Context) -> anyhow::Result<Histogram<u64>> {
         self.client.batch_execute(&format!("CREATE TABLE steady {TABLE}")).await?;
         let capture = self.capture("steady", SnapshotMode::Initial)?;
         capture.ready().await?;
@@ -202,14 +212,26 @@ impl Stage {
             .batch_execute(&format!("INSERT INTO steady SELECT {ROW} FROM generate_series(1, 10) i"))
             .await?;
         capture.written(&self.bus, 10).await?;
+        let latencies = self.paced(context, "steady", &capture.topic).await;
+        capture.stop().await?;
+        latencies
+    }
+
+    /// The same of whoever captures this table into this topic: rows above the thousandth are inserted.
+    pub(super) async fn paced(
+        &self,
+        context: &Context,
+        table: &str,
+        topic: &str,
+    ) -> anyhow::Result<Histogram<u64>> {
         let total = context.scaled(STEADY_RATE * STEADY_SECONDS);
         // Before the first record is written: none may be missed.
-        let from = ends(&self.bus, &capture.topic).await?;
+        let from = ends(&self.bus, topic).await?;
         let reading = tokio::spawn(read_latencies(self.bus.clone(), self.registry.clone(), from, total));
         self.say("steady load");
         let writer = self.database.connect().await?;
         let statement = writer
-            .prepare(&format!("INSERT INTO steady SELECT {ROW} FROM generate_series($1::int8, $2) i"))
+            .prepare(&format!("INSERT INTO {table} SELECT {ROW} FROM generate_series($1::int8, $2) i"))
             .await?;
         // Ten rows a transaction, two hundred transactions a second.
         let mut tick = tokio::time::interval(Duration::from_millis(5));
@@ -218,9 +240,7 @@ impl Stage {
             let (from, to) = (1000 + i64::try_from(from)?, 1000 + i64::try_from(from + 9)?);
             writer.execute(&statement, &[&from, &to]).await?;
         }
-        let latencies = tokio::time::timeout(PATIENCE, reading).await.context("records are missing")??;
-        capture.stop().await?;
-        latencies
+        tokio::time::timeout(PATIENCE, reading).await.context("records are missing")??
     }
 
     /// Changes a second, from the commit of one transaction to its last record.
@@ -240,9 +260,9 @@ impl Stage {
 }
 
 /// How fast something went, and what it took.
-struct Pace {
+pub(super) struct Pace {
     /// Records a second.
-    rate: f64,
+    pub(super) rate: f64,
     /// Processor time of this process, microseconds a record.
     micros: f64,
 }
@@ -313,7 +333,7 @@ impl Capture {
 }
 
 /// The ends of a topic's partitions.
-async fn ends(bus: &Bus, topic: &str) -> anyhow::Result<Vec<(TopicPartition, i64)>> {
+pub(super) async fn ends(bus: &Bus, topic: &str) -> anyhow::Result<Vec<(TopicPartition, i64)>> {
     let admin = bus.admin()?;
     let mut ends = Vec::new();
     for partition in 0..admin.partitions(topic).await?.unwrap_or(0) {

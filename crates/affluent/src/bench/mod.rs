@@ -4,11 +4,13 @@
 //! A benchmark is one module with `async fn run(Context) -> Result<Report>` and one line in
 //! [`BENCHES`]. Nothing here is copied from elsewhere: a report holds what this run measured.
 
+mod bi;
 mod broker;
 mod cdc;
 mod events;
 mod features;
 mod machine;
+mod peers;
 mod process;
 mod python;
 mod score;
@@ -59,6 +61,16 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "warehouse",
         about: "the batch pipeline over 10 million payments: 20,000 changes in 10 s and 2 GB, rebuild at 400,000 rows/s",
         run: |context| Box::pin(warehouse::run(context)),
+    },
+    Bench {
+        name: "bi",
+        about: "twelve dashboard queries over the wire: 10 times as fast as PostgreSQL with the same tables; 50 connections while a run publishes",
+        run: |context| Box::pin(bi::run(context)),
+    },
+    Bench {
+        name: "peers",
+        about: "change capture beside Debezium, from `crates/testkit/interop/connect.sh run`: 3 times its rate, a third of its p99, a quarter of its memory",
+        run: |context| Box::pin(peers::run(context)),
     },
     Bench {
         name: "upsert",
@@ -198,7 +210,9 @@ Examples:
   affluent bench clickstream --input kafka
   affluent bench clickstream --processes
   affluent bench warehouse --scale 0.1
+  affluent bench bi --scale 0.1
   affluent bench warehouse --peers .venv/bin/python
+  crates/testkit/interop/connect.sh run affluent bench peers
   affluent bench upsert --peers .venv/bin/python
   affluent bench features --from payments.parquet --peers .venv/bin/python
   affluent bench score --rate 3000 --seconds 60 --peers .venv/bin/python

@@ -1,6 +1,7 @@
 //! What a benchmark costs this process, and others.
 
 use anyhow::Context as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,6 +28,15 @@ pub(super) fn usage(process: u32) -> anyhow::Result<Usage> {
     let highest = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = highest.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
     Ok(Usage { processor_seconds: ticks(&read("stat")?), resident_max: kilobytes.unwrap_or(0) * 1024 })
+}
+
+/// A port of this machine that nobody listens on now.
+///
+/// # Errors
+/// There is none.
+pub(super) fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// User and system time of this process.

@@ -1,10 +1,12 @@
 //! The configuration: `config/affluent.toml` (compiled in) overlaid by a file and the environment,
 //! turned once into the options of every part.
 //!
-//! Here live loading, the sections and `affluent config`. What a key means belongs to the part whose
+//! Here live loading, the sections and `affluent config`: `init` writes a file to start from, `connect` tries what is configured. What a key means belongs to the part whose
 //! options it is.
 
+mod connect;
 mod error;
+mod init;
 mod layers;
 mod secrets;
 mod show;
@@ -17,8 +19,10 @@ pub(crate) use show::{Args, run};
 
 use crate::features::FeatureOptions;
 use crate::http::HttpOptions;
+use crate::observe::TelemetryOptions;
 use crate::scoring::ScoringOptions;
 use crate::train::LearningOptions;
+use affluent_bi::BiOptions;
 use affluent_broker::BrokerOptions;
 use affluent_bus::BusOptions;
 use affluent_bus::registry::{RegistryOptions, RegistryServerOptions};
@@ -34,6 +38,7 @@ use affluent_stream::sinks::events::EventOptions;
 use affluent_telemetry::logs::LogFormat;
 use affluent_warehouse::batch::BatchOptions;
 use affluent_warehouse::staged::StageOptions;
+use affluent_watch::AlertOptions;
 use layers::Layers;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,7 +76,10 @@ pub(crate) struct Config {
     pub(crate) schedule: ScheduleOptions,
     pub(crate) collect: CollectOptions,
     pub(crate) http: HttpOptions,
+    pub(crate) alerts: AlertOptions,
+    pub(crate) bi: BiOptions,
     pub(crate) log: LogOptions,
+    pub(crate) telemetry: TelemetryOptions,
 }
 
 /// Section `[log]`.
@@ -137,7 +145,10 @@ impl Config {
             schedule: sections.take("schedule")?,
             collect: sections.take("collect")?,
             http: sections.take("http")?,
+            alerts: sections.take("alerts")?,
+            bi: sections.take("bi")?,
             log: sections.take("log")?,
+            telemetry: sections.take("telemetry")?,
         };
         config.fill_sinks();
         config.check()?;
@@ -179,6 +190,13 @@ impl Config {
     /// What no section can know alone.
     fn check(&self) -> Result<(), ConfigError> {
         self.http.check().map_err(|message| ConfigError::Invalid { message })?;
+        self.telemetry
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("telemetry.{problem}") })?;
+        self.alerts
+            .check()
+            .map_err(|problem| ConfigError::Invalid { message: format!("alerts.{problem}") })?;
+        self.bi.check().map_err(|message| ConfigError::Invalid { message })?;
         if !self.cdc.connection.is_empty() {
             let mut cdc = self.cdc.clone();
             cdc.protect_key.get_or_insert_with(|| "is made at the first start".to_owned());

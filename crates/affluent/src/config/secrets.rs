@@ -95,27 +95,32 @@ fn is_secret(key: &str) -> bool {
     let name = key.rsplit('.').next().unwrap_or(key);
     let whole = key.to_ascii_lowercase();
     ["password", "secret", "passphrase"].iter().any(|word| whole.contains(word))
-        || ["token", "tokens", "pem"].contains(&name)
+        || ["token", "tokens", "pem", "webhook_url"].contains(&name)
         || ["_token", "_key"].iter().any(|end| name.ends_with(end))
 }
 
 /// `postgres://user:********@host` and `host=… password=********`.
 fn mask_connection(text: &str) -> String {
+    with_password(text, MASK).unwrap_or_else(|| text.to_owned())
+}
+
+/// The connection with `password` in the place of its own, in a URL or in `key=value` form; none where it has none.
+pub(super) fn with_password(text: &str, password: &str) -> Option<String> {
     if let Some((scheme, rest)) = text.split_once("://")
         && let Some((user_info, host)) = rest.rsplit_once('@')
         && let Some((user, _)) = user_info.split_once(':')
     {
-        return format!("{scheme}://{user}:{MASK}@{host}");
+        return Some(format!("{scheme}://{user}:{password}@{host}"));
     }
-    let Some(start) = text.find("password=") else { return text.to_owned() };
-    let value = start + "password=".len();
-    let quoted = text[value..].starts_with('\'');
-    let end = if quoted {
-        text[value + 1..].find('\'').map(|end| value + end + 2)
-    } else {
-        text[value..].find(char::is_whitespace).map(|end| value + end)
+    let is_url = text.contains("://");
+    let value = text.find("password=")? + "password=".len();
+    let end = match text[value..].strip_prefix('\'') {
+        Some(quoted) => quoted.find('\'').map(|end| value + end + 2),
+        None => {
+            text[value..].find(|c: char| c.is_whitespace() || (is_url && c == '&')).map(|end| value + end)
+        }
     };
-    format!("{}{MASK}{}", &text[..value], end.map_or("", |end| &text[end..]))
+    Some(format!("{}{password}{}", &text[..value], end.map_or("", |end| &text[end..])))
 }
 
 #[cfg(test)]
@@ -165,6 +170,11 @@ mod tests {
             ("cdc.connection", "host=db password=hunter2 dbname=x", "host=db password=******** dbname=x"),
             ("cdc.connection", "host=db password='a b' dbname=x", "host=db password=******** dbname=x"),
             ("cdc.connection", "host=db dbname=x", "host=db dbname=x"),
+            (
+                "cdc.connection",
+                "postgres://me@db/shop?password=hunter2&sslmode=require",
+                "postgres://me@db/shop?password=********&sslmode=require",
+            ),
             ("cdc.slot", "affluent", "affluent"),
         ] {
             assert_eq!(masked(key, &Value::from(text)), Value::from(expected), "{key} = {text}");

@@ -1,5 +1,7 @@
-//! `affluent config check|show`.
+//! `affluent config`: the command, and of its parts `check`, `show` and `defaults`.
 
+use super::connect;
+use super::init::{self, InitArgs};
 use super::layers::{Layers, dotted};
 use super::{Config, file_in_force, read_layers, secrets};
 use crate::cli::Format;
@@ -12,7 +14,9 @@ use toml::{Table, Value};
 
 const EXAMPLES: &str = "\
 Examples:
+  affluent config init --connection 'postgresql://affluent:${env:PGPASSWORD}@db.internal/shop' --out affluent.toml
   affluent config check --config shop.toml     exit code 0, or 2 and what is wrong where
+  affluent config check --connect              the same, then try every connection and permission
   affluent config show                         every key in force, and where it was set
   AFFLUENT__BROKER__FLUSH=relaxed affluent config show
   affluent config defaults > affluent.toml     a file to start from, every key explained";
@@ -25,14 +29,23 @@ pub(crate) struct Args {
     command: Command,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
+    /// Look at a database and write a configuration to start from; nothing in the database is changed
+    Init(InitArgs),
     /// Say whether the configuration can be used
-    Check,
+    Check(CheckArgs),
     /// Print what is in force and where it was set, secrets masked
     Show,
     /// Print the built-in configuration with the meaning of every key
     Defaults,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct CheckArgs {
+    /// Try every connection and permission too, and say what to fix; exit code 1 where something fails
+    #[arg(long)]
+    connect: bool,
 }
 
 /// Runs `affluent config`.
@@ -40,8 +53,13 @@ enum Command {
 /// # Errors
 /// What is wrong with the configuration.
 pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::Result<Exit> {
-    match args.command {
-        Command::Check => {
+    match &args.command {
+        Command::Init(args) => return crate::runtime()?.block_on(init::run(args, file, format)),
+        Command::Check(CheckArgs { connect: true }) => {
+            let config = Config::load(file)?;
+            return crate::runtime()?.block_on(connect::run(&config, format));
+        }
+        Command::Check(CheckArgs { connect: false }) => {
             Config::load(file)?;
             let source =
                 file_in_force(file).map_or("built-in defaults".to_owned(), |f| f.display().to_string());

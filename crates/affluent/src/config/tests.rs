@@ -80,7 +80,10 @@ fn defaults_are_the_defaults_of_the_options() {
         ("events", debug(&config.events), debug(EventOptions::default())),
         ("sink_lake", debug(&config.sink_lake), debug(ConsumeOptions::default())),
         ("http", debug(&config.http), debug(HttpOptions::default())),
+        ("alerts", debug(&config.alerts), debug(AlertOptions::default())),
+        ("bi", debug(&config.bi), debug(BiOptions::default())),
         ("log", debug(&config.log), debug(LogOptions::default())),
+        ("telemetry", debug(&config.telemetry), debug(TelemetryOptions::default())),
     ] {
         assert_eq!(
             found, expected,
@@ -203,6 +206,7 @@ fn errors_name_the_key_the_place_and_the_remedy() {
         ("[schedule]\ntime_zone = 'Mars'", ("", ""), &["schedule.time_zone", "`Mars`", "Europe/Berlin"]),
         ("[schedule.rebuild]\ncron = 'at night'", ("", ""), &["schedule.rebuild.cron", "`at night`"]),
         ("", ("AFFLUENT__SCHEDULE__RAW_TO_DWH__CRON", "* *"), &["schedule.raw_to_dwh.cron", "`* *`"]),
+        ("[alerts]\nscale = 2.0", ("", ""), &["alerts.scale"]),
         ("[lake]\nmanifests_max = 1", ("", ""), &["[lake]", "manifests_max"]),
         ("[http]\nlisten = '0.0.0.0:80'", ("", ""), &["http.listen", "reachable", "http.tokens"]),
         (
@@ -210,6 +214,17 @@ fn errors_name_the_key_the_place_and_the_remedy() {
              [[http.tokens]]\nname = 'n'\ntoken = '0123456789abcdef'\nroles = ['read']",
             ("", ""),
             &["http.listen", "reachable", "collect.tokens"],
+        ),
+        ("[bi]\nlisten = '0.0.0.0:5433'", ("", ""), &["bi.listen", "reachable", "bi.users", "bi.tls"]),
+        (
+            "[[bi.users]]\nname = 'a'\npassword = ''\nroles = []",
+            ("", ""),
+            &["bi.users", "\"a\"", "shorter", "openssl"],
+        ),
+        (
+            "[[bi.users]]\nname = 'a'\npassword = '0123456789abcdef'\nroles = ['x']",
+            ("", ""),
+            &["bi.users", "\"x\"", "bi.roles"],
         ),
         (
             "[[http.tokens]]\nname='a'\ntoken='short'\nroles=['read']",
@@ -228,5 +243,20 @@ fn errors_name_the_key_the_place_and_the_remedy() {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
         assert!(!message.contains("0123456789abcdef"), "a token is shown: {message}");
+    }
+}
+
+/// With any secret, and loopback nowhere: what they need is in them.
+#[test]
+fn the_configurations_of_the_deployments_can_be_used() {
+    for (file, text) in [
+        ("compose", include_str!("../../../../deploy/compose/affluent.toml")),
+        ("kubernetes", include_str!("../../../../deploy/kubernetes/affluent.toml")),
+    ] {
+        let mut layers = Layers::new(DEFAULTS).unwrap();
+        layers.add_file(text, file).unwrap();
+        let config = Config::from_layers(&layers, &|name| Some(format!("secret-of-{name}"))).unwrap();
+        assert!(config.http.listen.ip().is_unspecified() && !config.cdc.connection.is_empty(), "{file}");
+        assert_eq!(config.data_dir, Path::new("/var/lib/affluent"), "{file}");
     }
 }

@@ -13,6 +13,7 @@ mod live;
 mod report;
 mod scoring;
 mod warehouse;
+mod wire;
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -35,13 +36,14 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use warehouse::Runs;
+use wire::Wire;
 
 const EXAMPLES: &str = "\
 Examples:
   affluent demo                                     one minute, 500 changes, 300 clicks, 200 log lines a second
   affluent demo --seconds 300 --rate 2000           longer and harder
   affluent demo --seconds 20 --report report.json   the figures for machines
-  affluent demo --keep ./demo                       leave the data for a look
+  affluent demo --keep ./demo                       stay up for a look at the console, and leave the data
   affluent demo --no-models                         without the models that are trained afterwards
 
 Needs the PostgreSQL server's binaries (Debian, Ubuntu: apt-get install postgresql), and nothing that
@@ -82,7 +84,7 @@ pub(crate) struct Args {
     /// Train no models afterwards
     #[arg(long)]
     no_models: bool,
-    /// Run in this directory and leave everything there
+    /// Run in this directory, stay up with the console until Ctrl-C, train no models, and leave everything there
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
@@ -134,11 +136,12 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
     let postgres = Postgres::start(options).context("start a private PostgreSQL")?;
     let database = postgres.database("postgres");
     let config = configuration(directory.path(), &database, file)?;
-    affluent_telemetry::logs::init(&config.log.filter, config.log.format);
+    affluent_telemetry::logs::init(&config.log.filter, config.log.format, false);
     let roles = roles::needed(&config);
     let platform = roles::prepare(config, &roles)?;
     let runtime = crate::runtime()?;
-    let played = runtime.block_on(Box::pin(play(args, directory.path(), platform, roles, database)));
+    let wire = Wire::new(postgres.bin(), platform.config().bi.listen);
+    let played = runtime.block_on(Box::pin(play(args, directory.path(), platform, roles, (database, wire))));
     runtime.shutdown_timeout(LEAVE);
     let report = played?;
     if let Some(path) = &args.report {
@@ -158,9 +161,9 @@ pub(crate) fn run(args: &Args, file: Option<&Path>, format: Format) -> anyhow::R
 }
 
 /// The embedded defaults on free ports, or the given configuration, on the demo's database and
-/// directory. The pipelines run when the demo says so, not by their calendars, and a larger part of the
-/// served vectors is logged: there is but a minute of them. A file that merely lies in the current directory
-/// does not count.
+/// directory; whoever is on this machine may ask the warehouse. The pipelines run when the demo says so, not
+/// by their calendars, and a larger part of the served vectors is logged: there is but a minute of them. A
+/// file that merely lies in the current directory does not count.
 fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> anyhow::Result<Config> {
     let settings = format!(
         "data_dir = {data:?}\n\
@@ -168,6 +171,8 @@ fn configuration(directory: &Path, database: &Database, file: Option<&Path>) -> 
          [broker]\nlisten = \"127.0.0.1:0\"\n\
          [registry_server]\nlisten = \"127.0.0.1:0\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\
+         [bi]\nlisten = \"127.0.0.1:0\"\nusers = []\nroles = []\n\
+         [bi.tls]\ncertificate_file = \"\"\nkey_file = \"\"\n\
          [schedule.raw_to_dwh]\ncron = \"\"\n\
          [schedule.rebuild]\ncron = \"\"\n\
          [schedule.features_5m]\ncron = \"\"\n\
@@ -192,7 +197,7 @@ async fn play(
     directory: &Path,
     platform: Arc<Platform>,
     roles: Vec<&'static roles::Role>,
-    database: Database,
+    (database, wire): (Database, Wire),
 ) -> anyhow::Result<DemoReport> {
     let mut live = Live::new(args.seconds, args.rate);
     let interrupted = interruption()?;
@@ -210,13 +215,24 @@ async fn play(
     live.say("learns a model of simulated payments, some of which are fraud");
     scoring::learn(&platform).await.context("learn a model")?;
     live.say("starts every role; reads what the tables hold already");
+    live.say(&format!("what happens can be seen at {}", platform.http_url()));
     let mut running = Running::start(Arc::clone(&platform), roles);
     let mirrors = Mirrors::Store(platform.documents().await?);
     let played = tokio::select! {
-        played = Box::pin(measure(args, &platform, &mirrors, &database, payments, &mut live, &interrupted)) => played,
+        played = Box::pin(measure(args, &platform, &mirrors, (&database, wire), payments, &mut live, &interrupted)) => played,
         error = running.failed() => Err(error),
     };
     live.clear();
+    if args.keep.is_some() && played.is_ok() && !interrupted.is_cancelled() {
+        live.say(&format!(
+            "the console is at {} until Ctrl-C, which ends the demo and shows what was measured",
+            platform.http_url()
+        ));
+        tokio::select! {
+            () = interrupted.cancelled() => {}
+            error = running.failed() => live.say(&format!("a role has failed: {error:#}")),
+        }
+    }
     let stopped = running.stop().await;
     let mut report = played?;
     if !args.no_models && !interrupted.is_cancelled() {
@@ -237,7 +253,7 @@ async fn measure(
     args: &Args,
     platform: &Platform,
     mirrors: &Mirrors,
-    database: &Database,
+    (database, wire): (&Database, Wire),
     payments: Arc<Payments>,
     live: &mut Live,
     interrupted: &CancellationToken,
@@ -258,7 +274,7 @@ async fn measure(
     progress.clear();
     before.context("compare before the load")?;
     live.say("computes the warehouse of the history");
-    let batch = Runs::begin(platform).await.context("compute the warehouse before the load")?;
+    let batch = Runs::begin(platform, wire).await.context("compute the warehouse before the load")?;
     latency::reset();
 
     let progress = payments.progress();

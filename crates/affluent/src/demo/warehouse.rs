@@ -1,11 +1,12 @@
 //! The demo's warehouse: the pipeline runs again and again beside the load, at the end everything is computed
-//! once more from the raw zone and compared, and questions are asked of what was published.
+//! once more from the raw zone and compared, and questions are asked of what was published, over the PostgreSQL protocol.
 
 use super::report::Answer;
+use super::wire::Wire;
 use crate::batch;
 use crate::platform::Platform;
 use crate::sql::rows;
-use affluent_lake::sql::{Engine, EngineOptions, Limits, Renderer, Session, TextFormat};
+use affluent_lake::sql::{Engine, EngineOptions, Session};
 use affluent_model::time::now_micros;
 use affluent_schedule::{
     Interval, Pipeline, RAW_TO_DWH, REBUILD, Reason, Request, RunEnd, RunRecord, Runner,
@@ -20,8 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two runs beside the load.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Rows of an answer that are shown.
-const ANSWER_ROWS: u64 = 5;
 /// Money that is there, by currency: payments and their sum, as text with every digit.
 type Balance = BTreeMap<String, (i64, String)>;
 
@@ -34,6 +33,8 @@ const BALANCE_WAREHOUSE: &str = "select currency, cast(count(*) as varchar), cas
 #[derive(Debug, Default)]
 pub(super) struct Warehouse {
     pub(super) freshness: Freshness,
+    /// The same until an answer over the PostgreSQL protocol has it.
+    pub(super) freshness_wire: Freshness,
     /// Runs of the pipeline that published something, and of all runs the longest, seconds.
     pub(super) runs: u32,
     pub(super) longest_s: f64,
@@ -76,6 +77,7 @@ pub(super) struct Runs {
     pipelines: Vec<Pipeline>,
     engine: Engine,
     lake: affluent_lake::Lake,
+    wire: Wire,
     /// Where the next interval begins, microseconds.
     from: i64,
     found: Warehouse,
@@ -83,7 +85,7 @@ pub(super) struct Runs {
 
 impl Runs {
     /// The pipelines, and one run for what was there before the load.
-    pub(super) async fn begin(platform: &Platform) -> anyhow::Result<Runs> {
+    pub(super) async fn begin(platform: &Platform, wire: Wire) -> anyhow::Result<Runs> {
         let (config, lake) = (platform.config(), platform.lake().await?);
         let engine = Batch::new(lake.clone(), config.batch.clone())?;
         let pipelines = batch::pipelines(&config.schedule, &engine, false, None)?;
@@ -91,7 +93,7 @@ impl Runs {
         let runner = Runner::new(ledger, config.schedule.clone());
         let engine = Engine::new(lake.clone(), EngineOptions::default())?;
         let from = now_micros();
-        let mut runs = Runs { runner, pipelines, engine, lake, from, found: Warehouse::default() };
+        let mut runs = Runs { runner, pipelines, engine, lake, wire, from, found: Warehouse::default() };
         runs.increment().await?;
         Ok(runs)
     }
@@ -122,7 +124,7 @@ impl Runs {
         let (source, warehouse) = (in_database(database).await?, in_warehouse(&session).await?);
         self.found.unbalanced = unbalanced(&source, &warehouse);
         for (name, text) in QUESTIONS {
-            let answer = answer(&session, text).await.with_context(|| format!("ask {name}"))?;
+            let answer = self.wire.answer(text).await.with_context(|| format!("ask {name}"))?;
             self.found.answers.push(answer);
         }
         Ok(self.found)
@@ -137,6 +139,8 @@ impl Runs {
         let newest = rows(&session, newest).await?.first().and_then(|row| row[0].parse().ok());
         if let Some(newest) = newest {
             self.found.freshness.observe(now_micros(), newest);
+            self.wire.sees(newest).await?;
+            self.found.freshness_wire.observe(now_micros(), newest);
             self.found.runs += 1;
         }
         Ok(())
@@ -192,20 +196,6 @@ async fn in_warehouse(session: &Session) -> anyhow::Result<Balance> {
         Ok((currency, (payments.parse()?, sum)))
     })
     .collect()
-}
-
-/// A question and its first rows; what it asks is its opening comment.
-async fn answer(session: &Session, text: &str) -> anyhow::Result<Answer> {
-    let question: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("-- ")).collect();
-    let limits = Limits { rows: Some(ANSWER_ROWS), ..Limits::default() };
-    let mut rows = session.query(text, limits).await?;
-    let mut renderer = Renderer::new(TextFormat::Table, rows.schema());
-    let mut table = String::new();
-    while let Some(batch) = rows.next_batch().await {
-        table += &renderer.batch(&batch?)?;
-    }
-    table += &renderer.finish()?;
-    Ok(Answer { question: question.join(" "), table })
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn nth(feature: &Feature) -> Option<usize> {
 }
 
 /// What a definition says, key by key; what it does not say is null.
-pub(super) fn feature_json(definitions: &Definitions, feature: &Feature) -> Json {
+pub(crate) fn feature_json(definitions: &Definitions, feature: &Feature) -> Json {
     let window = match &feature.compute {
         Compute::Window { window, .. } => json!({
             "span": window.span.to_string(),

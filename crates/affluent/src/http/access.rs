@@ -57,26 +57,59 @@ impl Tokens {
     ///
     /// # Errors
     /// 401 without a known token, 403 with one of another role, 429 over the rate.
-    fn admit(&self, headers: &HeaderMap, roles: &[Access]) -> Result<Bearer, Problem> {
-        if self.entries.is_empty() {
-            return within(self.open.as_ref(), "anyone").map(|()| Bearer(None));
+    pub(super) fn admit(&self, headers: &HeaderMap, roles: &[Access]) -> Result<Bearer, Problem> {
+        if self.is_open() {
+            return self.admit_known(Bearer(None), roles);
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, token) =
             given.and_then(|text| text.split_once(' ')).ok_or_else(Problem::unauthorized)?;
-        let given = digest(token.trim());
-        let place = self.entries.iter().position(|entry| entry.digest == given);
-        let place = place.filter(|_| scheme.eq_ignore_ascii_case("bearer"));
-        let place = place.ok_or_else(Problem::unauthorized)?;
-        let entry = &self.entries[place];
+        let bearer = self.bearer(token).filter(|_| scheme.eq_ignore_ascii_case("bearer"));
+        self.admit_known(bearer.ok_or_else(Problem::unauthorized)?, roles)
+    }
+
+    /// As [`Tokens::admit`], of a request that is known to be of this bearer.
+    ///
+    /// # Errors
+    /// 403 with a token of another role, 429 over the rate.
+    pub(super) fn admit_known(&self, bearer: Bearer, roles: &[Access]) -> Result<Bearer, Problem> {
+        let Some(entry) = self.entry(bearer) else {
+            return within(self.open.as_ref(), "anyone").map(|()| bearer);
+        };
         // Also a token of another role spends its requests.
         within(entry.bucket.as_ref(), &entry.name)?;
-        let may = |role: &Access| entry.roles.contains(role) || entry.roles.contains(&Access::Admin);
-        if !roles.iter().any(may) {
+        if !roles.iter().any(|role| self.may(bearer, *role)) {
             let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
             return Err(Problem::forbidden(&names.join(" or ")));
         }
-        Ok(Bearer(Some(place)))
+        Ok(bearer)
+    }
+
+    /// There are no tokens: anyone may do anything.
+    pub(super) fn is_open(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whose token this is; none where it is nobody's.
+    pub(super) fn bearer(&self, token: &str) -> Option<Bearer> {
+        let given = digest(token.trim());
+        let place = self.entries.iter().position(|entry| entry.digest == given)?;
+        Some(Bearer(Some(place)))
+    }
+
+    /// The name of the token; none where there are no tokens.
+    pub(super) fn name(&self, bearer: Bearer) -> Option<&str> {
+        self.entry(bearer).map(|entry| entry.name.as_str())
+    }
+
+    /// The bearer has this role.
+    pub(super) fn may(&self, bearer: Bearer, role: Access) -> bool {
+        let has = |entry: &Entry| entry.roles.contains(&role) || entry.roles.contains(&Access::Admin);
+        self.entry(bearer).map_or(self.is_open(), has)
+    }
+
+    fn entry(&self, bearer: Bearer) -> Option<&Entry> {
+        self.entries.get(bearer.0?)
     }
 }
 

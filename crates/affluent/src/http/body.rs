@@ -12,7 +12,19 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 /// # Errors
 /// 413 beyond `http.max_body_bytes`, 408 beyond `http.body_timeout_ms`, 400 where the client gives up.
 pub(super) async fn read(options: &HttpOptions, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
-    let limit = options.max_body_bytes;
+    read_within(options.max_body_bytes, options, headers, body).await
+}
+
+/// As [`read`], of at most `limit` bytes: for who is not known yet.
+///
+/// # Errors
+/// As [`read`], 413 beyond `limit`.
+pub(super) async fn read_within(
+    limit: usize,
+    options: &HttpOptions,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Vec<u8>, Problem> {
     let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let told = told.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     if told > limit {
@@ -117,6 +129,8 @@ mod tests {
         assert_eq!(status(None, Body::from("0123456789")).await, 200);
         assert_eq!(status(None, Body::from("0123456789+")).await, 413);
         assert_eq!(status(Some("11"), Body::empty()).await, 413);
+        let shorter = read_within(9, &options, &HeaderMap::new(), Body::from("0123456789")).await;
+        assert_eq!(shorter.unwrap_err().status().as_u16(), 413);
         let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
         assert_eq!(status(None, Body::from_stream(never)).await, 408);
     }

@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics` and `/v1/status`.
 
 use super::Shared;
+use crate::observe::{self, resident_bytes};
 use crate::platform::Platform;
 use affluent_telemetry::health::State as RoleState;
 use affluent_telemetry::metrics_list;
@@ -11,6 +12,8 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+pub(crate) use affluent_watch::samples;
 
 /// What `affluent status` shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +57,11 @@ pub(crate) struct Slot {
 impl Status {
     /// The state of this process.
     pub(crate) async fn of(platform: &Platform) -> Self {
+        Status { dead_letters: platform.dead_letters_count().await, ..Self::local(platform) }
+    }
+
+    /// What is known without asking anybody else: not the dead letters.
+    pub(super) fn local(platform: &Platform) -> Self {
         let rendered = platform.metrics();
         let mut lag: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (mut labels, records) in samples(&rendered, metrics_list::CONSUMER_LAG) {
@@ -79,7 +87,7 @@ impl Status {
                 .collect(),
             lag: lag.into_iter().map(|((group, topic), records)| Lag { group, topic, records }).collect(),
             slots,
-            dead_letters: platform.dead_letters_count().await,
+            dead_letters: None,
         }
     }
 }
@@ -122,79 +130,11 @@ fn probe(shared: &Shared, good: bool) -> (StatusCode, Json<Value>) {
 
 /// The Prometheus text format.
 pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    if let Some(bytes) = resident_bytes() {
-        metrics_list::resident_memory(bytes);
-    }
+    observe::sample(&shared.platform);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.platform.metrics())
 }
 
 /// [`Status`] as JSON.
 pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
     Json(Status::of(&shared.platform).await)
-}
-
-/// Resident memory of this process; absent where the system does not tell.
-pub(crate) fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
-}
-
-/// The samples of one metric in the Prometheus text format: labels and value.
-pub(super) fn samples<'a>(
-    rendered: &'a str,
-    name: &'a str,
-) -> impl Iterator<Item = (BTreeMap<String, String>, f64)> + 'a {
-    rendered.lines().filter_map(move |line| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.rsplit_once("} ")?,
-            None => ("", rest.strip_prefix(' ')?),
-        };
-        Some((parse_labels(labels), value.trim().parse().ok()?))
-    })
-}
-
-fn parse_labels(text: &str) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::new();
-    let mut rest = text;
-    while let Some((name, quoted)) = rest.split_once("=\"") {
-        let mut value = String::new();
-        let mut chars = quoted.char_indices();
-        let mut end = quoted.len();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    end = at + 1;
-                    break;
-                }
-                '\\' => value.extend(chars.next().map(|(_, c)| if c == 'n' { '\n' } else { c })),
-                c => value.push(c),
-            }
-        }
-        labels.insert(name.trim_start_matches(',').trim().to_owned(), value);
-        rest = &quoted[end..];
-    }
-    labels
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_read_from_the_text_format() {
-        let text = "# TYPE lag gauge\nlag{a=\"x\",b=\"say \\\"hi\\\", you\"} 5\nlag{a=\"y\"} 1e3\nlagging 7\nlag 2\n";
-        let found: Vec<_> = samples(text, "lag").collect();
-        assert_eq!(found.len(), 3);
-        assert_eq!((found[0].0["b"].as_str(), found[0].1), ("say \"hi\", you", 5.0));
-        assert_eq!((found[1].0["a"].as_str(), found[1].1), ("y", 1000.0));
-        assert_eq!((found[2].0.len(), found[2].1), (0, 2.0));
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn this_process_has_a_size() {
-        assert!(resident_bytes().unwrap() > 1_000_000);
-    }
 }

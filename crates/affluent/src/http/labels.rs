@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// Where the payments are by id.
-const PAYMENTS: &str = "mirrors.transactions";
+pub(super) const PAYMENTS: &str = "mirrors.transactions";
 const TABLE: &str = "disputes";
 const SOURCE: &str = "labels";
 /// The bus has this long.
@@ -59,7 +59,7 @@ pub(super) enum Label {
 }
 
 impl Label {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Label::Confirmed => "confirmed",
             Label::Cleared => "cleared",
@@ -95,17 +95,30 @@ pub(super) async fn post(
     let bytes = body::read(&shared.platform.config().http, &headers, body).await?;
     let asked: Asked = body::json(&headers, &bytes)?;
     let labelled_at = known_since(asked.labelled_at.as_deref(), now).map_err(Problem::unprocessable)?;
-    let id = asked.transaction_id.trim().to_lowercase();
+    let labelled = give(&shared, &asked.transaction_id, asked.label, labelled_at).await?;
+    Ok((StatusCode::ACCEPTED, Json(labelled)))
+}
+
+/// Gives a payment a label, known since `labelled_at` (microseconds UTC). Both ways of people lead through here.
+///
+/// # Errors
+/// 404 for a payment that is not known, 422 for one without an amount, 503 where store or bus do not answer.
+pub(super) async fn give(
+    shared: &Shared,
+    transaction_id: &str,
+    label: Label,
+    labelled_at: i64,
+) -> Result<Labelled, Problem> {
+    let id = transaction_id.trim().to_lowercase();
     if id.is_empty() || id.len() > ID_MAX {
         return Err(Problem::unprocessable(format!("transaction_id: must have 1 to {ID_MAX} bytes")));
     }
-    let store = documents::store(&shared).await?;
+    let store = documents::store(shared).await?;
     let answer = |labelled_at: i64, is_new: bool| {
         let labelled_at = format_micros(labelled_at, true);
-        let labelled = Labelled { transaction_id: id.clone(), label: asked.label, labelled_at, is_new };
-        (StatusCode::ACCEPTED, Json(labelled))
+        Labelled { transaction_id: id.clone(), label, labelled_at, is_new }
     };
-    if let Some(since) = labelled(store.as_ref(), &id, asked.label).await? {
+    if let Some(since) = labelled(store.as_ref(), &id, label).await? {
         return Ok(answer(since, false));
     }
     let payment = one(store.as_ref(), PAYMENTS, &id).await?;
@@ -115,16 +128,10 @@ pub(super) async fn post(
     else {
         return Err(Problem::unprocessable("the payment has no amount and currency"));
     };
-    let dispute = Dispute {
-        id: &id,
-        amount: Value::Decimal(amount.clone()),
-        currency,
-        label: asked.label,
-        labelled_at,
-    };
+    let dispute = Dispute { id: &id, amount: Value::Decimal(amount.clone()), currency, label, labelled_at };
     let version = shared.labels.send(&dispute).await?;
     let fields = vec![
-        ("label".to_owned(), Value::Text(asked.label.as_str().to_owned())),
+        ("label".to_owned(), Value::Text(label.as_str().to_owned())),
         ("labelled_at".to_owned(), Value::TimestampTz(labelled_at)),
     ];
     let write = VersionedWrite { id: id.clone(), version, action: Action::Put(fields) };
@@ -152,7 +159,12 @@ async fn labelled(store: &dyn DocumentStore, id: &str, label: Label) -> Result<O
     })
 }
 
-async fn one(store: &dyn DocumentStore, collection: &str, id: &str) -> Result<Option<Document>, Problem> {
+/// A document; none where there is none, or no such collection yet.
+pub(super) async fn one(
+    store: &dyn DocumentStore,
+    collection: &str,
+    id: &str,
+) -> Result<Option<Document>, Problem> {
     match store.get(collection, &[id.to_owned()]).await {
         Ok(found) => Ok(found.into_iter().next()),
         Err(DocumentError::UnknownCollection(_)) => Ok(None),

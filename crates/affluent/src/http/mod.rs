@@ -1,39 +1,39 @@
 //! The HTTP interface: metrics, health, status, documents, features and scores to read, payments to score, labels to give, pages for
 //! people, and the collector's endpoints where this process collects.
 //!
-//! What is answered lives in `health`, `documents`, `features`, `score`, `labels`, `page` and `features_page`; who may ask, in `access`;
+//! What is answered lives in `health`, `documents`, `features`, `score` and `labels`, pages in `console`; who may ask, in `access`;
 //! how connections come about, in `listen`. Errors are RFC 9457 problem details; `openapi.json` describes all of it. Invariant: beyond loopback nothing
 //! is served without tokens, except the two health probes.
 
 mod access;
 mod body;
+mod console;
 mod documents;
 mod features;
-mod features_page;
 mod health;
 mod labels;
 mod listen;
 mod openapi;
 mod options;
-mod page;
 mod problem;
 mod rate;
 mod score;
 
 pub(crate) use features::{KeyValue, KeyValues};
 pub(crate) use health::Status;
-pub(crate) use options::HttpOptions;
+pub(crate) use options::{HttpOptions, TlsOptions};
 pub(crate) use score::Payment;
 
 use crate::platform::Platform;
 use access::Tokens;
 use affluent_stream::collect::Collector;
+use affluent_telemetry::metrics_list;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use features_page::Materialised;
+use console::{Console, Warehouse};
 use labels::Labels;
 use options::Access;
 use problem::Problem;
@@ -44,6 +44,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -53,7 +54,8 @@ struct Shared {
     permits: Arc<Semaphore>,
     idempotency: Arc<Idempotency>,
     labels: Arc<Labels>,
-    materialised: Arc<Materialised>,
+    warehouse: Arc<Warehouse>,
+    console: Arc<Console>,
 }
 
 /// When a request came in.
@@ -92,7 +94,14 @@ pub(crate) async fn serve(
     let listener = tokio::net::TcpListener::from_std(bound.listener)?;
     let options = &platform.config().http;
     tracing::info!(scheme = options.scheme(), %address, "http interface listens");
-    listen::serve(listener, bound.tls, router(Arc::clone(&platform)), options, &shutdown).await;
+    let console = Arc::new(Console::new(&platform, shutdown.clone()));
+    let measuring = {
+        let (platform, console) = (Arc::clone(&platform), Arc::clone(&console));
+        async move { console.measure(&platform).await }
+    };
+    let _measuring = AbortOnDropHandle::new(tokio::spawn(measuring));
+    let router = router(Arc::clone(&platform), console);
+    listen::serve(listener, bound.tls, router, options, &shutdown).await;
     Ok(())
 }
 
@@ -104,7 +113,7 @@ struct Route {
     handler: MethodRouter<Shared>,
 }
 
-/// Everything but the collector's.
+/// What machines ask: all that `openapi.json` describes, but the collector's.
 fn routes() -> Vec<Route> {
     let route = |path, roles, handler| Route { path, roles, handler };
     let reading: &[Access] = &[Access::Read];
@@ -116,8 +125,6 @@ fn routes() -> Vec<Route> {
         route("/healthz", &[], get(health::healthz)),
         route("/readyz", &[], get(health::readyz)),
         route("/openapi.json", any, get(openapi::show)),
-        route("/", reading, get(page::show)),
-        route("/features", reading, get(features_page::show)),
         route("/metrics", reading, get(health::metrics)),
         route("/v1/status", reading, get(health::status)),
         route("/v1/documents/{collection}", reading, get(documents::list)),
@@ -130,7 +137,7 @@ fn routes() -> Vec<Route> {
     ]
 }
 
-fn router(platform: Arc<Platform>) -> Router {
+fn router(platform: Arc<Platform>, console: Arc<Console>) -> Router {
     let options = &platform.config().http;
     // It has tokens and bounds of its own.
     let collector = platform.collector().map(Collector::router).unwrap_or_default();
@@ -142,7 +149,8 @@ fn router(platform: Arc<Platform>) -> Router {
             options.score.idempotency_bytes,
         )),
         labels: Arc::new(Labels::new(&platform)),
-        materialised: Arc::default(),
+        warehouse: Arc::default(),
+        console,
         platform,
     };
     let mut router = Router::new();
@@ -151,8 +159,16 @@ fn router(platform: Arc<Platform>) -> Router {
         let bound = middleware::from_fn_with_state(shared.clone(), bounded);
         // Who looks after the process gets an answer also where it is busy.
         let is_probe = roles.is_empty();
-        router = router
-            .route(path, if is_probe { handler } else { handler.route_layer(guard).route_layer(bound) });
+        let handler = if is_probe { handler } else { handler.route_layer(guard).route_layer(bound) };
+        router = router.route(path, handler.route_layer(middleware::from_fn_with_state(path, measured)));
+    }
+    for Route { path, roles, handler } in console::routes() {
+        let guard = middleware::from_fn_with_state((shared.clone(), roles), console::guard);
+        let bound = middleware::from_fn_with_state(shared.clone(), bounded);
+        router = router.route(path, handler.route_layer(guard).route_layer(bound));
+    }
+    for Route { path, handler, .. } in console::open_routes() {
+        router = router.route(path, handler);
     }
     router
         .fallback(|| async { Problem::not_found("there is nothing at this path; see /openapi.json") })
@@ -160,6 +176,20 @@ fn router(platform: Arc<Platform>) -> Router {
         .with_state(shared)
         .merge(collector)
         .layer(middleware::from_fn(received))
+}
+
+/// Measures how long the answer of a route takes, until its head.
+async fn measured(State(path): State<&'static str>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let answer = next.run(request).await;
+    let class = match answer.status().as_u16() {
+        0..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500.. => "5xx",
+    };
+    metrics_list::http_request(path, class, begun.elapsed().as_secs_f64());
+    answer
 }
 
 /// Answers 503 where more requests are under way than allowed.

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 /// An error answer: `application/problem+json` with `type`, `title`, `status` and `detail`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
@@ -29,7 +29,11 @@ impl Problem {
         })
     }
 
-    #[cfg(test)]
+    /// What went wrong and what to do, for people.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -48,6 +52,11 @@ impl Problem {
     /// The token is known, and of another role.
     pub(super) fn forbidden(needed: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, format!("this token may not: it needs the role {needed}"))
+    }
+
+    /// Not by this request, whoever sends it.
+    pub(super) fn refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
     }
 
     pub(super) fn rate_limited(seconds: u64) -> Self {
@@ -110,6 +119,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
         }
+        // For the console, which shows it as a page.
+        response.extensions_mut().insert(self);
         response
     }
 }

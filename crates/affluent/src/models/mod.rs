@@ -4,7 +4,7 @@ mod drift;
 mod import;
 mod served;
 
-pub(crate) use drift::pipeline as drift_pipeline;
+pub(crate) use drift::{last_report as last_drift, pipeline as drift_pipeline};
 pub(crate) use served::learned;
 
 use crate::cli::Format;

@@ -14,6 +14,7 @@ pub(crate) use running::{Running, all_ready};
 pub(crate) use up::{RunArgs, UpArgs, run, up};
 
 use crate::config::{Config, ConfigError};
+use crate::observe;
 use crate::platform::{self, Platform};
 use affluent_lake::LakeFormat;
 use anyhow::Context as _;
@@ -78,6 +79,17 @@ pub(crate) const ROLES: &[Role] = &[
         start: |platform, shutdown| Box::pin(services::api(platform, shutdown)),
     },
     Role {
+        name: "bi",
+        about: "the published warehouse over the PostgreSQL protocol",
+        phase: Phase::Interface,
+        awaited: false,
+        unneeded: |config| {
+            let json = config.lake.format == LakeFormat::Json;
+            json.then_some("lake.format is json: what is served is of Iceberg tables")
+        },
+        start: |platform, shutdown| Box::pin(services::bi(platform, shutdown)),
+    },
+    Role {
         name: "sink-documents",
         about: "changes into the mirrors of the document store",
         phase: Phase::Sink,
@@ -138,6 +150,17 @@ pub(crate) const ROLES: &[Role] = &[
             json.then_some("lake.format is json: the warehouse is of Iceberg tables")
         },
         start: |platform, shutdown| Box::pin(services::schedule(platform, shutdown)),
+    },
+    Role {
+        name: "publish",
+        about: "the published warehouse into the PostgreSQL of bi.publish.postgres",
+        phase: Phase::Sink,
+        awaited: false,
+        unneeded: |config| {
+            let none = config.bi.publish.postgres.is_empty();
+            none.then_some("bi.publish.postgres is empty: nothing is copied")
+        },
+        start: |platform, shutdown| Box::pin(services::publish(platform, shutdown)),
     },
     Role {
         name: "batch-scheduler",
@@ -202,6 +225,7 @@ pub(crate) fn prepare(mut config: Config, roles: &[&'static Role]) -> anyhow::Re
         config.cdc.check().map_err(|error| ConfigError::Invalid { message: error.to_string() })?;
     }
     platform::recorder().context("install the metrics recorder")?;
+    observe::start(&config.telemetry);
     let platform = if plays("broker") { Platform::with_broker(config)? } else { Platform::new(config)? };
     let platform = if plays("collect") { platform.with_collector()? } else { platform };
     let scores = plays("score") || plays("api");

@@ -2,7 +2,9 @@
 
 use super::supervise::supervise;
 use super::{Phase, Role};
-use crate::platform::{Platform, recorder};
+use crate::alerts;
+use crate::observe;
+use crate::platform::Platform;
 use affluent_telemetry::health::{Health, State};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 const AWAIT_READY: Duration = Duration::from_secs(20);
 /// How often health is looked at while waiting for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// Metrics are folded this often, so that samples between two scrapes take bounded memory.
-const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Everything has stopped, or is ended, after this long.
 const STOP_LIMIT: Duration = Duration::from_millis(9300);
@@ -36,6 +36,7 @@ pub(crate) struct Running {
     tasks: Vec<Task>,
     failures: mpsc::Receiver<anyhow::Error>,
     upkeep: JoinHandle<()>,
+    alerts: JoinHandle<()>,
 }
 
 struct Task {
@@ -51,6 +52,7 @@ impl Running {
         let (failed, failures) = mpsc::channel(roles.len().max(1));
         let mut awaited: Vec<&'static str> = Vec::new();
         let mut tasks = Vec::new();
+        let played: Vec<&'static str> = roles.iter().map(|role| role.name).collect();
         for role in roles {
             platform.health().set(role.name, State::Starting(format!("waits for {}", awaited.join(" and "))));
             let shutdown = CancellationToken::new();
@@ -60,7 +62,8 @@ impl Running {
                 awaited.push(role.name);
             }
         }
-        Running { tasks, failures, upkeep: tokio::spawn(keep_metrics_small()) }
+        let upkeep = tokio::spawn(Box::pin(observe::run(Arc::clone(&platform), played.clone())));
+        Running { tasks, failures, upkeep, alerts: tokio::spawn(Box::pin(alerts::watch(platform, played))) }
     }
 
     /// Waits for the first role that gives up.
@@ -99,6 +102,7 @@ impl Running {
             }
         }
         self.upkeep.abort();
+        self.alerts.abort();
         if problems.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(problems.join("; "))) }
     }
 }
@@ -106,6 +110,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.upkeep.abort();
+        self.alerts.abort();
         for task in &self.tasks {
             task.shutdown.cancel();
             task.handle.abort();
@@ -156,15 +161,5 @@ async fn ready(health: &Health, names: &[&str]) {
 pub(crate) async fn all_ready(health: Health) {
     while !health.is_ready() {
         tokio::time::sleep(LOOK_PAUSE).await;
-    }
-}
-
-async fn keep_metrics_small() {
-    let mut tick = tokio::time::interval(UPKEEP);
-    loop {
-        tick.tick().await;
-        if let Some(recorder) = recorder() {
-            recorder.run_upkeep();
-        }
     }
 }

@@ -4,17 +4,17 @@ use super::supervise::RoleError;
 use crate::batch;
 use crate::features;
 use crate::http;
-use crate::models;
 use crate::platform::Platform;
+use crate::publication;
 use crate::scoring::{Scoring, replica};
-use crate::train;
+use affluent_bi::Service;
 use affluent_bus::registry::{RegistryServer, RegistryServerError};
 use affluent_documents::DocumentStore;
 use affluent_feature_store::stream::{FeaturesSink, StreamOptions, Streamed};
 use affluent_lake::sql::cluster::{ExecutorNode, NodeError, SchedulerNode};
 use affluent_lake::{LakeFormat, MaintenanceService};
 use affluent_model::{EventKind, time::now_micros};
-use affluent_schedule::{Runner, ScheduleService};
+use affluent_schedule::ScheduleService;
 use affluent_scoring::stream::Scores;
 use affluent_stream::cdc::CdcService;
 use affluent_stream::consume::{ConsumeError, ConsumeOptions, ConsumeService};
@@ -22,7 +22,6 @@ use affluent_stream::sinks::documents::DocumentsSink;
 use affluent_stream::sinks::events::EventsSink;
 use affluent_stream::sinks::lake::{LakeSink, table_of};
 use affluent_telemetry::health::State;
-use affluent_warehouse::batch::Batch;
 use affluent_warehouse::staged::{Source, StageService};
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +158,8 @@ async fn expire(store: Arc<dyn DocumentStore>, shutdown: CancellationToken) {
 pub(super) async fn sink_lake(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
     let lake = platform.lake().await.map_err(|error| RoleError::new(error, false))?;
     let events = platform.config().events.clone();
-    let sink = LakeSink::new(lake.clone(), Some(platform.registry().clone()), events);
+    let admin = platform.bus().admin().map_err(|error| RoleError::new(error, true))?;
+    let sink = LakeSink::new(lake.clone(), admin, Some(platform.registry().clone()), events);
     let options = platform.config().sink_lake.clone();
     let (bus, health) = (platform.bus().clone(), platform.health().clone());
     let service = ConsumeService::new(sink, bus, options, "cdc", health).map_err(consume_error)?;
@@ -294,25 +294,33 @@ pub(super) async fn schedule(platform: Arc<Platform>, shutdown: CancellationToke
     let lake = platform.lake().await.map_err(fatal)?;
     let options = platform.config().schedule.clone();
     let store = platform.documents().await.map_err(RoleError::from_store)?;
-    let of_features = features::pipelines(platform.config(), &lake, Some(store)).map_err(fatal)?;
-    let batch =
-        Batch::new(lake.clone(), platform.config().batch.clone()).map_err(|error| fatal(error.into()))?;
     let emitter = batch::Emitter::start(&platform.config().batch).map_err(fatal)?;
-    let mut pipelines = batch::pipelines(&options, &batch, false, emitter.as_ref()).map_err(fatal)?;
-    pipelines.extend(of_features);
-    pipelines.extend(train::pipelines(platform.config(), &lake).map_err(fatal)?);
     let ledger = batch::ledger(&options).await.map_err(|error| RoleError::new(error, true))?;
-    let training =
-        pipelines.iter().filter(|pipeline| pipeline.name().starts_with("train-")).cloned().collect();
-    let runner = Runner::new(ledger.clone(), options.clone());
-    let drift = models::drift_pipeline(platform.config(), &lake, platform.bus(), runner, training);
-    pipelines.push(drift.map_err(fatal)?);
+    let pipelines = batch::every(&platform, &lake, store, &ledger, emitter.as_ref()).map_err(fatal)?;
     let service = ScheduleService::new(options, ledger, pipelines, platform.health().clone())
         .map_err(|error| fatal(error.into()))?;
     service.run(shutdown).await;
     if let Some(emitter) = emitter {
         emitter.flush().await;
     }
+    Ok(())
+}
+
+/// The warehouse over the PostgreSQL protocol. It reports its own health.
+pub(super) async fn bi(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    let (options, health) = (platform.config().bi.clone(), platform.health().clone());
+    let service = Service::new(options, lake, health).map_err(|error| fatal(error.into()))?;
+    service.run(shutdown).await.map_err(|error| fatal(error.into()))
+}
+
+/// Copies of the published warehouse in a PostgreSQL. It reports its own health.
+pub(super) async fn publish(platform: Arc<Platform>, shutdown: CancellationToken) -> Result<(), RoleError> {
+    let fatal = |error| RoleError::new(error, false);
+    let lake = platform.lake().await.map_err(fatal)?;
+    let publisher = publication::publisher(platform.config(), lake, platform.health().clone());
+    publisher.map_err(fatal)?.run(shutdown).await;
     Ok(())
 }
 

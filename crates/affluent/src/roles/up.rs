@@ -25,6 +25,7 @@ Examples:
   affluent run collect                  clicks and log lines over HTTP; brings `api` along
   affluent run score                    payments scored by another process; brings `api` along
   affluent run schedule                 the batch pipelines to the warehouse, on their calendars
+  affluent run bi                       the warehouse for dashboards, over the PostgreSQL protocol
   affluent run batch-scheduler          a cluster for [batch] engine: this once, and batch-executor on many machines
   affluent run sink-lake api            more processes of a sink share its partitions";
 

@@ -4,7 +4,8 @@
 //! The payments stand still while the warehouse is computed: two processors are enough for its processes.
 
 use crate::batch_trial::{RUN, Trial, assert_equal};
-use crate::installation::{START, free_ports};
+use crate::installation::START;
+use affluent_testkit::free_ports;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::process::Child;

@@ -32,7 +32,7 @@ const ARRIVAL: Duration = Duration::from_secs(60);
 const FIRST_S: i64 = 1_795_305_600;
 
 /// What is wrong in the tables that a reader sees, by name; nothing may be.
-const WRONG: &str = "
+pub(crate) const WRONG: &str = "
     select 'payment doubled' as what, count(*) - count(distinct transaction_id) as n from dwh.fact_transactions
     union all select 'refund doubled', count(*) - count(distinct refund_id) from dwh.fact_refunds
     union all select 'dispute doubled', count(*) - count(distinct dispute_id) from dwh.fact_disputes
@@ -53,7 +53,7 @@ const WRONG: &str = "
             where status = 'paid' and is_payment_known) r where t.amount <> r.amount";
 
 /// What a version is known by.
-const SEEN: &str = "
+pub(crate) const SEEN: &str = "
     select 'payments' as what, currency, count(*) as n, sum(amount) as amount, sum(refunded_amount) as other
         from dwh.fact_transactions group by currency
     union all select 'refunds', currency, count(*), sum(amount), sum(amount_reporting) from dwh.fact_refunds group by currency

@@ -50,6 +50,7 @@ async fn the_demo_loses_and_duplicates_nothing() {
         "batch.freshness",
         "batch.balance",
         "batch.rebuild_equal",
+        "bi.freshness",
         "features.computed",
         "features.sources",
         "features.parity",

@@ -1,6 +1,7 @@
 //! Clicks and log lines under a real load while things happen to the installation: what the collector
 //! acknowledged is in both stores once, and staged once, whatever was killed or stopped meanwhile.
 
+use crate::broker::Broker;
 use crate::installation::{Installation, turn};
 use affluent_documents::{DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
 use affluent_model::names::{
@@ -185,8 +186,8 @@ async fn what_was_acknowledged_survives_kills_under_clicks() {
 async fn a_broker_that_stops_under_load_costs_patience_and_no_event() {
     let _turn = turn().await;
     let mut installation = Installation::of_events();
-    let mut broker = installation.beside();
-    broker.start_roles(&["broker"]);
+    let mut broker = Broker::of(&installation);
+    broker.start();
     installation.start_roles(&["registry", "collect", "api", "sink-events", "sink-lake", "stage"]);
     installation.wait_ready().await;
     let load = Load::start(&installation, 2_000, 300);
@@ -195,14 +196,14 @@ async fn a_broker_that_stops_under_load_costs_patience_and_no_event() {
         if kill {
             broker.kill().await;
         } else {
-            broker.terminate(Duration::from_secs(15)).await;
+            broker.stop().await;
         }
         // Until clients are told; everything that is asked meanwhile waits.
         load.told_to_wait(1).await;
         let while_down = load.progress.accepted();
         load.told_to_wait(20).await;
         assert_eq!(load.progress.accepted(), while_down, "acknowledged without a broker");
-        broker.start_roles(&["broker"]);
+        broker.start();
         load.grow(4_000, &installation).await;
         eprintln!("killed: {kill}; {} acknowledged", load.progress.accepted());
     }

@@ -4,8 +4,8 @@
 use crate::installation::{Installation, turn};
 use crate::kill::chosen;
 use crate::load::Load;
+use affluent_bus::Bus;
 use affluent_bus::registry::{RegistryClient, RegistryOptions};
-use affluent_bus::{Bus, BusOptions};
 use affluent_documents::{DocumentStore, EmbeddedOptions, EmbeddedStore, Scan};
 use affluent_feature_store::event::References;
 use affluent_feature_store::online::COLLECTION;
@@ -90,7 +90,7 @@ async fn die(installation: &mut Installation, failpoint: &str) {
 }
 
 fn bus(installation: &Installation) -> Bus {
-    Bus::new(BusOptions { bootstrap_servers: installation.bootstrap(), ..BusOptions::default() }).unwrap()
+    Bus::new(installation.bus()).unwrap()
 }
 
 /// The group of the role: it is the process's own.

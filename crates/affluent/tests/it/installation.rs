@@ -1,15 +1,17 @@
 //! An installation under test: the real binary with a config file and a data directory of its own,
 //! started, killed, asked and verified as an operator would.
 //!
-//! What is captured and what is done to it is the business of the tests. Invariant: no process started
-//! here outlives the test, also when the test is killed.
+//! What is captured and what is done to it is the business of the tests. Its broker is the embedded one, or an Apache
+//! Kafka of its own where one is asked for ([`ApacheKafka::asked_for`]). Invariant: no process started here outlives
+//! the test, also when the test is killed.
 
+use affluent_bus::BusOptions;
 use affluent_lake::{Lake, LakeOptions, Scan};
 use affluent_model::Value;
-use affluent_testkit::Database;
+use affluent_testkit::{ApacheKafka, Database, free_ports};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -56,7 +58,10 @@ pub(crate) struct Installation {
     owns_directory: bool,
     http: u16,
     broker: u16,
+    /// In place of the embedded broker.
+    kafka: Option<Arc<ApacheKafka>>,
     registry: u16,
+    bi: u16,
     shell: Shell,
     /// Keys of the configuration that what is started from now on has otherwise.
     settings: BTreeMap<String, String>,
@@ -95,28 +100,41 @@ impl Installation {
     }
 
     fn configured(data: &Path, directory: PathBuf, sections: &str) -> Self {
-        let [http, broker, registry] = free_ports();
+        let [http, broker, registry, bi] = free_ports();
+        let kafka = ApacheKafka::asked_for().map(Arc::new);
         let config = format!(
-            "data_dir = {data:?}\n{sections}\
+            "data_dir = {data:?}\n{sections}{bus}\
              [lake.maintenance]\ninterval_s = 2\ncompact_files_min = 4\nkeep_all_s = 5\n\
              [stage]\ninterval_ms = 500\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\n\
              [broker]\nlisten = \"127.0.0.1:{broker}\"\n\
-             [registry_server]\nlisten = \"127.0.0.1:{registry}\"\n",
+             [registry_server]\nlisten = \"127.0.0.1:{registry}\"\n\
+             [bi]\nlisten = \"127.0.0.1:{bi}\"\n",
+            bus = kafka.as_deref().map(bus_section).unwrap_or_default(),
         );
         std::fs::write(directory.join("affluent.toml"), config).unwrap();
-        Installation {
+        let is_apache = kafka.is_some();
+        let mut installation = Installation {
             directory,
             owns_directory: true,
             http,
             broker,
+            kafka,
             registry,
+            bi,
             shell: Shell::None,
             settings: BTreeMap::new(),
             child: None,
             started: Instant::now(),
             runs: 0,
+        };
+        if is_apache {
+            // As on the embedded broker: a process that comes back does not wait for its own session to end.
+            for sink in ["sink_documents", "sink_events", "sink_lake"] {
+                installation.set(&format!("{sink}.instance_id"), Some(sink));
+            }
         }
+        installation
     }
 
     /// Another process of the same installation.
@@ -125,11 +143,17 @@ impl Installation {
             directory: self.directory.clone(),
             owns_directory: false,
             settings: self.settings.clone(),
+            kafka: self.kafka.clone(),
             child: None,
             started: Instant::now(),
             runs: 0,
             ..*self
         }
+    }
+
+    /// The Apache Kafka that is its broker, where it is not the embedded one.
+    pub(crate) fn kafka(&self) -> Option<Arc<ApacheKafka>> {
+        self.kafka.clone()
     }
 
     /// Where its HTTP interface, its broker and its registry are.
@@ -138,11 +162,25 @@ impl Installation {
     }
 
     pub(crate) fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.broker)
+        match &self.kafka {
+            Some(kafka) => kafka.bootstrap_servers(),
+            None => format!("127.0.0.1:{}", self.broker),
+        }
+    }
+
+    /// How a client of its bus is made.
+    pub(crate) fn bus(&self) -> BusOptions {
+        let properties = self.kafka.as_ref().map(|kafka| kafka.client_properties()).unwrap_or_default();
+        BusOptions { bootstrap_servers: self.bootstrap(), properties, ..BusOptions::default() }
     }
 
     pub(crate) fn registry_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.registry)
+    }
+
+    /// Its warehouse, for clients of PostgreSQL.
+    pub(crate) fn bi_url(&self) -> String {
+        format!("postgres://affluent@127.0.0.1:{}/affluent", self.bi)
     }
 
     /// The directory of its stores, unless it was put elsewhere.
@@ -467,6 +505,16 @@ fn captured(database: &Database, cdc: &str) -> String {
     )
 }
 
+/// The section that names `kafka`.
+fn bus_section(kafka: &ApacheKafka) -> String {
+    let mut section =
+        format!("[bus]\nbootstrap_servers = {:?}\n[bus.properties]\n", kafka.bootstrap_servers());
+    for (key, value) in kafka.client_properties() {
+        writeln!(section, "{key:?} = {value:?}").unwrap();
+    }
+    section
+}
+
 impl Drop for Installation {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
@@ -477,17 +525,4 @@ impl Drop for Installation {
             let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
-}
-
-/// Ports that no outgoing connection takes while the installation is down: below the ephemeral range.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let mut found = Vec::with_capacity(N);
-    while found.len() < N {
-        let port = rand::random_range(15_000..32_000);
-        let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free && !found.contains(&port) {
-            found.push(port);
-        }
-    }
-    found.try_into().unwrap()
 }

@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used)] // a helper of a test may fail the test, too
 #![allow(clippy::print_stderr)] // figures of a round, seen with --nocapture
 
+mod alerts;
 mod batch_cluster;
 mod batch_kill;
 mod batch_trial;
+mod bi_load;
+mod broker;
 mod cli;
+mod console;
+mod console_http;
 mod demo;
 mod events;
 mod evolution;
@@ -22,5 +27,7 @@ mod platform;
 mod score_http;
 mod score_kill;
 mod score_rest;
+mod setup;
+mod telemetry;
 mod training;
 mod up;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// A tree of XGBoost on two features, one split.
-fn model(left: f64) -> String {
+pub(crate) fn model(left: f64) -> String {
     json!({
         "version": [3, 0, 0],
         "learner": {

@@ -1,6 +1,7 @@
-//! What an installation lives through without help: its database going away, its disk filling up,
+//! What an installation lives through without help: its database going away, its broker going away, its disk filling up,
 //! being told to stop under load. After each, `verify` is exact.
 
+use crate::broker::Broker;
 use crate::installation::{Installation, Shell, turn};
 use crate::load::Load;
 use affluent_testkit::{Database, Postgres, PostgresOptions, Stop};
@@ -32,6 +33,39 @@ async fn a_database_that_restarts_under_load_is_followed() {
         grow(&load, 300).await;
         installation.wait_page("/readyz", RECOVERY, |status, _| status == 200).await;
         eprintln!("down for {down:?}; ready {:?} after its return", begun.elapsed());
+        let verified = installation.verify().await;
+        eprintln!("verified in {verified:?}");
+    }
+    load.stop().await;
+    installation.verify().await;
+    assert_eq!(installation.process_id(), process, "the process was started again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_goes_away_under_changes_is_followed() {
+    let _turn = turn().await;
+    let database = Postgres::shared().fresh_database().await.unwrap();
+    let load = Load::start(&database, RATE, 14).await;
+    let mut installation = Installation::new(&database, "");
+    let mut broker = Broker::of(&installation);
+    broker.start();
+    let roles = ["registry", "cdc", "api", "collect", "sink-documents", "sink-events", "sink-lake", "stage"];
+    installation.start_roles(&roles);
+    installation.wait_ready().await;
+    let process = installation.process_id();
+    for kill in [false, true] {
+        grow(&load, 600).await;
+        if kill {
+            broker.kill().await;
+        } else {
+            broker.stop().await;
+        }
+        // What is committed meanwhile waits in the database.
+        grow(&load, 300).await;
+        broker.start();
+        let begun = Instant::now();
+        installation.wait_page("/readyz", RECOVERY, |status, _| status == 200).await;
+        eprintln!("killed: {kill}; ready {:?} after its return", begun.elapsed());
         let verified = installation.verify().await;
         eprintln!("verified in {verified:?}");
     }

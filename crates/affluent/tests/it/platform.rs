@@ -35,7 +35,7 @@ impl Platform {
     pub(crate) fn start(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = affluent(directory.path());
-        for section in ["BROKER", "REGISTRY_SERVER", "HTTP"] {
+        for section in ["BROKER", "REGISTRY_SERVER", "HTTP", "BI"] {
             command.env(format!("AFFLUENT__{section}__LISTEN"), "127.0.0.1:0");
         }
         command.envs(settings.iter().copied()).args(arguments);

@@ -4,7 +4,7 @@
 use crate::installation::{Installation, turn};
 use crate::kill::chosen;
 use crate::load::Load;
-use affluent_bus::{Bus, BusOptions, Incoming, TopicPartition};
+use affluent_bus::{Bus, Incoming, TopicPartition};
 use affluent_testkit::{Database, Postgres};
 use rand::Rng as _;
 use serde_json::Value as Json;
@@ -125,8 +125,7 @@ async fn records(installation: &Installation) -> BTreeMap<String, Json> {
 
 /// Every record of a topic.
 async fn topic(installation: &Installation, name: &str) -> Vec<Incoming> {
-    let options = BusOptions { bootstrap_servers: installation.bootstrap(), ..BusOptions::default() };
-    let admin = Bus::new(options).unwrap().admin().unwrap();
+    let admin = Bus::new(installation.bus()).unwrap().admin().unwrap();
     let mut records = Vec::new();
     for number in 0..admin.partitions(name).await.unwrap().unwrap_or(0) {
         let partition = TopicPartition::new(name, number);

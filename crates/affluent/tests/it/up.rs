@@ -16,11 +16,11 @@ fn up_answers_ready_and_stops_on_sigterm_in_time() {
     let (status, metrics) = get(&format!("{http}/metrics"));
     assert_eq!(status, 200);
     assert!(metrics.contains("process_resident_memory_bytes"), "{metrics}");
-    assert!(get(&format!("{http}/")).1.contains("<title>Affluent"));
-    let (status, page) = get(&format!("{http}/features"));
+    assert!(get(&format!("{http}/")).1.contains("· Affluent</title>"));
+    let (status, page) = get(&format!("{http}/console/features"));
     assert_eq!(status, 200, "{page}");
     assert!(
-        page.contains(">customer_velocity<") && page.contains("last materialised as of: never"),
+        page.contains(">customer_velocity<") && page.contains("newest vectors in the lake: none yet"),
         "{page}"
     );
     let (status, problem) = get(&format!("{http}/v1/documents/mirrors.nothing"));
@@ -46,7 +46,8 @@ fn with_tokens_only_the_probes_are_open() {
     let tokens = format!("[{{ name = 'test', token = '{token}', roles = ['read'] }}]");
     let mut platform = Platform::start(&["run", "api"], &[("AFFLUENT__HTTP__TOKENS", &tokens)]);
     platform.until_ok("/healthz");
-    assert_eq!(get(&format!("{}/features", platform.http)).0, 401);
+    let (_, page) = get(&format!("{}/console/features", platform.http));
+    assert!(!page.contains("customer_velocity"), "{page}");
     let url = format!("{}/metrics", platform.http);
     assert_eq!(get(&url).0, 401);
     assert_eq!(get_with(&url, Some("wrong")).0, 401);

@@ -124,8 +124,23 @@ impl ChangeDecoder {
         // A key that is not JSON is a key of another kind, not a broken record.
         let key_document = key.and_then(|key| parse(key).ok());
         let key = key_document.as_ref().map(json::read::key_names).unwrap_or_default();
-        let columns = json::read::columns(object).ok_or_else(|| undecodable("source.columns is invalid"))?;
-        let envelope = json::read::envelope(object, &columns).map_err(CodecError::Undecodable)?;
+        let (columns, envelope) = match json::connect::Described::of(&document) {
+            Some(described) => {
+                let value = |index: usize, json: &serde_json::Value| described.value(index, json);
+                let envelope = json::read::envelope(object, &described.columns, value);
+                (described.columns, envelope)
+            }
+            None => {
+                let columns =
+                    json::read::columns(object).ok_or_else(|| undecodable("source.columns is invalid"))?;
+                let value = |index: usize, json: &serde_json::Value| {
+                    json::read::value_of(json, &columns[index].column_type)
+                };
+                let envelope = json::read::envelope(object, &columns, value);
+                (columns, envelope)
+            }
+        };
+        let envelope = envelope.map_err(CodecError::Undecodable)?;
         let (schema, table) = names_of(&envelope)?;
         let new = table_schema(schema, table, columns, &key)?;
         let schema = match self.json_tables.iter().position(|known| **known == new) {

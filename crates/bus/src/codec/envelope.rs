@@ -1,8 +1,12 @@
 //! An envelope as it was read, before it is a change: every format fills this, one place checks it.
 
 use super::{CodecError, source_facts};
-use affluent_model::{ChangeEvent, Op, Position, Row, Source, TableSchema, Transaction};
+use affluent_model::{ChangeEvent, Op, Position, Row, Source, TableSchema, Transaction, Value};
 use std::sync::Arc;
+
+/// What Debezium writes where PostgreSQL did not send a column that did not change. Source: Debezium,
+/// `unavailable.value.placeholder`.
+const UNAVAILABLE: &str = "__debezium_unavailable_value";
 
 #[derive(Debug, Default)]
 pub(crate) struct Envelope<'a> {
@@ -48,7 +52,7 @@ fn intern(last: &mut Arc<str>, name: &str) -> Arc<str> {
 impl Envelope<'_> {
     /// The change, if everything that it needs is there.
     pub(crate) fn into_change(
-        self,
+        mut self,
         schema: Arc<TableSchema>,
         names: &mut Names,
     ) -> Result<ChangeEvent, CodecError> {
@@ -66,6 +70,14 @@ impl Envelope<'_> {
         let mut unchanged = Vec::with_capacity(self.unchanged.len());
         for name in &self.unchanged {
             unchanged.push(schema.index_of(name).ok_or_else(|| missing("unchanged"))?);
+        }
+        if self.source.position.is_none() {
+            for (index, value) in self.after.iter_mut().flatten().enumerate() {
+                if is_unavailable(value) {
+                    *value = Value::Null;
+                    unchanged.push(index);
+                }
+            }
         }
         if self.after.is_none() && matches!(op, Op::Create | Op::Update | Op::Read) {
             return Err(missing("after"));
@@ -89,5 +101,25 @@ impl Envelope<'_> {
             transaction: self.transaction,
             schema,
         })
+    }
+}
+
+/// Whether Debezium put its placeholder here: as it is, as bytes, or as the only item of an array.
+fn is_unavailable(value: &Value) -> bool {
+    match value {
+        Value::Text(text) | Value::Json(text) => text == UNAVAILABLE,
+        Value::Bytes(bytes) => bytes == UNAVAILABLE.as_bytes(),
+        Value::Array(items) => matches!(items.as_slice(), [item] if is_unavailable(item)),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Decimal(_)
+        | Value::NumericSpecial(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::TimestampTz(_)
+        | Value::Uuid(_) => false,
     }
 }

@@ -409,6 +409,84 @@ fn debeziums_own_records_are_read() {
     assert_eq!(change.after.unwrap()[4], Value::Json(r#"{"x":1}"#.to_owned()));
 }
 
+/// As Debezium writes it with `schemas.enable=true`, shortened to what is read.
+#[test]
+fn debeziums_schema_says_what_the_values_are() {
+    let field = |name: &str, of: &str, more: serde_json::Value| {
+        let mut field = serde_json::json!({"type": of, "optional": name != "id", "field": name});
+        field.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        field
+    };
+    let named = |name: &str| serde_json::json!({"name": name, "version": 1});
+    let decimal = serde_json::json!({
+        "name": "org.apache.kafka.connect.data.Decimal",
+        "parameters": {"scale": "4", "connect.decimal.precision": "18"},
+    });
+    let fields = [
+        field("id", "int64", serde_json::Value::Null),
+        field("amount", "bytes", decimal),
+        field("fee", "struct", named("io.debezium.data.VariableScaleDecimal")),
+        field("at", "string", named("io.debezium.time.ZonedTimestamp")),
+        field("local", "int64", named("io.debezium.time.Timestamp")),
+        field("day", "int32", named("io.debezium.time.Date")),
+        field("doc", "string", named("io.debezium.data.Json")),
+        field("tags", "array", serde_json::json!({"items": {"type": "string", "optional": true}})),
+        field("note", "string", serde_json::Value::Null),
+        field("raw", "bytes", serde_json::Value::Null),
+    ];
+    let placeholder = "__debezium_unavailable_value";
+    let record = serde_json::json!({
+        "schema": {"type": "struct", "fields": [{"type": "struct", "fields": fields, "field": "after"}]},
+        "payload": {
+            "before": null,
+            "after": {
+                "id": 1, "amount": "AeJA", "fee": {"scale": 1, "value": "/w=="}, "at": "2024-05-01T12:00:00.000001Z",
+                "local": 1_714_564_800_001_i64, "day": 19_844, "doc": placeholder, "tags": [placeholder],
+                "note": placeholder, "raw": "AQI=",
+            },
+            "source": {"name": "pg", "ts_ms": 1, "db": "shop", "schema": "public", "table": "items", "txId": 5, "lsn": 99},
+            "op": "u", "ts_ms": 2,
+        },
+    });
+    let key = Bytes::from_static(br#"{"schema":{"type":"struct"},"payload":{"id":1}}"#);
+    let decoded = decode_json(Some(key), record.to_string().into()).unwrap();
+    let Decoded::Change(change) = decoded else { panic!("a change") };
+    let types: Vec<&ColumnType> = change.schema.columns.iter().map(|column| &column.column_type).collect();
+    let tags = ColumnType::Array(Box::new(ColumnType::Text));
+    assert_eq!(
+        types,
+        [
+            &ColumnType::Int64,
+            &ColumnType::Decimal { precision: 18, scale: 4 },
+            &ColumnType::Numeric,
+            &ColumnType::TimestampTz,
+            &ColumnType::Timestamp,
+            &ColumnType::Date,
+            &ColumnType::Json,
+            &tags,
+            &ColumnType::Text,
+            &ColumnType::Bytes,
+        ]
+    );
+    assert_eq!(change.schema.columns.iter().filter(|column| !column.nullable).count(), 1);
+    assert_eq!((change.key(), &change.unchanged[..]), (vec![Value::Int(1)], &[6, 7, 8][..]));
+    assert_eq!(
+        change.after.unwrap(),
+        [
+            Value::Int(1),
+            Value::Decimal("12.3456".parse().unwrap()),
+            Value::Decimal("-0.1".parse().unwrap()),
+            Value::TimestampTz(1_714_564_800_000_001),
+            Value::Timestamp(1_714_564_800_001_000),
+            Value::Date(19_844),
+            Value::Null,
+            Value::Null,
+            Value::Null,
+            Value::Bytes(vec![1, 2]),
+        ]
+    );
+}
+
 #[test]
 fn other_records_are_told_apart() {
     assert_eq!(decode_json(None, r#"{"event_id":"x"}"#.into()).unwrap(), Decoded::Other);

@@ -4,8 +4,10 @@
 //! membership: a thread of its own keeps polling.
 //!
 //! Invariant: a partition's records are returned in offset order, only between its `Assigned` and
-//! its `Revoked`, and after a seek none from before it.
+//! its `Revoked`, and after a seek none from before it. Where a partition goes back (its topic was made
+//! anew, or has lost its end), they begin again at a lower offset: none is left out.
 
+mod place;
 mod state;
 pub(crate) mod thread;
 
@@ -244,10 +246,17 @@ impl Consumer {
         Ok(known_offsets(&list))
     }
 
-    /// Records between the end of each assigned partition and the committed offset (before the
-    /// first commit: what `poll_batch` returned). From figures at most two seconds old; asks nobody.
+    /// Records between the end of each assigned partition and the committed offset, as [`Consumer::progress`].
     #[must_use]
     pub fn lag(&self) -> BTreeMap<TopicPartition, i64> {
+        let lag = |(partition, (next, end)): (TopicPartition, (i64, i64))| (partition, (end - next).max(0));
+        self.progress().into_iter().map(lag).collect()
+    }
+
+    /// The committed offset of each assigned partition (before the first commit: what `poll_batch` returned) and its end.
+    /// From figures at most two seconds old; asks nobody.
+    #[must_use]
+    pub fn progress(&self) -> BTreeMap<TopicPartition, (i64, i64)> {
         let state = self.shared.state.lock();
         let read = |partition: &TopicPartition| {
             state.committed.get(partition).or_else(|| state.positions.get(partition)).copied()
@@ -255,9 +264,7 @@ impl Consumer {
         state
             .ends
             .iter()
-            .filter_map(|(partition, end)| {
-                read(partition).map(|next| (partition.clone(), (end - next).max(0)))
-            })
+            .filter_map(|(partition, end)| read(partition).map(|next| (partition.clone(), (next, *end))))
             .collect()
     }
 

@@ -4,6 +4,7 @@
 //! Invariant: records of a partition are in the buffer only between its assignment, acknowledged
 //! by the caller, and its revocation.
 
+use super::place::{Arrival, Place};
 use crate::{BatchLimits, BusError, Incoming, Polled, TopicPartition};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
@@ -38,8 +39,8 @@ pub(super) struct Rebalance {
 pub(super) struct State {
     pub(super) queue: VecDeque<Incoming>,
     pub(super) bytes: usize,
-    /// What is read, from an assignment to its revocation, and the lowest offset that may come next.
-    pub(super) assigned: BTreeMap<TopicPartition, i64>,
+    /// What is read, from an assignment to its revocation, and where that stands.
+    pub(super) assigned: BTreeMap<TopicPartition, Place>,
     pub(super) rebalance: Option<Rebalance>,
     /// Partitions that were given up before the caller saw it.
     pub(super) given_up: Vec<TopicPartition>,
@@ -71,17 +72,17 @@ impl Shared {
 }
 
 impl State {
-    /// Buffers a record, unless its partition was given up while it was on its way or the record came
-    /// before.
-    ///
-    /// librdkafka repeats one where a rebalance pauses the partition, on its own thread, between its
-    /// taking the record from the queue and its noting that position: it goes on from the old one.
+    /// Buffers a record, unless its partition was given up while it was on its way or it was buffered before.
     pub(super) fn push(&mut self, record: Incoming) {
-        let Some(next) = self.assigned.get_mut(&record.topic_partition()) else { return };
-        if record.offset < *next {
-            return;
+        let Some(place) = self.assigned.get_mut(&record.topic_partition()) else { return };
+        match place.take(&record) {
+            Arrival::Next => {}
+            Arrival::Repeat => return,
+            Arrival::Back { expected } => tracing::warn!(
+                topic = %record.topic, partition = record.partition, offset = record.offset, expected,
+                "the partition goes back: its topic was made anew or cut"
+            ),
         }
-        *next = record.offset + 1;
         self.bytes += record.size();
         self.queue.push_back(record);
     }
@@ -89,8 +90,8 @@ impl State {
     /// Reading goes on from these offsets.
     pub(super) fn start(&mut self, partitions: Vec<(TopicPartition, i64)>) {
         for (partition, offset) in partitions {
-            if let Some(next) = self.assigned.get_mut(&partition) {
-                *next = offset;
+            if let Some(place) = self.assigned.get_mut(&partition) {
+                *place = Place::at(offset);
                 self.positions.insert(partition, offset);
             }
         }
@@ -121,7 +122,7 @@ impl State {
         }
     }
 
-    /// Moves records from the buffer to `batch` up to the limits; true when the batch is full.
+    /// Moves records from the buffer to `batch` up to the limits, or to where a partition goes back; true when the batch is full.
     pub(super) fn drain(
         &mut self,
         batch: &mut Vec<Incoming>,
@@ -129,19 +130,17 @@ impl State {
         limits: &BatchLimits,
     ) -> bool {
         while let Some(record) = self.queue.front() {
-            let size = record.size();
-            if !batch.is_empty() && (batch.len() >= limits.max_records || *bytes + size > limits.max_bytes) {
+            let (size, partition) = (record.size(), record.topic_partition());
+            let position = self.positions.entry(partition).or_insert(record.offset);
+            let goes_back = record.offset < *position;
+            let is_full = batch.len() >= limits.max_records || *bytes + size > limits.max_bytes;
+            if !batch.is_empty() && (is_full || goes_back) {
                 return true;
             }
             let Some(record) = self.queue.pop_front() else { break };
             self.bytes -= size;
             *bytes += size;
-            match self.positions.get_mut(&record.topic_partition()) {
-                Some(position) => *position = record.offset + 1,
-                None => {
-                    self.positions.insert(record.topic_partition(), record.offset + 1);
-                }
-            }
+            *position = record.offset + 1;
             batch.push(record);
         }
         batch.len() >= limits.max_records || *bytes >= limits.max_bytes
@@ -160,6 +159,7 @@ impl Drop for State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn record(offset: i64) -> Incoming {
         Incoming {
@@ -183,9 +183,9 @@ mod tests {
         let mut state = State::default();
         state.push(record(0));
         assert!(state.queue.is_empty(), "not assigned");
-        state.assigned.insert(partition.clone(), 0);
+        state.assigned.insert(partition.clone(), Place::at(0));
         state.start(vec![(partition.clone(), 5)]);
-        for offset in [4, 5, 6, 6, 5, 9] {
+        for offset in [5, 6, 6, 9] {
             state.push(record(offset));
         }
         assert_eq!(offsets(&state), [5, 6, 9]);
@@ -194,5 +194,23 @@ mod tests {
         assert_eq!(state.assigned.len(), 1);
         state.push(record(5));
         assert_eq!(offsets(&state), [5]);
+    }
+
+    #[test]
+    fn a_batch_ends_where_a_partition_goes_back() {
+        let partition = TopicPartition::new("t", 0);
+        let mut state = State::default();
+        state.assigned.insert(partition.clone(), Place::at(0));
+        state.start(vec![(partition.clone(), 5)]);
+        for offset in [5, 6, 0, 1] {
+            state.push(record(offset));
+        }
+        let limits = BatchLimits { max_records: 10, max_bytes: 1 << 20, linger: Duration::ZERO };
+        for (expected, position) in [([5, 6], 7), ([0, 1], 2)] {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            state.drain(&mut batch, &mut bytes, &limits);
+            assert_eq!(batch.iter().map(|r| r.offset).collect::<Vec<_>>(), expected);
+            assert_eq!(state.positions[&partition], position);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! It is the only one that polls, and it holds no record between two polls, so a seek or an assignment
 //! done here leaves no stale one behind.
 
+use super::place::Place;
 use super::state::{Command, Rebalance, Shared, Stage};
 use crate::bus::log_line;
 use crate::{BusError, Incoming, TopicPartition};
@@ -106,7 +107,7 @@ impl Context {
     ) {
         let mut state = self.shared.state.lock();
         if assigned {
-            state.assigned.extend(partitions.iter().map(|partition| (partition.clone(), 0)));
+            state.assigned.extend(partitions.iter().map(|partition| (partition.clone(), Place::at(0))));
         } else {
             state.assigned.retain(|known, _| !partitions.contains(known));
             state.discard(partitions);
@@ -216,7 +217,7 @@ fn execute(consumer: &BaseConsumer<Context>, shared: &Shared, command: Command) 
                 .and_then(|list| consumer.assign(&list).map_err(BusError::kafka("assign")));
             let mut state = shared.state.lock();
             state.positions.clear();
-            state.assigned = partitions.iter().cloned().collect();
+            state.assigned = partitions.iter().map(|(p, offset)| (p.clone(), Place::at(*offset))).collect();
             drop(state);
             (reply, partitions, outcome)
         }

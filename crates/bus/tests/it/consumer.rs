@@ -206,6 +206,26 @@ async fn new_topics_of_a_pattern_are_found() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_anew_while_it_is_read_is_read_from_its_beginning() {
+    let bus = bus();
+    let (topic, group) = (topic(&bus, "anew", 1).await, affluent_testkit::unique("group"));
+    fill(&bus, &topic, 1, 50).await;
+    let mut consumer = consumer(&bus, &group);
+    consumer.subscribe(std::slice::from_ref(&topic)).unwrap();
+    read(&mut consumer, 50).await;
+    consumer.commit(&[(TopicPartition::new(&*topic, 0), 50)]).await.unwrap();
+
+    // Fewer records than before: its end is before what was read.
+    let admin = bus.admin().unwrap();
+    admin.delete_topic(&topic).await.unwrap();
+    wait_until("the topic is gone", || async { admin.partitions(&topic).await.unwrap().is_none() }).await;
+    admin.ensure_topic(&topic, &affluent_bus::TopicSpec::new(1)).await.unwrap();
+    fill(&bus, &topic, 1, 20).await;
+    let records = read(&mut consumer, 20).await;
+    assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+}
+
 /// The next offset of every partition, as a store would keep it beside its data.
 type Table = Arc<parking_lot::Mutex<BTreeMap<TopicPartition, i64>>>;
 

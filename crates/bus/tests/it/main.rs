@@ -31,7 +31,7 @@ fn bus() -> Bus {
 
 fn bus_at(bootstrap_servers: &str) -> Bus {
     // What librdkafka says: AFFLUENT_TEST_KAFKA_DEBUG=cgrp,topic,metadata,fetch RUST_LOG=debug.
-    affluent_telemetry::logs::init("off", affluent_telemetry::logs::LogFormat::Text);
+    affluent_telemetry::logs::init("off", affluent_telemetry::logs::LogFormat::Text, false);
     let debug = std::env::var("AFFLUENT_TEST_KAFKA_DEBUG").ok();
     let properties = debug.into_iter().map(|debug| ("debug".to_owned(), debug)).collect();
     let options =

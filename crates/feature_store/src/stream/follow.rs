@@ -7,6 +7,7 @@ use super::LiveRow;
 use affluent_bus::{Admin, TopicPartition};
 use affluent_model::ChangeEvent;
 use affluent_stream::sinks::SinkError;
+use affluent_telemetry::traces::TraceContext;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Followed {
     pub is_whole: bool,
     /// How long the row took.
     pub took: Duration,
+    /// Where the record is followed.
+    pub trace: Option<TraceContext>,
 }
 
 /// Takes what is inserted into the table of one source. Not called by two at a time.

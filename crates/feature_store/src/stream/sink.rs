@@ -19,10 +19,11 @@ use affluent_model::time::now_micros;
 use affluent_model::{ChangeEvent, Reason};
 use affluent_stream::sinks::events::EventOptions;
 use affluent_stream::sinks::{Rejected, Sink, SinkError};
+use affluent_telemetry::traces::{self, HEADER_TRACE, TraceContext};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
 use parking_lot::MutexGuard;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub struct FeaturesSink {
     past_read: Instant,
     /// Beginnings of events whose values are not yet written, microseconds UTC.
     begun_us: Vec<i64>,
+    /// Staged records that are followed through traces.
+    traced: HashMap<(TopicPartition, i64), TraceContext>,
 }
 
 /// What is staged of one partition.
@@ -116,6 +119,7 @@ impl FeaturesSink {
             is_changed: false,
             past_read: Instant::now(),
             begun_us: Vec::new(),
+            traced: HashMap::new(),
         }
     }
 
@@ -252,6 +256,8 @@ impl FeaturesSink {
             self.live.with(|state| state.advance(partition, staged.progress));
             self.is_changed = true;
         }
+        // What nobody has taken, nobody takes.
+        self.traced.clear();
         self.set_current();
         count(counters, late);
         Ok(())
@@ -318,7 +324,9 @@ impl FeaturesSink {
         {
             let (row, took) = row.map_or((None, Duration::ZERO), |(row, took)| (Some(row), took));
             let partition = partition.clone();
-            follower.take(Followed { partition, offset, change, row, is_whole, took });
+            let is_traced = !self.traced.is_empty();
+            let trace = is_traced.then(|| self.traced.remove(&(partition.clone(), offset))).flatten();
+            follower.take(Followed { partition, offset, change, row, is_whole, took, trace });
         }
     }
 
@@ -446,6 +454,13 @@ impl Sink for FeaturesSink {
                 continue;
             }
             let read = self.sources.read(record).await?;
+            if traces::is_on()
+                && self.follower.is_some()
+                && let Some(trace) =
+                    record.header(HEADER_TRACE).and_then(|text| TraceContext::of_header(text))
+            {
+                self.traced.insert((partition.clone(), record.offset), trace);
+            }
             let is_covered = self.values.as_ref().is_some_and(|v| v.covers(&partition, record.offset));
             let staged = fresh.entry(partition).or_default();
             staged.progress.next = record.offset + 1;

@@ -7,7 +7,8 @@
 use super::history::{self, About};
 use super::pins::Pinned;
 use super::table::SnapshotTable;
-use super::{SqlError, files::ManifestCache};
+use super::{SqlError, columns, files::ManifestCache};
+use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
@@ -19,6 +20,21 @@ use std::sync::Arc;
 pub(crate) const CATALOG: &str = "lake";
 /// Where names without a namespace are looked up.
 pub(crate) const DEFAULT_SCHEMA: &str = "public";
+
+/// A table as a statement may name it.
+#[derive(Debug, Clone)]
+pub struct DescribedTable {
+    pub namespace: String,
+    pub name: String,
+    pub schema: SchemaRef,
+    /// What its maker wrote of it.
+    pub comment: Option<String>,
+    /// The same of each column; as long as the schema.
+    pub column_comments: Vec<Option<String>>,
+    /// Zero of what is not the lake's.
+    pub rows: u64,
+    pub bytes: u64,
+}
 
 /// The names of one session.
 #[derive(Debug)]
@@ -87,6 +103,22 @@ impl Names {
         namespace.pinned.get(table).map_or(Ok(false), |pinned| pinned.check().map(|()| false))
     }
 
+    /// Every table with its columns.
+    ///
+    /// # Errors
+    /// Metadata that is not whole.
+    pub(crate) fn describe(&self) -> Result<Vec<DescribedTable>, SqlError> {
+        let schemas = self.schemas.read();
+        let mut tables = Vec::new();
+        for (namespace, held) in schemas.iter() {
+            for name in held.table_names() {
+                tables.extend(held.describe(namespace, &name)?);
+            }
+        }
+        tables.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        Ok(tables)
+    }
+
     /// Every table, as a statement names it.
     pub(crate) fn all(&self) -> Vec<String> {
         let schemas = self.schemas.read();
@@ -122,6 +154,31 @@ impl Namespace {
             }
         };
         Ok(Some(table))
+    }
+
+    /// What is registered hides a table of the lake: its columns are shown, with the table's comments.
+    fn describe(&self, namespace: &str, name: &str) -> Result<Option<DescribedTable>, SqlError> {
+        let pinned = self.pinned.get(name).filter(|pinned| pinned.too_early.is_none());
+        let (state, registered) = (pinned.map(Pinned::state), self.registered.read().get(name).cloned());
+        let schema = match (&registered, pinned) {
+            (Some(table), _) => table.schema(),
+            (None, Some(pinned)) => columns::arrow_schema(&pinned.schema)?,
+            (None, None) => return Ok(None),
+        };
+        let comment = pinned.and_then(|pinned| pinned.table.metadata().properties().get("comment").cloned());
+        let comment_of = |column: &arrow_schema::FieldRef| {
+            pinned.and_then(|pinned| pinned.schema.field_by_name(column.name())?.doc.clone())
+        };
+        let shown = state.filter(|_| registered.is_none());
+        Ok(Some(DescribedTable {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            column_comments: schema.fields().iter().map(comment_of).collect(),
+            schema,
+            comment,
+            rows: shown.as_ref().map_or(0, |state| state.rows),
+            bytes: shown.map_or(0, |state| state.bytes),
+        }))
     }
 
     /// What `name` asks about which table.

@@ -3,7 +3,7 @@
 //! What lives here: which state of which table a session sees (`pins`, `catalog`), how a table is read
 //! (`table`, `files`, `bounds`, `columns`, `sought`), arithmetic that does not overflow in silence (`checked`),
 //! the newest change of each row (`newest`, `records`), queries on several machines ([`cluster`]),
-//! what a statement refers to (`references`), limits (`rows`) and text (`render`). Parsing, planning and
+//! what a statement refers to (`references`) and lacks (`parameters`), limits (`rows`) and text (`render`). Parsing, planning and
 //! running are DataFusion's, the Parquet reader included; ours is everything that knows of Iceberg.
 //! What does not live here: the SQL of any model, wire protocols, commits.
 //!
@@ -24,6 +24,7 @@ mod functions;
 mod history;
 mod newest;
 mod options;
+mod parameters;
 mod pins;
 mod records;
 mod references;
@@ -33,12 +34,16 @@ mod session;
 mod sought;
 mod table;
 
+pub use catalog::DescribedTable;
+/// The parser, for who has to look into a statement before it is run.
+pub use datafusion::sql::sqlparser;
 pub use engine::Engine;
 pub use error::SqlError;
 pub use options::{EngineOptions, Limits};
+pub use parameters::Prepared;
 pub use pins::{At, Pins, TableState};
 pub use records::RecordSet;
-pub use references::{filter_of, referenced_tables};
-pub use render::{Renderer, TextFormat};
+pub use references::{filter_of, referenced_tables, tables_of};
+pub use render::{Renderer, TextFormat, json_value};
 pub use rows::Rows;
 pub use session::Session;

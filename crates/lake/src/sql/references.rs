@@ -26,6 +26,15 @@ pub fn referenced_tables(text: &str) -> Result<BTreeSet<String>, SqlError> {
     Ok(references(&parse(text)?)?.iter().map(full_name).collect())
 }
 
+/// As [`referenced_tables`], of a statement that was read already.
+///
+/// # Errors
+/// [`SqlError::Plan`]: names that none can have.
+pub fn tables_of(statement: &SqlStatement) -> Result<BTreeSet<String>, SqlError> {
+    let statement = Statement::Statement(Box::new(statement.clone()));
+    Ok(references(&statement)?.iter().map(full_name).collect())
+}
+
 /// The condition of a query that does nothing but take rows of `table`: `select a, b from table where condition`. `None` of
 /// any other query, also of one that names the table again or has a subquery.
 #[must_use]

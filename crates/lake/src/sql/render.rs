@@ -169,7 +169,7 @@ fn json_lines(batch: &RecordBatch) -> Result<String, SqlError> {
     for row in 0..batch.num_rows() {
         let mut object = Map::with_capacity(batch.num_columns());
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            object.insert(field.name().clone(), json(array.as_ref(), row)?);
+            object.insert(field.name().clone(), json_value(array.as_ref(), row)?);
         }
         text += &Value::Object(object).to_string();
         text.push('\n');
@@ -177,7 +177,11 @@ fn json_lines(batch: &RecordBatch) -> Result<String, SqlError> {
     Ok(text)
 }
 
-fn json(array: &dyn Array, row: usize) -> Result<Value, SqlError> {
+/// The value of a row as JSON: decimals and times are texts.
+///
+/// # Errors
+/// Values without a text.
+pub fn json_value(array: &dyn Array, row: usize) -> Result<Value, SqlError> {
     if array.is_null(row) {
         return Ok(Value::Null);
     }
@@ -185,12 +189,14 @@ fn json(array: &dyn Array, row: usize) -> Result<Value, SqlError> {
         DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
-            Value::Array((0..items.len()).map(|item| json(items.as_ref(), item)).collect::<Result<_, _>>()?)
+            Value::Array(
+                (0..items.len()).map(|item| json_value(items.as_ref(), item)).collect::<Result<_, _>>()?,
+            )
         }
         DataType::Struct(fields) => {
             let columns = fields.iter().zip(array.as_struct().columns());
             let pair = |(field, column): (&arrow_schema::FieldRef, &arrow_array::ArrayRef)| {
-                Ok::<_, SqlError>((field.name().clone(), json(column.as_ref(), row)?))
+                Ok::<_, SqlError>((field.name().clone(), json_value(column.as_ref(), row)?))
             };
             Value::Object(columns.map(pair).collect::<Result<_, _>>()?)
         }

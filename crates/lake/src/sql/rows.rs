@@ -10,6 +10,7 @@ use arrow_array::types::{Decimal128Type, Decimal256Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,6 +38,14 @@ impl Rows {
         rows: Option<u64>,
     ) -> Self {
         Rows { stream, deadline, left: rows, truncated: false, ended: false }
+    }
+
+    /// Rows that are there already.
+    #[must_use]
+    pub fn of_batch(batch: RecordBatch) -> Self {
+        let schema = batch.schema();
+        let stream = RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]));
+        Rows::new(Box::pin(stream), None, None)
     }
 
     /// The columns of the rows.
@@ -127,7 +136,6 @@ mod tests {
     use super::*;
     use arrow_array::{Decimal128Array, Int32Array};
     use arrow_schema::{Field, Schema};
-    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use std::sync::Arc;
 
     fn numbers(rows: i32) -> RecordBatch {

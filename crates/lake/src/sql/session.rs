@@ -4,9 +4,11 @@ use super::catalog::{DEFAULT_SCHEMA, Names};
 use super::cluster::{Cluster, Placement};
 use super::records::IsIn;
 use super::table::SnapshotTable;
-use super::{Limits, RecordSet, Rows, SqlError, TableState, references};
-use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use super::{
+    DescribedTable, Limits, Prepared, RecordSet, Rows, SqlError, TableState, parameters, references,
+};
+use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_schema::{DataType, SchemaRef};
 use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, ViewTable};
 use datafusion::execution::SendableRecordBatchStream;
@@ -14,6 +16,8 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::future::BoxFuture;
 use std::future::Future;
 use std::sync::Arc;
@@ -72,13 +76,21 @@ impl Session {
     /// [`SqlError::Syntax`], [`SqlError::UnknownTable`], [`SqlError::Plan`] for what the text lacks,
     /// [`SqlError::Timeout`]; disk and catalog. What goes wrong while rows are made comes with them.
     pub fn query<'a>(&'a self, text: &'a str, limits: Limits) -> BoxFuture<'a, Result<Rows, SqlError>> {
-        Box::pin(self.start(text, limits))
+        Box::pin(async move {
+            let statement = references::parse(text)?;
+            Box::pin(self.start(statement, &[], limits)).await
+        })
     }
 
-    async fn start(&self, text: &str, limits: Limits) -> Result<Rows, SqlError> {
+    async fn start(
+        &self,
+        statement: Statement,
+        values: &[ArrayRef],
+        limits: Limits,
+    ) -> Result<Rows, SqlError> {
         let deadline = limits.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let started = async {
-            let plan = self.plan(text).await?;
+            let plan = parameters::filled(self.planned(statement).await?, values)?;
             let mut frame = self.context.execute_logical_plan(plan).await?;
             let explains = matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
             if let Some(rows) = limits.rows.filter(|_| !explains) {
@@ -104,6 +116,53 @@ impl Session {
                 Ok(execute_stream(plan, context)?)
             }
         }
+    }
+
+    /// What a query asks for and what it answers, without running it. The statement comes as it was read: its text, written
+    /// again, need not mean the same. `given` are the types that `$1`, `$2`, … will have, where they are known.
+    ///
+    /// # Errors
+    /// As [`Session::query`]; parameters that are not `$1`, `$2`, ….
+    pub fn prepare<'a>(
+        &'a self,
+        statement: &'a SqlStatement,
+        given: &'a [Option<DataType>],
+    ) -> BoxFuture<'a, Result<Prepared, SqlError>> {
+        Box::pin(async move {
+            let plan = self.planned(Statement::Statement(Box::new(statement.clone()))).await?;
+            let mut parameters = parameters::types(&plan)?;
+            for (wanted, given) in parameters.iter_mut().zip(given) {
+                if let Some(given) = given {
+                    wanted.clone_from(given);
+                }
+            }
+            // Types settle where the plan is coerced, which needs some value of each.
+            let nulls: Vec<ArrayRef> = parameters.iter().map(|wanted| new_null_array(wanted, 1)).collect();
+            let settled = self.context.state().optimize(&parameters::filled(plan, &nulls)?)?;
+            Ok(Prepared { parameters, schema: Arc::clone(settled.schema().inner()) })
+        })
+    }
+
+    /// As [`Session::query`], of a statement as it was read, with one value each for `$1`, `$2`, …: arrays of one row.
+    ///
+    /// # Errors
+    /// As [`Session::query`]; values that are missing.
+    pub fn query_with<'a>(
+        &'a self,
+        statement: &'a SqlStatement,
+        values: &'a [ArrayRef],
+        limits: Limits,
+    ) -> BoxFuture<'a, Result<Rows, SqlError>> {
+        let statement = Statement::Statement(Box::new(statement.clone()));
+        Box::pin(self.start(statement, values, limits))
+    }
+
+    /// The columns of every table that the session sees, by namespace and name.
+    ///
+    /// # Errors
+    /// Metadata that is not whole.
+    pub fn describe_tables(&self) -> Result<Vec<DescribedTable>, SqlError> {
+        self.names.describe()
     }
 
     /// Every row of a query, in memory.
@@ -195,7 +254,10 @@ impl Session {
 
     /// The plan of a statement that only reads.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
-        let statement = references::parse(text)?;
+        self.planned(references::parse(text)?).await
+    }
+
+    async fn planned(&self, statement: Statement) -> Result<LogicalPlan, SqlError> {
         let tables = references::references(&statement)?;
         let plan = match self.context.state().statement_to_plan(statement).await {
             Ok(plan) => plan,

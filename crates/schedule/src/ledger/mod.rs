@@ -2,13 +2,14 @@
 //! by any number of processes of one machine.
 //!
 //! Here lie opening it and its tables; taking and keeping an interval in `claim`, what a run reports in
-//! `progress`, questions in `history`, upkeep in `alerts`. Times are microseconds since the epoch, UTC.
+//! `progress`, questions in `history` and `days`, upkeep in `alerts`. Times are microseconds since the epoch, UTC.
 //!
 //! Invariant: what a run writes is refused once its lease is gone, whatever any clock shows: a lease is
 //! taken away by deleting its row, and every write of a run asks for that row in the same transaction.
 
 mod alerts;
 mod claim;
+mod days;
 mod history;
 #[cfg(test)]
 mod interleavings;
@@ -17,6 +18,7 @@ mod records;
 
 pub use alerts::Alert;
 pub use claim::{Begun, Claim, Holder, Scope, Started};
+pub use days::DayCount;
 pub use history::{History, Known, PipelineStatus, Seen, Status};
 pub(crate) use progress::TaskEnd;
 pub use records::{AlertKind, AlertRecord, Reason, RunRecord, RunState, TaskRecord};

@@ -132,6 +132,25 @@ async fn history_is_asked_by_pipeline_state_and_time_and_is_bounded() {
 }
 
 #[tokio::test]
+async fn runs_are_counted_by_the_day_of_their_interval() {
+    let home = Home::new().await;
+    // There are 96 quarters in a day.
+    for index in [0, 1, 96] {
+        start(&home.ledger, &claim(index)).await;
+    }
+    home.clock.advance(31 * SECOND_US);
+    home.ledger.reap().await.unwrap();
+    start(&home.ledger, &claim(97)).await;
+    let day_us = 86_400 * SECOND_US;
+    let days = home.ledger.days("raw-to-dwh", START_US).await.unwrap();
+    let found: Vec<_> =
+        days.iter().map(|count| (count.day - START_US / day_us, count.state, count.runs)).collect();
+    assert_eq!(found, [(0, RunState::Lost, 2), (1, RunState::Lost, 1), (1, RunState::Running, 1)]);
+    assert_eq!(home.ledger.days("raw-to-dwh", START_US + day_us).await.unwrap().len(), 2);
+    assert!(home.ledger.days("rebuild", START_US).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_ledger_of_a_newer_version_is_left_alone() {
     let home = Home::new().await;
     let path = home.dir.path().join("runs.db");

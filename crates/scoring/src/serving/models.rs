@@ -80,6 +80,8 @@ impl Models {
         {
             self.judge.set_models(champion.clone(), challenger.clone());
             let (champion, challenger) = (version(champion.as_ref()), version(challenger.as_ref()));
+            metrics::model_version(&self.name, "champion", champion);
+            metrics::model_version(&self.name, "challenger", challenger);
             tracing::info!(model = self.name, ?champion, ?challenger, "models are in place");
             metrics::scoring_reload(WHAT, "ok");
         }

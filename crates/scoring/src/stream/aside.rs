@@ -77,6 +77,7 @@ mod tests {
             decision: "approve",
             scored_at,
             begun_at: Some(1),
+            trace: None,
         };
         assert_eq!((aside.put(row(1)), aside.put(row(2))), (None, None));
         assert_eq!(aside.put(row(3)).map(|row| row.scored_at), Some(1), "the oldest makes room");

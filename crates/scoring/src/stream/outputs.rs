@@ -10,6 +10,7 @@ use crate::record::{SCORE_SCHEMA, TOPIC_ALERTS, TOPIC_SCORES};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Bus, Incoming, Outgoing, Producer, ProducerOptions, TopicPartition, TopicSpec};
 use affluent_stream::sinks::SinkError;
+use affluent_telemetry::traces::HEADER_TRACE;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -158,12 +159,15 @@ impl Output {
         value.push(0);
         value.extend(self.schema.to_be_bytes());
         value.extend_from_slice(body);
+        let source = (HEADER_SOURCE.to_owned(), Bytes::from(format!("{partition}/{offset}")));
+        let trace = waiting.trace.as_ref();
+        let trace = trace.map(|trace| (HEADER_TRACE.to_owned(), Bytes::from(trace.context.header())));
         Outgoing {
             topic: self.topic.into(),
             partition: None,
             key: Some(Bytes::copy_from_slice(waiting.record.transaction_id.as_bytes())),
             value: Some(value.into()),
-            headers: vec![(HEADER_SOURCE.to_owned(), Bytes::from(format!("{partition}/{offset}")))],
+            headers: std::iter::once(source).chain(trace).collect(),
             timestamp_ms: None,
         }
     }

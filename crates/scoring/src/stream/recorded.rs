@@ -86,6 +86,7 @@ mod tests {
             offset,
             begun_at: 0,
             record: record(Some("t/0/7"), 100),
+            trace: None,
         };
         let none = Before::new();
         assert!(!was_sent(&waiting(7), &record(None, 1), &none), "over HTTP");

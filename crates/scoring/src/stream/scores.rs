@@ -278,6 +278,11 @@ impl Core {
         outputs.flush().await?;
         failpoint("score::after_outputs");
         metrics_list::pipeline_latencies(ROLE, "end_to_end", now_micros(), begun());
+        for waiting in &self.waiting {
+            if let Some(trace) = &waiting.trace {
+                trace.finished(&waiting.record);
+            }
+        }
         // A repeat was handed on when it first appeared; its score may be as old as it likes.
         let mut repeats = repeats.into_iter();
         self.waiting.retain(|_| !repeats.next().unwrap_or_default());

@@ -11,11 +11,15 @@ use affluent_feature_store::event::{Fit, Mapped};
 use affluent_feature_store::stream::Followed;
 use affluent_model::time::now_micros;
 use affluent_telemetry::metrics_list;
+use affluent_telemetry::traces::{self, Span, SpanKind, TraceContext};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the online store may take where the state has only a part of the events.
 const LAST_KNOWN_LIMIT: Duration = Duration::from_millis(50);
+
+/// The name of the span.
+const SPAN: &str = "score";
 
 /// One that was judged.
 #[derive(Debug)]
@@ -25,6 +29,42 @@ pub(super) struct Waiting {
     /// When it was committed, microseconds UTC.
     pub(super) begun_at: i64,
     pub(super) record: Record,
+    /// Its span, and when it began, where the payment is followed.
+    pub(super) trace: Option<Judged>,
+}
+
+/// The span of a judgement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Judged {
+    parent: TraceContext,
+    pub(super) context: TraceContext,
+    /// Microseconds UTC.
+    begun_us: i64,
+}
+
+impl Judged {
+    fn new(parent: TraceContext) -> Self {
+        Judged { parent, context: parent.child(SPAN), begun_us: now_micros() }
+    }
+
+    /// The score is recorded and sent.
+    pub(super) fn finished(&self, record: &Record) {
+        let decision = ("affluent.decision", record.decision.as_str().to_owned());
+        let model = record
+            .model
+            .as_ref()
+            .map(|model| ("affluent.model", format!("{}/{}", model.name, model.version)));
+        traces::finished(Span {
+            context: self.context,
+            parent: Some(self.parent),
+            name: SPAN,
+            kind: SpanKind::Internal,
+            begun_us: self.begun_us,
+            ended_us: now_micros(),
+            attributes: std::iter::once(decision).chain(model).collect(),
+            error: None,
+        });
+    }
 }
 
 impl Waiting {
@@ -45,7 +85,8 @@ pub(super) async fn judged(
     store: &dyn DocumentStore,
     is_slow: &mut bool,
 ) -> Waiting {
-    let Followed { partition, offset, change, row, is_whole, took } = followed;
+    let Followed { partition, offset, change, row, is_whole, took, trace } = followed;
+    let trace = trace.map(Judged::new);
     let mut cells = Vec::new();
     changes.row(payments.mapping(), &change, &mut cells);
     let facts = payments.facts(&cells);
@@ -79,7 +120,7 @@ pub(super) async fn judged(
     let begun_at = change.source.ts_us;
     let source = Some(format!("{partition}/{offset}"));
     let record = Record::new(&facts, &features, &judged, Times { begun_at, scored_at: now_micros(), source });
-    Waiting { partition, offset, begun_at, record }
+    Waiting { partition, offset, begun_at, record, trace }
 }
 
 #[cfg(test)]
@@ -185,7 +226,7 @@ mod tests {
             transaction: None,
         };
         let (partition, change) = (TopicPartition::new("t", 0), Box::new(change));
-        Followed { partition, offset, change, row: None, is_whole: false, took: Duration::ZERO }
+        Followed { partition, offset, change, row: None, is_whole: false, took: Duration::ZERO, trace: None }
     }
 
     #[tokio::test]

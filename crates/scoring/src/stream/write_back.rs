@@ -15,6 +15,7 @@ use affluent_model::Value;
 use affluent_model::time::now_micros;
 use affluent_stream::cdc::CdcOptions;
 use affluent_telemetry::health::{Health, State};
+use affluent_telemetry::traces::{self, Span, SpanKind, TraceContext};
 use affluent_telemetry::{failpoint, metrics_list};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+/// The name of its spans.
+const SPAN: &str = "write back";
 const HEALTH: &str = "score-write-back";
 /// How far back records are read again: those of a leader before may be stored in another order than they were judged.
 const OVERLAP_US: i64 = 15_000_000;
@@ -38,12 +41,15 @@ pub(super) struct Row {
     pub(super) scored_at: i64,
     /// When the payment was committed; none where its latency is not measured.
     pub(super) begun_at: Option<i64>,
+    /// The span that it follows from, and when it began to wait, microseconds UTC; none where the payment is not followed.
+    pub(super) trace: Option<(TraceContext, i64)>,
 }
 
 impl Row {
-    fn of(record: &Record, begun_at: Option<i64>) -> Self {
+    fn of(record: &Record, begun_at: Option<i64>, trace: Option<TraceContext>) -> Self {
         let (id, decision) = (record.transaction_id.clone(), record.decision.as_str());
-        Row { id, score: record.score, decision, scored_at: record.scored_at, begun_at }
+        let trace = trace.map(|trace| (trace, now_micros()));
+        Row { id, score: record.score, decision, scored_at: record.scored_at, begun_at, trace }
     }
 }
 
@@ -76,7 +82,11 @@ impl Queue {
                 waiting.falls_behind(recorded.record.scored_at);
                 continue;
             }
-            waiting.rows.push_back(Row::of(&recorded.record, Some(recorded.begun_at)));
+            waiting.rows.push_back(Row::of(
+                &recorded.record,
+                Some(recorded.begun_at),
+                recorded.trace.map(|trace| trace.context),
+            ));
         }
         drop(waiting);
         self.filled.notify_one();
@@ -210,7 +220,7 @@ impl Work<'_> {
         loop {
             let page = self.store.scan(COLLECTION, &scan).await?;
             let records = page.documents.iter().filter_map(Record::of);
-            let rows: Vec<Row> = records.map(|record| Row::of(&record, None)).collect();
+            let rows: Vec<Row> = records.map(|record| Row::of(&record, None, None)).collect();
             self.write(rows).await;
             scan.after = page.next;
             if scan.after.is_none() || self.ending.is_cancelled() {
@@ -282,6 +292,7 @@ impl Work<'_> {
     /// Takes note of what is written.
     async fn note(&mut self, rows: &[Row]) {
         metrics_list::records("score", "oltp", "ok", rows.len() as u64);
+        rows.iter().filter_map(|row| row.trace).for_each(|(scored, begun_us)| written(scored, begun_us));
         // What was read from the records comes in another order: it says nothing of how far all are.
         let begun: Vec<i64> = rows.iter().filter_map(|row| row.begun_at).collect();
         if begun.is_empty() {
@@ -305,6 +316,20 @@ impl Work<'_> {
     }
 }
 
+/// The span from a score's recording until the payments database has it.
+fn written(scored: TraceContext, begun_us: i64) {
+    traces::finished(Span {
+        context: scored.child(SPAN),
+        parent: Some(scored),
+        name: SPAN,
+        kind: SpanKind::Client,
+        begun_us,
+        ended_us: now_micros(),
+        attributes: vec![("db.system.name", "postgresql".to_owned())],
+        error: None,
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +346,13 @@ mod tests {
         );
         let times = Times { begun_at: 0, scored_at, source: None };
         let record = Record::new(&facts, &Features::Missing, &judge.judge(&facts, Features::Missing), times);
-        Waiting { partition: TopicPartition::new("t", 0), offset: scored_at, begun_at: 0, record }
+        Waiting {
+            partition: TopicPartition::new("t", 0),
+            offset: scored_at,
+            begun_at: 0,
+            record,
+            trace: None,
+        }
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Invariant: a position is covered only when every record sent up to it is acknowledged.
 
 use affluent_telemetry::metrics_list;
+use affluent_telemetry::traces::{self, Span, SpanKind, TraceContext};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The end of a transaction whose records may still be under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Pending {
     /// Sequence number of the last record up to here.
     sequence: u64,
@@ -17,11 +19,13 @@ struct Pending {
 }
 
 /// A transaction whose latency is to be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Committed {
     /// Commit time, microseconds UTC.
     pub(crate) at_us: i64,
     pub(crate) changes: u64,
+    /// Changes of it that are followed, each with its topic.
+    pub(crate) traced: Vec<(TraceContext, Arc<str>)>,
 }
 
 /// Ends of transactions in order. Ends without records between them are kept as one, so there are
@@ -57,15 +61,33 @@ impl Acks {
     pub(crate) fn covered(&self, acked: u64, now_us: i64) -> Option<u64> {
         let mut pending = self.pending.lock();
         let mut covered = None;
-        while let Some(first) = pending.front().filter(|first| first.sequence <= acked) {
+        while pending.front().is_some_and(|first| first.sequence <= acked) {
+            let Some(first) = pending.pop_front() else { break };
             covered = covered.max(Some(first.lsn));
-            if let Some(Committed { at_us, changes }) = first.committed {
+            if let Some(Committed { at_us, changes, traced }) = first.committed {
                 metrics_list::pipeline_latency("cdc", "bus", (now_us - at_us) as f64 / 1e6, changes);
+                traced.into_iter().for_each(|(context, topic)| captured(context, &topic, at_us, now_us));
             }
-            pending.pop_front();
         }
         covered
     }
+}
+
+/// The first span of a trace: from the commit until Kafka has the change.
+fn captured(context: TraceContext, topic: &str, begun_us: i64, ended_us: i64) {
+    traces::finished(Span {
+        context,
+        parent: None,
+        name: "capture",
+        kind: SpanKind::Producer,
+        begun_us,
+        ended_us,
+        attributes: vec![
+            ("messaging.system", "kafka".to_owned()),
+            ("messaging.destination.name", topic.to_owned()),
+        ],
+        error: None,
+    });
 }
 
 #[cfg(test)]
@@ -82,7 +104,7 @@ mod tests {
             let (mut sequence, mut expected) = (0, None);
             for (lsn, (records, timed)) in (1..).zip(&steps) {
                 sequence += records;
-                acks.push(sequence, lsn, timed.then_some(Committed { at_us: 0, changes: 1 }));
+                acks.push(sequence, lsn, timed.then_some(Committed { changes: 1, ..Committed::default() }));
                 if sequence <= acked {
                     expected = Some(lsn);
                 }

@@ -4,7 +4,8 @@
 //! `spill` (large transactions on disk until they commit) -> `relation` and `types` (rows of values)
 //! -> `protect` -> `left_out`, `publish` and `emit` (encode, skip what Kafka has, send) -> `acks` ->
 //! `checkpoint` -> feedback to the slot. `snapshot` reads the tables themselves, beside the stream;
-//! `begin` and `identity` decide whether to start at all; `source` holds a run together.
+//! `begin` and `identity` decide whether to start at all; `source` holds a run together. `survey` looks at a database that is not
+//! captured yet.
 //!
 //! Invariant: the slot is advanced only to a position that is saved in the checkpoint topic, and a
 //! position is saved only after Kafka has acknowledged every record up to it.
@@ -30,6 +31,7 @@ mod slot;
 mod snapshot;
 mod source;
 mod spill;
+pub mod survey;
 mod transactions;
 mod types;
 mod upkeep;

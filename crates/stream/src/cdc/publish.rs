@@ -22,10 +22,14 @@ use super::resume;
 use super::transactions::TransactionRecords;
 use affluent_bus::Outgoing;
 use affluent_model::{ChangeEvent, Op, Position, Reason, Snapshot, Source, TableId, Transaction};
+use affluent_telemetry::traces::{HEADER_TRACE, TraceContext};
 use affluent_telemetry::{failpoint, metrics_list};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// Changes of one transaction that are followed, at most.
+const TRACED_MAX: usize = 64;
 
 /// The transaction that is being published.
 struct Open {
@@ -35,6 +39,8 @@ struct Open {
     ordinal: u64,
     events: u64,
     collections: BTreeMap<Arc<str>, u64>,
+    /// Its changes that are followed, each with its topic.
+    traced: Vec<(TraceContext, Arc<str>)>,
 }
 
 /// Turns messages into records.
@@ -103,8 +109,8 @@ impl Publisher {
         xid: u32,
     ) -> Result<(), CdcError> {
         let ts_us = commit_time + POSTGRES_EPOCH_MICROS;
-        let collections = BTreeMap::new();
-        self.open = Some(Open { commit_lsn, xid, ts_us, ordinal: 0, events: 0, collections });
+        let (collections, traced) = (BTreeMap::new(), Vec::new());
+        self.open = Some(Open { commit_lsn, xid, ts_us, ordinal: 0, events: 0, collections, traced });
         if let Some(records) = &self.transactions {
             let position = Position::new(commit_lsn + self.context.shift, 0);
             let record = records.begin(xid, commit_lsn, ts_us, position);
@@ -122,7 +128,8 @@ impl Publisher {
                 records.end(open.xid, open.commit_lsn, open.ts_us, open.events, &open.collections, position);
             self.send_in_order(record, position, 1).await?;
         }
-        let measured = (open.events > 0).then_some(Committed { at_us: open.ts_us, changes: open.events });
+        let Open { ts_us: at_us, events: changes, traced, .. } = open;
+        let measured = (changes > 0).then_some(Committed { at_us, changes, traced });
         self.acks.push(self.sent, end_lsn, measured);
         Ok(())
     }
@@ -224,6 +231,12 @@ impl Publisher {
             self.open.as_mut().ok_or_else(|| CdcError::Protocol("a change outside a transaction".into()))?;
         let position = Position::new(open.commit_lsn + self.context.shift, ordinal);
         open.events += 1;
+        let has_room = open.traced.len() < TRACED_MAX;
+        let trace = if has_room {
+            TraceContext::root(&self.context.source, position.lsn.0, position.ordinal)
+        } else {
+            None
+        };
         let transaction = self.transactions.as_ref().map(|records| {
             let order = open.collections.entry(Arc::clone(&shape.topic)).or_default();
             *order += 1;
@@ -273,12 +286,18 @@ impl Publisher {
             headers: headers(position, shape.event_type(op)),
             timestamp_ms: None,
         };
-        let first = outgoing(key.clone(), Some(record.value), position);
+        let mut first = outgoing(key.clone(), Some(record.value), position);
+        if let Some(trace) = &trace {
+            first.headers.push((HEADER_TRACE.to_owned(), Bytes::from(trace.header())));
+        }
         if !self.send_in_order(first, position, shape.partitions).await? {
             let unfit = Unfit { reason: Reason::TooLarge, error: "larger than the broker takes".into() };
             return self.quarantine(shape, op, position, wal_start, new.or(old), &unfit).await;
         }
         failpoint("cdc::after_produce");
+        if let (Some(trace), Some(open)) = (trace, &mut self.open) {
+            open.traced.push((trace, Arc::clone(&shape.topic)));
+        }
         if tombstone {
             let position = Position { ordinal: position.ordinal + 1, ..position };
             self.send_in_order(outgoing(key, None, position), position, shape.partitions).await?;

@@ -72,7 +72,7 @@ async fn watch_slot(
     let Some(bytes) = slot::retained_bytes(catalog.client().await?, &options.slot).await? else {
         return Ok(());
     };
-    metrics_list::slot_retained(&options.slot, bytes);
+    metrics_list::slot_retained(&options.slot, bytes, options.retained_warning_bytes);
     let too_much = bytes > options.retained_warning_bytes;
     if too_much {
         let limit = options.retained_warning_bytes;

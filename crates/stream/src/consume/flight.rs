@@ -9,6 +9,7 @@
 //! before. Of one that is given up or fenced, the loop notes where it began, and reads from there.
 
 use super::attempts::Attempts;
+use super::traced::{self, Traced};
 use super::{ConsumeError, LAG_INTERVAL, Loop, Stop, note_offsets};
 use crate::sinks::Batch;
 use affluent_bus::{Committer, TopicPartition};
@@ -51,7 +52,8 @@ impl Loop {
         let give_up = CancellationToken::new();
         let attempts = self.attempts("commit", None, &give_up);
         let offsets = staged.next.into_iter().collect();
-        let task = tokio::spawn(write(batch, attempts, self.role, self.consumer.committer(), offsets));
+        let written = Written { offsets, traced: staged.traced };
+        let task = tokio::spawn(write(batch, attempts, self.role, self.consumer.committer(), written));
         self.flight = Some(Flight { first: staged.first, give_up, task: AbortOnDropHandle::new(task) });
     }
 
@@ -92,13 +94,19 @@ impl Loop {
     }
 }
 
+/// What is to be told of a batch once it is written.
+struct Written {
+    offsets: Vec<(TopicPartition, i64)>,
+    traced: Vec<Traced>,
+}
+
 /// Writes the batch, then commits its offsets.
 async fn write(
     mut batch: Box<dyn Batch>,
     mut attempts: Attempts,
     role: &'static str,
     committer: Committer,
-    offsets: Vec<(TopicPartition, i64)>,
+    written: Written,
 ) -> Result<(), Stop> {
     failpoint("consume::before_commit");
     while let Err(error) = batch.write().await {
@@ -106,6 +114,7 @@ async fn write(
     }
     attempts.succeeded();
     failpoint("consume::after_commit");
-    note_offsets(role, &committer, &offsets).await;
+    traced::stored(role, written.traced);
+    note_offsets(role, &committer, &written.offsets).await;
     Ok(())
 }

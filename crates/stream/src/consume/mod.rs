@@ -11,6 +11,7 @@ mod attempts;
 mod flight;
 mod options;
 mod staged;
+mod traced;
 
 pub use options::ConsumeOptions;
 
@@ -19,13 +20,15 @@ use crate::sinks::Sink;
 use affluent_bus::{
     BatchLimits, Bus, BusError, Committer, Consumer, ConsumerOptions, Incoming, Polled, TopicPartition,
 };
+use affluent_model::time::now_micros;
 use affluent_telemetry::failpoint;
 use affluent_telemetry::health::{Health, State};
+use affluent_telemetry::lag::Ends;
 use affluent_telemetry::metrics_list;
 use flight::Flight;
 use futures::future::BoxFuture;
 use staged::Staged;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -121,6 +124,7 @@ impl ConsumeService {
             staged: Staged::default(),
             flight: None,
             lag_published: Instant::now(),
+            ends: BTreeMap::new(),
             started: Instant::now(),
             joined: false,
             shutdown,
@@ -161,6 +165,8 @@ struct Loop {
     /// The batch that is being written meanwhile.
     flight: Option<Flight>,
     lag_published: Instant,
+    /// Where the ends of the assigned partitions stood.
+    ends: BTreeMap<TopicPartition, Ends>,
     started: Instant,
     /// Partitions were assigned once, or none for long.
     joined: bool,
@@ -251,7 +257,8 @@ impl Loop {
                 let Some(record) = records.get(refused.index) else { continue };
                 tracing::warn!(
                     role = self.role, topic = %record.topic, partition = record.partition,
-                    offset = record.offset, reason = %refused.reason, error = refused.error, "record quarantined"
+                    offset = record.offset, reason = %refused.reason, error = refused.error,
+                    trace_id = traced::context(record).map(tracing::field::display), "record quarantined"
                 );
                 metrics_list::dead_letter(self.pipeline, refused.reason.code());
             }
@@ -298,7 +305,9 @@ impl Loop {
         failpoint("consume::before_commit");
         self.commit_sink(deadline).await?;
         failpoint("consume::after_commit");
-        let offsets: Vec<(TopicPartition, i64)> = std::mem::take(&mut self.staged).next.into_iter().collect();
+        let staged = std::mem::take(&mut self.staged);
+        traced::stored(self.role, staged.traced);
+        let offsets: Vec<(TopicPartition, i64)> = staged.next.into_iter().collect();
         note_offsets(self.role, &self.consumer.committer(), &offsets).await;
         Ok(())
     }
@@ -318,6 +327,16 @@ impl Loop {
             self.assigned.remove(partition);
             self.staged.next.remove(partition);
             self.staged.first.remove(partition);
+            if self.ends.remove(partition).is_some() {
+                // The next member says how far it is behind.
+                metrics_list::consumer_lag(
+                    &self.options.group,
+                    &partition.topic,
+                    partition.partition,
+                    0,
+                    0.0,
+                );
+            }
         }
         self.revoke_sink(partitions).await?;
         tracing::info!(role = self.role, partitions = self.assigned.len(), "revoked");
@@ -375,8 +394,21 @@ impl Loop {
             return;
         }
         self.lag_published = Instant::now();
-        for (partition, records) in self.consumer.lag() {
-            metrics_list::consumer_lag(&self.options.group, &partition.topic, partition.partition, records);
+        let now_us = now_micros();
+        for (partition, (next, end)) in self.consumer.progress() {
+            if !self.assigned.contains(&partition) {
+                continue;
+            }
+            let ends = self.ends.entry(partition.clone()).or_default();
+            ends.look(now_us, end);
+            let (records, seconds) = ((end - next).max(0), ends.age_s(next, now_us));
+            metrics_list::consumer_lag(
+                &self.options.group,
+                &partition.topic,
+                partition.partition,
+                records,
+                seconds,
+            );
         }
     }
 }

@@ -57,7 +57,9 @@ impl From<DocumentError> for SinkError {
 ///
 /// - **Delivery** is at least once: after a crash, records from the last committed offset on arrive
 ///   again, in batches cut differently. Writing them again must change nothing.
-/// - **Order**: records of one partition arrive in offset order. Between partitions there is none.
+/// - **Order**: records of one partition arrive in offset order. Between partitions there is none. A `prepare`
+///   that begins at a lower offset of a partition, without a `resume` in between, says that this went back: its topic was
+///   made anew or cut. What is there now is no repetition of what was there before.
 /// - **Durability**: the offsets of staged records are committed to the group only after `commit`, or
 ///   [`Batch::write`] of what was handed over, returned `Ok` and their rejected ones are durable in the
 ///   dead letters. So these return only when all of it would survive a crash of the machine.

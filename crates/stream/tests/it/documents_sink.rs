@@ -1,6 +1,6 @@
 //! Changes on a real broker to mirrors in the embedded store: convergence, crashes, dead letters.
 
-use crate::broker::bus;
+use crate::broker::{bus, make_anew};
 use crate::changes::{self, Rows};
 use affluent_bus::codec::{ChangeEncoder, Format};
 use affluent_bus::{Outgoing, Producer, ProducerOptions, TopicPartition, TopicSpec};
@@ -223,6 +223,33 @@ async fn poison_goes_to_the_dead_letters_and_back() {
     assert_eq!((replayed.offset, replayed.value.as_ref()), (4, Some(&poison)));
     assert_eq!(replayed.header("origin"), Some(&Bytes::from_static(b"test")));
     assert_eq!(replayed.header(HEADER_REPLAYED), Some(&Bytes::from(id.clone())));
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_topic_that_is_made_anew_while_it_is_read_arrive() {
+    let mut rig = Rig::new(1).await;
+    let group = unique("group");
+    let (task, shutdown) = rig.start(&group);
+    for id in 0..60 {
+        rig.send(&insert(id, 100 + id as u64)).await;
+    }
+    rig.caught_up(&group).await;
+    make_anew(&rig.topic, 1).await;
+    // The old producer goes on counting where the old topic ended.
+    rig.producer = bus().producer(ProducerOptions::default()).unwrap();
+    // Fewer: they lie before what was read.
+    for id in 60..80 {
+        rig.send(&insert(id, 100 + id as u64)).await;
+    }
+    rig.producer.flush(PATIENCE).await.unwrap();
+    let collection = rig.collection();
+    until("all rows", async || rig.store.count(&collection).await.unwrap() == 80).await;
+    assert_eq!(
+        rows(&rig.store, &collection).await.into_keys().collect::<Vec<_>>(),
+        (0..80).collect::<Vec<_>>()
+    );
     shutdown.cancel();
     task.await.unwrap().unwrap();
 }

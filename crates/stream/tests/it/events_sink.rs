@@ -1,7 +1,7 @@
 //! Clicks on a real broker into the embedded store: what is read while the store writes, what becomes of a
 //! batch that cannot be written, and the formats of records.
 
-use crate::broker::bus;
+use crate::broker::{bus, make_anew};
 use crate::collect::until;
 use crate::store::FaultyStore;
 use affluent_bus::codec::{EventEncoder, EventFormat};
@@ -253,6 +253,26 @@ async fn partitions_that_leave_wait_for_the_batch_under_way() {
     rig.caught_up().await;
     rig.assert_exact().await;
     stop(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_a_topic_that_is_made_anew_while_it_is_read_arrive() {
+    let mut rig = Rig::new().await;
+    // One partition: of several, one might be longer than before at once.
+    rig.topic = unique("clicks");
+    bus().admin().unwrap().ensure_topic(&rig.topic, &TopicSpec::new(1)).await.unwrap();
+    let running = rig.start();
+    rig.send(300).await;
+    rig.caught_up().await;
+    make_anew(&rig.topic, 1).await;
+    // The old producer goes on counting where the old topic ended.
+    rig.producer = bus().producer(ProducerOptions::default()).unwrap();
+    // Fewer: they lie before what was read.
+    rig.send(60).await;
+    let all = rig.sent.len() as u64;
+    until("all events", async || rig.store.count(COLLECTION_CLICKS).await.unwrap() == all).await;
+    rig.assert_exact().await;
+    stop(running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,16 +1,17 @@
 //! Records on a real broker to raw tables: once each, whatever dies; readable by others.
 
-use crate::broker::bus;
+use crate::broker::{bus, make_anew};
 use crate::changes;
 use affluent_bus::codec::{ChangeEncoder, Format};
-use affluent_bus::{Outgoing, Producer, ProducerOptions, TopicSpec};
+use affluent_bus::{Outgoing, Producer, ProducerOptions, TopicPartition, TopicSpec};
 use affluent_lake::{JsonLake, Lake, LakeFormat, LakeOptions, MaintenanceService, Scan};
 use affluent_model::names::TOPIC_DEAD_LETTERS;
 use affluent_model::{ChangeEvent, Op, Position, Reason, Row, Value};
 use affluent_stream::consume::{ConsumeError, ConsumeOptions, ConsumeService};
 use affluent_stream::sinks::events::EventOptions;
 use affluent_stream::sinks::lake::{LakeSink, table_of};
-use affluent_telemetry::health::Health;
+use affluent_stream::sinks::{Sink, SinkError};
+use affluent_telemetry::health::{Health, State};
 use affluent_testkit::unique;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ struct Rig {
     producer: Producer,
     encoder: ChangeEncoder,
     options: LakeOptions,
+    health: Health,
     directory: tempfile::TempDir,
 }
 
@@ -50,6 +52,7 @@ impl Rig {
             producer: bus().producer(ProducerOptions::default()).unwrap(),
             encoder: ChangeEncoder::new(Format::Json, None),
             options,
+            health: Health::default(),
             directory,
         }
     }
@@ -79,11 +82,23 @@ impl Rig {
             commit_interval_ms: 20,
             ..ConsumeOptions::default()
         };
-        let lake = Lake::open(self.options.clone()).await.unwrap();
-        let sink = LakeSink::new(lake, None, EventOptions::default());
-        let service = ConsumeService::new(sink, bus(), options, "cdc", Health::default()).unwrap();
+        let service =
+            ConsumeService::new(self.sink().await, bus(), options, "cdc", self.health.clone()).unwrap();
         let shutdown = CancellationToken::new();
         (tokio::spawn(service.run(shutdown.clone())), shutdown)
+    }
+
+    async fn sink(&self) -> LakeSink {
+        let lake = Lake::open(self.options.clone()).await.unwrap();
+        LakeSink::new(lake, bus().admin().unwrap(), None, EventOptions::default())
+    }
+
+    /// What the role says that a person has to do.
+    fn told(&self) -> Option<String> {
+        match self.health.snapshot().remove("sink-lake") {
+            Some(State::Degraded(told)) => Some(told),
+            Some(State::Starting(_) | State::Ready | State::Failed(_) | State::Stopped) | None => None,
+        }
     }
 
     async fn caught_up(&self, group: &str, topics: &[&str]) {
@@ -171,6 +186,46 @@ async fn every_change_is_in_the_table_once_whatever_is_killed() {
     assert_eq!(rows(&lake, "raw", "notes", &["id"]).await.len(), 1_801);
     shutdown.cancel();
     task.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_made_anew_is_told_and_neither_mixed_nor_passed_over() {
+    let mut rig = Rig::new(1, LakeFormat::Iceberg).await;
+    let group = unique("group");
+    let (task, shutdown) = rig.start(&group, vec![rig.topic.clone()]).await;
+    for id in 0..60 {
+        rig.send(&insert(id)).await;
+    }
+    rig.caught_up(&group, &[&rig.topic]).await;
+    make_anew(&rig.topic, 1).await;
+    // The old producer goes on counting where the old topic ended.
+    rig.producer = bus().producer(ProducerOptions::default()).unwrap();
+    for id in 100..120 {
+        rig.send(&insert(id)).await;
+    }
+    rig.producer.flush(PATIENCE).await.unwrap();
+    let is_told = async || rig.told().is_some_and(|told| told.contains("made anew"));
+    until("it is told", is_told).await;
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+
+    // A process that starts later tells it too, also when the topic has grown longer than it was: once seen, it is not forgotten.
+    let (mut sink, partition) = (rig.sink().await, TopicPartition::new(rig.topic.as_str(), 0));
+    for ids in [120..140, 140..200] {
+        let resumed = sink.resume(std::slice::from_ref(&partition)).await;
+        let Err(SinkError::Passing(error)) = &resumed else { panic!("{resumed:?}") };
+        assert!(error.contains("ended before 60") && error.contains("raw.notes"), "{error}");
+        for id in ids {
+            rig.send(&insert(id)).await;
+        }
+        rig.producer.flush(PATIENCE).await.unwrap();
+    }
+    assert_eq!(bus().admin().unwrap().watermarks(&partition).await.unwrap(), (0, 100));
+    assert!(sink.resume(std::slice::from_ref(&partition)).await.is_err());
+    let lake = Lake::open(rig.options.clone()).await.unwrap();
+    let ids: BTreeSet<String> =
+        rows(&lake, "raw", "notes", &["id"]).await.iter().map(|row| row[0].to_text()).collect();
+    assert_eq!(ids, (0..60).map(|id| id.to_string()).collect());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

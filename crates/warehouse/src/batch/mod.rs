@@ -43,7 +43,7 @@ pub use fence::{Fence, Unfenced};
 pub use full::Difference;
 pub use model::{Header, Model, Models, Rule, Severity, Strategy, Task, Test};
 pub use options::BatchOptions;
-pub use publish::{Version, published_pins, versions};
+pub use publish::{VERSIONS, Version, published_pins, versions};
 pub use seeds::Seeds;
 pub use tables::{Batch, Done};
 pub use work::{RawToDwh, TASKS};

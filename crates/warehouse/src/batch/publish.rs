@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
+/// Where versions stand: a new state of this table is a new version.
+pub const VERSIONS: &str = "ops.warehouse_versions";
 const NAMESPACE: &str = "ops";
 const TABLE: &str = "warehouse_versions";
 /// The offset that counts versions.

@@ -74,6 +74,14 @@ impl RawToDwh {
         }
         let (done, differences) = self.batch.rebuild(task, fence).await?;
         self.batch.tell(run, &differences, fence).await?;
+        for model in self.batch.models().of(task) {
+            let table = model.table();
+            let days = differences.iter().find(|difference| difference.table == table).map_or(0, |found| {
+                // A table that is not divided differs as a whole.
+                found.days.len().max(1)
+            });
+            metrics_list::reconcile_difference(&table, "days", days);
+        }
         if !differences.is_empty() {
             metrics_list::batch_alert(affluent_schedule::REBUILD, "different");
         }

@@ -1,7 +1,7 @@
 //! The same way with each role in a process of its own, so that the kernel counts what each costs.
 
 use super::{POLL, Stream, generated, until};
-use crate::bench::process::{Usage, usage};
+use crate::bench::process::{Usage, free_port, usage};
 use crate::bench::{Context, Report};
 use crate::config::Config;
 use crate::platform::Platform;
@@ -9,7 +9,6 @@ use crate::verify::events;
 use anyhow::{Context as _, bail};
 use std::collections::HashSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -144,9 +143,4 @@ impl Processes {
         let of = |child: &Child| usage(child.id().context("a process has ended")?);
         self.children.iter().map(of).collect()
     }
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -34,8 +34,8 @@ const BINS: &[&str] = &["424242", "411111", "510510", "222300", "378282", "60111
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct History {
-    pub(super) payments: u64,
+pub(in crate::bench) struct History {
+    pub(in crate::bench) payments: u64,
 }
 
 /// Rows of one raw table: numbers from `from` on, all with one kind of change.
@@ -57,7 +57,7 @@ impl History {
     }
 
     /// Raw rows of the whole history.
-    pub(super) fn rows(self) -> u64 {
+    pub(in crate::bench) fn rows(self) -> u64 {
         self.parts().iter().map(|part| part.numbers.len() as u64).sum()
     }
 
@@ -104,7 +104,7 @@ impl History {
     ///
     /// # Errors
     /// Lake.
-    pub(super) async fn write(self, lake: &Lake, told: impl Fn(u64)) -> anyhow::Result<()> {
+    pub(in crate::bench) async fn write(self, lake: &Lake, told: impl Fn(u64)) -> anyhow::Result<()> {
         self.append(lake, self.parts(), told).await
     }
 
@@ -112,7 +112,7 @@ impl History {
     ///
     /// # Errors
     /// Lake.
-    pub(super) async fn change(self, lake: &Lake, rows: u64) -> anyhow::Result<()> {
+    pub(in crate::bench) async fn change(self, lake: &Lake, rows: u64) -> anyhow::Result<()> {
         self.append(lake, self.changes(rows), |_| {}).await
     }
 

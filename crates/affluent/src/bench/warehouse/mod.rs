@@ -2,7 +2,7 @@
 //! of a quarter of an hour, and rebuilt; each step by `affluent batch run` in a process of its own, as users run it. With
 //! `--peers` DuckDB and PySpark rebuild it too.
 
-mod history;
+pub(super) mod history;
 mod peers;
 
 use super::process::usage;
@@ -24,8 +24,8 @@ const CHANGES: u64 = 20_000;
 
 /// What one run cost.
 #[derive(Debug)]
-struct Cost {
-    seconds: f64,
+pub(super) struct Cost {
+    pub(super) seconds: f64,
     /// Bytes of resident memory at the most.
     resident_max: u64,
     /// Task and its seconds.
@@ -84,7 +84,10 @@ fn settings(directory: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// One `affluent batch run` in a process of its own.
-async fn batch(file: &Path, arguments: &[&str]) -> anyhow::Result<Cost> {
+///
+/// # Errors
+/// It fails; the text is what it printed.
+pub(super) async fn batch(file: &Path, arguments: &[&str]) -> anyhow::Result<Cost> {
     let began = Instant::now();
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--config").arg(file).args(["--format", "json", "batch", "run"]).args(arguments);
@@ -120,7 +123,8 @@ async fn batch(file: &Path, arguments: &[&str]) -> anyhow::Result<Cost> {
     Ok(Cost { seconds, resident_max, tasks: tasks.map(task).collect() })
 }
 
-fn told(cost: &Cost) -> String {
+/// Seconds, those of each task, and memory.
+pub(super) fn told(cost: &Cost) -> String {
     let tasks: Vec<String> =
         cost.tasks.iter().map(|(task, seconds)| format!("{task} {seconds:.1}")).collect();
     format!("{:.1} s ({}), {:.0} MB", cost.seconds, tasks.join(", "), cost.resident_max as f64 / 1e6)

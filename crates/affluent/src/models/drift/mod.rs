@@ -45,6 +45,14 @@ pub(super) struct DriftArgs {
     look: bool,
 }
 
+/// What the last run of the pipeline found of a model; none before the first.
+///
+/// # Errors
+/// A report that cannot be read.
+pub(crate) fn last_report(config: &Config, model: &str) -> anyhow::Result<Option<Watched>> {
+    Place::of(&config.data_dir, model).report()
+}
+
 /// What a look comes to.
 enum Looked {
     Found(Box<Watched>),

@@ -2,13 +2,13 @@
 //!
 //! Invariant: what stands is written only once the alerts are acknowledged, so that each is told at least once.
 
+use crate::whole_file::replace;
 use affluent_bus::{Alerts, Bus};
 use affluent_learning::drift::{Change, Level, Standing, Watched};
 use affluent_learning::report::drift;
 use affluent_model::{Alert, AlertState, Severity};
 use affluent_telemetry::metrics_list;
 use anyhow::Context as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 const REPORT: &str = "report.json";
@@ -101,20 +101,6 @@ fn alert(watched: &Watched, change: &Change) -> Alert {
         value: change.value,
         since: change.since,
     }
-}
-
-/// Writes a file whole, in place of the one that is there.
-fn replace(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    let path = folder.join(name);
-    let written = || -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-        beside.write_all(text.as_bytes())?;
-        beside.as_file().sync_all()?;
-        beside.persist(&path)?;
-        Ok(())
-    };
-    written().with_context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]

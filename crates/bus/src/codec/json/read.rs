@@ -58,10 +58,11 @@ pub(crate) fn key_names(key: &Json) -> Vec<String> {
     object.map(|object| object.keys().cloned().collect()).unwrap_or_default()
 }
 
-/// Reads the envelope; says in words what is wrong with it.
+/// Reads the envelope, the values of each column by `value`; says in words what is wrong with it.
 pub(crate) fn envelope<'a>(
     object: &'a Map<String, Json>,
     columns: &[Column],
+    value: impl Fn(usize, &Json) -> Option<Value>,
 ) -> Result<Envelope<'a>, String> {
     let source = object.get("source").and_then(Json::as_object).ok_or("source is no object")?;
     let text = |name: &str| source.get(name).and_then(Json::as_str);
@@ -69,8 +70,8 @@ pub(crate) fn envelope<'a>(
     let transaction = object.get("transaction").filter(|transaction| !transaction.is_null());
     let unchanged = object.get("unchanged").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
     Ok(Envelope {
-        before: row(object.get("before"), columns)?,
-        after: row(object.get("after"), columns)?,
+        before: row(object.get("before"), columns, &value)?,
+        after: row(object.get("after"), columns, &value)?,
         source: SourceFields {
             name: text("name"),
             database: text("db"),
@@ -100,21 +101,27 @@ fn transaction_of(json: &Json) -> Result<Transaction, String> {
     })
 }
 
-fn row(json: Option<&Json>, columns: &[Column]) -> Result<Option<Row>, String> {
+fn row(
+    json: Option<&Json>,
+    columns: &[Column],
+    value_of: &impl Fn(usize, &Json) -> Option<Value>,
+) -> Result<Option<Row>, String> {
     let object = match json {
         None | Some(Json::Null) => return Ok(None),
         Some(Json::Object(object)) => object,
         Some(_) => return Err("row is no object".to_owned()),
     };
-    let value = |column: &Column| match object.get(&column.name) {
+    let value = |(index, column): (usize, &Column)| match object.get(&column.name) {
         None | Some(Json::Null) => Ok(Value::Null),
-        Some(json) => value_of(json, &column.column_type)
-            .ok_or_else(|| format!("column {} is not what its type says", column.name)),
+        Some(json) => {
+            value_of(index, json).ok_or_else(|| format!("column {} is not what its type says", column.name))
+        }
     };
-    columns.iter().map(value).collect::<Result<_, _>>().map(Some)
+    columns.iter().enumerate().map(value).collect::<Result<_, _>>().map(Some)
 }
 
-fn value_of(json: &Json, column_type: &ColumnType) -> Option<Value> {
+/// A value as our own records have it.
+pub(crate) fn value_of(json: &Json, column_type: &ColumnType) -> Option<Value> {
     Some(match column_type {
         ColumnType::Bool => Value::Bool(json.as_bool()?),
         ColumnType::Int16 => Value::Int(json.as_i64().filter(|&v| i16::try_from(v).is_ok())?),

@@ -4,6 +4,7 @@ mod cluster;
 mod exact;
 mod limits;
 mod newest;
+mod parameters;
 mod pinned;
 mod pruned;
 mod schemas;

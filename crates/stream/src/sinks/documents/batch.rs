@@ -73,11 +73,8 @@ impl MirrorBatch {
             metrics_list::records(PIPELINE, "mirrors", "ok", outcome.applied);
             metrics_list::records(PIPELINE, "mirrors", "stale", outcome.stale);
         }
-        let now = now_micros();
-        for committed_us in of_topic().flat_map(|(_, staged)| &staged.committed_us) {
-            let seconds = (now - committed_us) as f64 / 1e6;
-            metrics_list::pipeline_latency(PIPELINE, "documents", seconds, 1);
-        }
+        let committed = of_topic().flat_map(|(_, staged)| &staged.committed_us);
+        metrics_list::pipeline_latencies(PIPELINE, "documents", now_micros(), committed);
         self.partitions.retain(|partition, _| partition.topic != *topic);
         Ok(())
     }

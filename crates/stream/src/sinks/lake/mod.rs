@@ -4,9 +4,12 @@
 //! live in the table, changed by the commit that adds the rows, and reading resumes from them: a
 //! batch that was stored before, by this process or by a zombie, is refused as a whole.
 //!
+//! A partition that ends before them is refused ([`ends`]).
+//!
 //! A topic of changes gives a typed table, one of clicks or log lines its own ([`events`]), any other
 //! UTF-8 topic a table of its texts; dead letters go to `ops.quarantine`. See [`table_of`] for the names.
 
+mod ends;
 mod events;
 mod layout;
 pub mod rows;
@@ -18,11 +21,12 @@ use super::events::{EventOptions, refused};
 use super::{Rejected, Sink, SinkError};
 use affluent_bus::codec::{ChangeDecoder, Decoded, EventDecoder};
 use affluent_bus::registry::RegistryClient;
-use affluent_bus::{Incoming, TopicPartition};
+use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_lake::{Advance, Lake, LakeError, RowBatch};
 use affluent_model::{EventKind, Row, Snapshot, names::TOPIC_DEAD_LETTERS, time::now_micros};
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
+use ends::Ends;
 use futures::StreamExt;
 use layout::{Layout, TableKind};
 use rows::Unfit;
@@ -37,6 +41,7 @@ const COMMITS_AT_ONCE: usize = 4;
 /// Writes the raw zone.
 pub struct LakeSink {
     store: Store,
+    ends: Ends,
     decoder: ChangeDecoder,
     events: EventOptions,
     event_decoder: EventDecoder,
@@ -59,11 +64,12 @@ struct Staged {
 }
 
 impl LakeSink {
-    /// A sink into `lake`, in the format of its options.
+    /// A sink into `lake`, in the format of its options. `admin` says where partitions end.
     #[must_use]
-    pub fn new(lake: Lake, registry: Option<RegistryClient>, events: EventOptions) -> Self {
+    pub fn new(lake: Lake, admin: Admin, registry: Option<RegistryClient>, events: EventOptions) -> Self {
         LakeSink {
             store: Store::new(lake),
+            ends: Ends::new(admin),
             decoder: ChangeDecoder::new(registry.clone()),
             events,
             event_decoder: EventDecoder::new(registry),
@@ -271,6 +277,9 @@ impl Sink for LakeSink {
         let mut starts = BTreeMap::new();
         for topic in topics {
             let offsets = self.store.offsets(topic).await.map_err(|error| passing(&error))?;
+            let own = assigned.iter().filter(|partition| partition.topic == *topic);
+            let counted = own.filter_map(|own| Some((own.clone(), offsets.get(topic, own.partition)?)));
+            self.ends.check(topic, &counted.collect::<Vec<_>>()).await?;
             for partition in assigned.iter().filter(|partition| partition.topic == *topic) {
                 let stored = offsets.get(topic, partition.partition);
                 self.staged.remove(partition);
@@ -287,11 +296,11 @@ impl Sink for LakeSink {
         let mut rejected = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let partition = record.topic_partition();
-            // Stored, or staged by an earlier call: it arrives again.
             let stored = self.stored.get(&partition).copied().flatten();
             let next = stored.max(self.staged.get(&partition).map(|staged| staged.next));
-            if next.is_some_and(|next| record.offset < next) {
-                continue;
+            // Reading began at what was stored, and nothing arrives twice: only a partition that went back has such a record.
+            if let Some(next) = next.filter(|next| record.offset < *next) {
+                return Err(self.ends.goes_back(&partition, next));
             }
             let outcome = self.row(record).await?;
             let staged = fresh.entry(partition).or_default();

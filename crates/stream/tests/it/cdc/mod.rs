@@ -6,4 +6,5 @@ mod rig;
 mod secure;
 mod snapshots;
 mod streaming;
+mod survey;
 mod types;

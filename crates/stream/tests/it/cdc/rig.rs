@@ -263,7 +263,11 @@ fn registry() -> String {
 
 /// Runs a test on several threads with a log that shows when it fails.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    affluent_telemetry::logs::init("warn,affluent_stream=info", affluent_telemetry::logs::LogFormat::Text);
+    affluent_telemetry::logs::init(
+        "warn,affluent_stream=info",
+        affluent_telemetry::logs::LogFormat::Text,
+        false,
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(test);
 }

@@ -88,7 +88,7 @@ impl Rig {
         registry: Option<RegistryClient>,
         change: impl FnOnce(&mut CollectOptions),
     ) -> Self {
-        affluent_telemetry::logs::init("off", affluent_telemetry::logs::LogFormat::Text);
+        affluent_telemetry::logs::init("off", affluent_telemetry::logs::LogFormat::Text, false);
         let mut options = CollectOptions {
             events_topic: unique("clicks"),
             logs_topic: unique("logs"),
