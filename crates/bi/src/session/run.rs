@@ -96,7 +96,8 @@ impl Run {
                 Ok(sent) => sent.map_err(left)?,
                 Err(_) => {
                     self.permit = None;
-                    match tokio::time::timeout_at(self.deadline, sending).await {
+                    // A message that was begun is ended, so that the client can be told that its time is over.
+                    match tokio::time::timeout_at(self.deadline + SLOW, sending).await {
                         Ok(sent) => sent.map_err(left)?,
                         Err(_) => return Err(PgError { is_fatal: true, ..self.late() }),
                     }

@@ -4,7 +4,10 @@ use super::SqlError;
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, TryCast};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Parameters of a statement at most.
@@ -25,7 +28,9 @@ pub struct Prepared {
 /// [`SqlError::Plan`]: parameters with names.
 pub(crate) fn types(plan: &LogicalPlan) -> Result<Vec<DataType>, SqlError> {
     let mut types = Vec::new();
+    let casts = cast_types(plan)?;
     for (id, data_type) in plan.get_parameter_types()? {
+        let data_type = data_type.or_else(|| casts.get(&id).cloned());
         let place = id.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
         let place = place.filter(|place| (1..=PARAMETERS_MAX).contains(place));
         let place = place.ok_or_else(|| SqlError::Plan(format!("parameters are $1, $2, …, not {id}")))?;
@@ -36,6 +41,24 @@ pub(crate) fn types(plan: &LogicalPlan) -> Result<Vec<DataType>, SqlError> {
             types[place - 1] = data_type;
         }
     }
+    Ok(types)
+}
+
+/// The types that parameters are cast to, which are theirs where nothing else tells: `$1::bigint`.
+fn cast_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>, SqlError> {
+    let mut types = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(Cast { expr, field }) | Expr::TryCast(TryCast { expr, field }) = expr
+                    && let Expr::Placeholder(Placeholder { id, field: None }) = expr.as_ref()
+                {
+                    types.entry(id.clone()).or_insert_with(|| field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
     Ok(types)
 }
 

@@ -205,7 +205,7 @@ async fn lake(shared: &Shared) -> anyhow::Result<(Vec<Table>, Vec<Check>)> {
     }
     let since = now_micros().saturating_sub(CHECKED_US);
     let text = format!(
-        "select \"table\", \"check\", severity, cast(failures as varchar), cast(cast(checked_at as bigint) as varchar), detail \
+        "select \"table\", \"check\", severity, cast(failures as varchar) as failed, cast(cast(checked_at as bigint) as varchar) as at, detail \
          from (select *, row_number() over (partition by \"table\", \"check\" order by checked_at desc) as place \
                from ops.checks where cast(checked_at as bigint) >= {since}) as latest \
          where place = 1 order by failures desc, \"table\", \"check\" limit {CHECKS}"

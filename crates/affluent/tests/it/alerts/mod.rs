@@ -104,8 +104,8 @@ async fn what_breaks_is_told_once_and_so_is_its_end() {
         monitors.own_titles().into_iter().filter(|title| title.starts_with("AffluentDeadLetters")).collect();
     let (firing, resolved): (Vec<&String>, Vec<&String>) =
         letters.iter().partition(|title| title.ends_with("(warning)"));
-    assert_eq!(firing.len(), resolved.len(), "{letters:?}");
-    assert!(firing.len() <= 3, "{letters:?}");
+    assert_eq!(firing.len(), resolved.len(), "{:#?}", monitors.own());
+    assert!(firing.len() <= 3, "{:#?}", monitors.own());
     installation.verify().await;
 }
 

@@ -157,10 +157,15 @@ impl Monitors {
         }
     }
 
-    /// The titles of the platform's own messages, in their order.
-    pub(super) fn own_titles(&self) -> Vec<String> {
+    /// The platform's own messages, in their order.
+    pub(super) fn own(&self) -> Vec<Value> {
         let messages = self.messages.lock().unwrap();
-        messages.iter().filter(|(name, _)| name == "self").flat_map(|(_, message)| titles(message)).collect()
+        messages.iter().filter(|(name, _)| name == "self").map(|(_, message)| message.clone()).collect()
+    }
+
+    /// Their titles.
+    pub(super) fn own_titles(&self) -> Vec<String> {
+        self.own().iter().flat_map(titles).collect()
     }
 }
 
