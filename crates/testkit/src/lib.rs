@@ -14,12 +14,14 @@ pub mod events;
 pub mod java;
 pub mod payments;
 pub mod postgres;
+pub mod proxy;
 
 pub use apache_kafka::ApacheKafka;
 pub use broker::Broker;
 pub use catalog::RestCatalog;
 pub use connect::ConnectWorker;
 pub use postgres::{Database, Postgres, PostgresError, PostgresOptions, Stop};
+pub use proxy::{Condition, Proxy};
 
 use std::net::TcpListener;
 
