@@ -54,6 +54,9 @@ pub(crate) enum Shell {
 
 pub(crate) struct Installation {
     directory: PathBuf,
+    data: PathBuf,
+    /// What is started: the binary under test, or another version of it.
+    binary: OsString,
     /// What is left of it is removed with this one.
     owns_directory: bool,
     http: u16,
@@ -116,6 +119,8 @@ impl Installation {
         let is_apache = kafka.is_some();
         let mut installation = Installation {
             directory,
+            data: data.to_owned(),
+            binary: affluent(),
             owns_directory: true,
             http,
             broker,
@@ -141,6 +146,8 @@ impl Installation {
     pub(crate) fn beside(&self) -> Self {
         Installation {
             directory: self.directory.clone(),
+            data: self.data.clone(),
+            binary: self.binary.clone(),
             owns_directory: false,
             settings: self.settings.clone(),
             kafka: self.kafka.clone(),
@@ -149,6 +156,20 @@ impl Installation {
             runs: 0,
             ..*self
         }
+    }
+
+    /// Another process of the same installation, with an HTTP interface of its own.
+    pub(crate) fn beside_with_http(&self) -> Self {
+        let [http] = free_ports();
+        let mut beside = self.beside();
+        beside.http = http;
+        beside.set("http.listen", Some(&format!("127.0.0.1:{http}")));
+        beside
+    }
+
+    /// What is started from now on.
+    pub(crate) fn use_binary(&mut self, binary: OsString) {
+        self.binary = binary;
     }
 
     /// The Apache Kafka that is its broker, where it is not the embedded one.
@@ -183,9 +204,9 @@ impl Installation {
         format!("postgres://affluent@127.0.0.1:{}/affluent", self.bi)
     }
 
-    /// The directory of its stores, unless it was put elsewhere.
+    /// The directory of its stores.
     pub(crate) fn data(&self) -> PathBuf {
-        self.directory.join("data")
+        self.data.clone()
     }
 
     /// The way to start it from now on.
@@ -196,19 +217,25 @@ impl Installation {
 
     /// The event ids in a table of its lake, each as often as it is there.
     pub(crate) async fn events_in_lake(&self, zone: &str, table: &str) -> Vec<Uuid> {
+        let ids = self.texts_in_lake(zone, table, "event_id").await;
+        ids.iter().map(|id| Uuid::parse_str(id).unwrap()).collect()
+    }
+
+    /// A column of text of a table of its lake, in no order; empty where there is no such table.
+    pub(crate) async fn texts_in_lake(&self, zone: &str, table: &str, column: &str) -> Vec<String> {
         let options = LakeOptions { warehouse: self.data().join("lake"), ..LakeOptions::default() };
         let lake = Lake::open(options).await.unwrap();
         let Ok(table) = lake.table(zone, table).await else { return Vec::new() };
-        let columns = vec!["event_id".to_owned()];
+        let columns = vec![column.to_owned()];
         let mut stream = table.scan(Scan { columns, ..Scan::default() }).await.unwrap();
-        let mut ids = Vec::new();
+        let mut texts = Vec::new();
         while let Some(rows) = stream.next().await {
             for row in rows.unwrap() {
-                let Value::Text(id) = &row[0] else { panic!("{row:?}") };
-                ids.push(Uuid::parse_str(id).unwrap());
+                let Value::Text(text) = &row[0] else { panic!("{row:?}") };
+                texts.push(text.clone());
             }
         }
-        ids
+        texts
     }
 
     fn config(&self) -> PathBuf {
@@ -263,7 +290,7 @@ impl Installation {
         if self.shell == Shell::IgnoreFileLimit {
             command.args(["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
         }
-        command.arg(affluent()).env_remove("FAILPOINTS").env_remove("RUST_LOG");
+        command.arg(&self.binary).env_remove("FAILPOINTS").env_remove("RUST_LOG");
         command.envs(&self.settings).arg("--config").arg(self.config());
         command.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
         command
@@ -304,6 +331,28 @@ impl Installation {
 
     pub(crate) fn process_id(&mut self) -> u32 {
         self.child().id().expect("it has ended")
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&mut self, signal: &str) {
+        let id = self.process_id().to_string();
+        let told = std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap();
+        assert!(told.success(), "kill -s {signal} {id}");
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// How it ended by itself, where it did; it can be started again then.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.get("/readyz").await.is_some_and(|(status, _)| status == 200)
     }
 
     /// `kill -9`.
