@@ -102,6 +102,11 @@ impl Installation {
         Self::configured(&directory.join("data"), directory.clone(), "")
     }
 
+    /// The same with its data there.
+    pub(crate) fn of_events_in(data: &Path, directory: PathBuf) -> Self {
+        Self::configured(data, directory, "")
+    }
+
     fn configured(data: &Path, directory: PathBuf, sections: &str) -> Self {
         let [http, broker, registry, bi] = free_ports();
         let kafka = ApacheKafka::asked_for().map(Arc::new);

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// `make soak` plays 200.
+/// `make kills` plays 200.
 const ROUNDS: usize = 20;
 /// Rounds on one installation: what it stores grows, and with it what `verify` has to compare.
 const ROUNDS_OF_A_TRIAL: usize = 25;

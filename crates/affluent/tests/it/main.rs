@@ -34,3 +34,4 @@ mod setup;
 mod telemetry;
 mod training;
 mod up;
+mod upgrade;
