@@ -92,9 +92,9 @@ impl Kind {
         Kind::RestartBroker,
         Kind::RollingRestart,
     ];
-    /// Those that come together with others.
-    const TOGETHER: [Kind; 6] =
-        [Kind::Kill, Kind::Pause, Kind::Refuse, Kind::Hold, Kind::Slow, Kind::RestartPostgres];
+    /// Those that come together with others. A PostgreSQL that stops waits for its senders, which one that is held or
+    /// paused would make long.
+    const TOGETHER: [Kind; 5] = [Kind::Kill, Kind::Pause, Kind::Refuse, Kind::Hold, Kind::Slow];
 
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@ pub(super) struct Summary {
     pub(super) doubled: u64,
     /// Clicks that the collector acknowledged.
     pub(super) clicks: usize,
-    pub(super) given_up: BTreeMap<Part, u32>,
+    given_up: BTreeMap<Part, u32>,
 }
 
 impl Summary {
@@ -59,7 +59,7 @@ impl fmt::Display for Summary {
             writeln!(f, " {:>12.1}", slowest(recoveries, |recovered| recovered.all))?;
         }
         for kind in Kind::ALL.iter().filter(|kind| !self.recoveries.contains_key(kind)) {
-            writeln!(f, "{:<20} {:>5}   its turn did not come within the time", kind.name(), 0)?;
+            writeln!(f, "{:<20}     0   its turn did not come within the time", kind.name())?;
         }
         writeln!(f, "given up and started again: {:?}", self.given_up)?;
         write!(

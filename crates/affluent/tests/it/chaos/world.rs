@@ -7,11 +7,11 @@ use crate::disk::Disk;
 use crate::installation::Installation;
 use crate::load::Load;
 use crate::score_kill::RULES;
-use affluent_testkit::{Condition, Database, Postgres, PostgresOptions, Proxy, Stop};
+use affluent_testkit::{Condition, Database, Postgres, PostgresOptions, Proxy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 /// Row changes a second.
@@ -19,7 +19,9 @@ const RATE: u32 = 150;
 /// Room for data, and for what may not be removed yet: to begin with, and for each second.
 const DISK_MB: (u64, u64) = (512, 5);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
-/// A process that gives up is started again, as a service manager would; beyond this nobody would believe in it.
+/// A process that gives up is started again, as a service manager does, after so long; beyond so many times nobody would
+/// believe in it.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const GIVEN_UP_MAX: u32 = 60;
 /// Names the binary of the next version, to which a rolling restart changes.
 const NEXT_BINARY: &str = "AFFLUENT_SOAK_NEXT_BINARY";
@@ -41,6 +43,8 @@ pub(super) struct World {
     cluster: Postgres,
     /// Those that are down on purpose.
     down: BTreeSet<Part>,
+    /// When those that gave up were started again.
+    restarted: BTreeMap<Part, Instant>,
     /// How often each gave up.
     pub(super) given_up: BTreeMap<Part, u32>,
     _rules: NamedTempFile,
@@ -95,6 +99,7 @@ impl World {
             database,
             cluster,
             down: BTreeSet::new(),
+            restarted: BTreeMap::new(),
             given_up: BTreeMap::new(),
             _rules: rules,
         };
@@ -153,10 +158,11 @@ impl World {
         broker.into_iter().chain(Part::OURS)
     }
 
-    /// Starts what has given up, as a service manager does; names what it was.
+    /// Starts what has given up, and says so.
     pub(super) fn keep_up(&mut self) {
         for part in self.ours() {
-            if self.down.contains(&part) {
+            let is_early = |at: &Instant| at.elapsed() < RESTART_PAUSE;
+            if self.down.contains(&part) || self.restarted.get(&part).is_some_and(is_early) {
                 continue;
             }
             let Some(status) = self.process(part).and_then(Installation::ended) else { continue };
@@ -164,6 +170,7 @@ impl World {
             *count += 1;
             eprintln!("{part:?} gave up ({status}), and is started again");
             assert!(*count < GIVEN_UP_MAX, "{part:?} gives up again and again\n{}", self.stores.tail());
+            self.restarted.insert(part, Instant::now());
             self.run(part);
         }
     }
@@ -199,7 +206,7 @@ impl World {
                 let processes = self.process_ids();
                 self.disk.fill(&processes);
             }
-            Fault::RestartPostgres(how) => self.stop_postgres(how),
+            Fault::RestartPostgres(how) => self.cluster.stop(how).unwrap(),
             Fault::RestartBroker { kill } => {
                 self.keep_up();
                 self.down.insert(Part::Broker);
@@ -254,10 +261,6 @@ impl World {
         let running =
             |part| self.process(part).filter(|process| process.is_running()).map(Installation::process_id);
         Part::OURS.into_iter().chain([Part::Broker]).filter_map(running).collect()
-    }
-
-    fn stop_postgres(&self, how: Stop) {
-        self.cluster.stop(how).unwrap();
     }
 
     /// Each in order, the next one when the one before runs: what brings records last, as an upgrade asks for.
