@@ -66,7 +66,7 @@ pub(crate) struct Installation {
     registry: u16,
     bi: u16,
     shell: Shell,
-    /// Keys of the configuration that what is started from now on has otherwise.
+    /// Keys of the configuration that what is started from now on has otherwise, as variables of its environment.
     settings: BTreeMap<String, String>,
     child: Option<Child>,
     started: Instant,
@@ -259,9 +259,14 @@ impl Installation {
     /// Sets a key for what is started from now on, `section.key`; without a value, as the file has it.
     pub(crate) fn set(&mut self, key: &str, value: Option<&str>) {
         let name = format!("AFFLUENT__{}", key.replace('.', "__").to_uppercase());
+        self.set_variable(&name, value);
+    }
+
+    /// The same for a variable of the environment.
+    pub(crate) fn set_variable(&mut self, name: &str, value: Option<&str>) {
         match value {
-            Some(value) => self.settings.insert(name, value.to_owned()),
-            None => self.settings.remove(&name),
+            Some(value) => self.settings.insert(name.to_owned(), value.to_owned()),
+            None => self.settings.remove(name),
         };
     }
 

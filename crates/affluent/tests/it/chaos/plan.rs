@@ -43,6 +43,15 @@ pub(super) enum Link {
     Bus,
 }
 
+/// What can be made to go wrong here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Able {
+    /// The broker is a process of ours, behind a proxy.
+    pub(super) broker: bool,
+    /// A process can be given a wrong clock.
+    pub(super) clock: bool,
+}
+
 /// What goes wrong for a while.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Fault {
@@ -50,6 +59,8 @@ pub(super) enum Fault {
     Kill(Part),
     /// SIGSTOP, then SIGCONT.
     Pause(Part),
+    /// Killed, and started again with a clock that is so many seconds ahead.
+    Clock(Part, i32),
     /// Connections break, and none is made.
     Refuse(Link),
     /// Connections stand, and nothing passes.
@@ -71,6 +82,7 @@ pub(super) enum Fault {
 pub(super) enum Kind {
     Kill,
     Pause,
+    Clock,
     Refuse,
     Hold,
     Slow,
@@ -81,9 +93,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 9] = [
+    pub(super) const ALL: [Kind; 10] = [
         Kind::Kill,
         Kind::Pause,
+        Kind::Clock,
         Kind::Refuse,
         Kind::Hold,
         Kind::Slow,
@@ -100,6 +113,7 @@ impl Kind {
         match self {
             Kind::Kill => "kill -9",
             Kind::Pause => "pause",
+            Kind::Clock => "wrong clock",
             Kind::Refuse => "partition, refused",
             Kind::Hold => "partition, held",
             Kind::Slow => "slow link",
@@ -110,14 +124,19 @@ impl Kind {
         }
     }
 
-    fn draw(self, rng: &mut SmallRng, broker_is_ours: bool) -> Fault {
+    fn draw(self, rng: &mut SmallRng, able: Able) -> Fault {
         let link = |rng: &mut SmallRng| {
-            if broker_is_ours && rng.random_bool(0.5) { Link::Bus } else { Link::Database }
+            if able.broker && rng.random_bool(0.5) { Link::Bus } else { Link::Database }
         };
         match self {
             Kind::Kill => Fault::Kill(Part::OURS[rng.random_range(0..Part::OURS.len())]),
-            Kind::Pause if broker_is_ours && rng.random_bool(0.2) => Fault::Pause(Part::Broker),
+            Kind::Pause if able.broker && rng.random_bool(0.2) => Fault::Pause(Part::Broker),
             Kind::Pause => Fault::Pause(Part::OURS[rng.random_range(0..Part::OURS.len())]),
+            Kind::Clock => {
+                let seconds = rng.random_range(30..300);
+                let part = Part::OURS[rng.random_range(0..Part::OURS.len())];
+                Fault::Clock(part, if rng.random_bool(0.5) { seconds } else { -seconds })
+            }
             Kind::Refuse => Fault::Refuse(link(rng)),
             Kind::Hold => Fault::Hold(link(rng)),
             Kind::Slow => {
@@ -139,6 +158,7 @@ impl Fault {
         match self {
             Fault::Kill(_) => Kind::Kill,
             Fault::Pause(_) => Kind::Pause,
+            Fault::Clock(..) => Kind::Clock,
             Fault::Refuse(_) => Kind::Refuse,
             Fault::Hold(_) => Kind::Hold,
             Fault::Slow(..) => Kind::Slow,
@@ -151,7 +171,7 @@ impl Fault {
 
     fn part(self) -> Option<Part> {
         match self {
-            Fault::Kill(part) | Fault::Pause(part) => Some(part),
+            Fault::Kill(part) | Fault::Pause(part) | Fault::Clock(part, _) => Some(part),
             Fault::RestartBroker { .. } => Some(Part::Broker),
             Fault::Refuse(_)
             | Fault::Hold(_)
@@ -167,6 +187,7 @@ impl Fault {
             Fault::Refuse(link) | Fault::Hold(link) | Fault::Slow(link, _) => Some(link),
             Fault::Kill(_)
             | Fault::Pause(_)
+            | Fault::Clock(..)
             | Fault::FillDisk
             | Fault::RestartPostgres(_)
             | Fault::RestartBroker { .. }
@@ -206,22 +227,22 @@ impl fmt::Display for Step {
 /// Where one goes wrong after another, so many of them come together.
 const DOUBLED: f64 = 0.25;
 
-/// What happens within `time`. Every kind has its turn before one has its second. With a broker that is not ours, its
-/// link and its pause are left out.
-pub(super) fn plan(seed: u64, time: Duration, broker_is_ours: bool) -> Vec<Step> {
+/// What happens within `time`. Every kind has its turn before one has its second. What cannot be done here is left out; of
+/// a broker that is not ours, its link and its pause.
+pub(super) fn plan(seed: u64, time: Duration, able: Able) -> Vec<Step> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let (mut steps, mut at, mut turns): (Vec<Step>, _, Vec<Kind>) = (Vec::new(), Duration::ZERO, Vec::new());
     loop {
         let kind = turns.pop().unwrap_or_else(|| {
-            turns = Kind::ALL.to_vec();
+            turns = Kind::ALL.into_iter().filter(|kind| able.clock || *kind != Kind::Clock).collect();
             turns.shuffle(&mut rng);
             turns.remove(0)
         });
-        let mut faults = vec![kind.draw(&mut rng, broker_is_ours)];
+        let mut faults = vec![kind.draw(&mut rng, able)];
         if rng.random_bool(DOUBLED)
             && let Some(kind) = Kind::TOGETHER.choose(&mut rng)
         {
-            let second = kind.draw(&mut rng, broker_is_ours);
+            let second = kind.draw(&mut rng, able);
             faults.extend(Some(second).filter(|second| faults[0].goes_with(*second)));
         }
         at += Duration::from_millis(rng.random_range(1_000..4_000));
@@ -241,23 +262,24 @@ mod tests {
     use std::collections::BTreeSet;
 
     const HALF_AN_HOUR: Duration = Duration::from_secs(1_800);
+    const ALL: Able = Able { broker: true, clock: true };
 
     proptest! {
         #[test]
-        fn a_seed_gives_one_plan_that_fits_into_its_time(seed: u64, seconds in 0_u64..600, ours: bool) {
-            let time = Duration::from_secs(seconds);
-            let steps = plan(seed, time, ours);
-            prop_assert_eq!(&steps, &plan(seed, time, ours));
+        fn a_seed_gives_one_plan_that_fits_into_its_time(seed: u64, seconds in 0_u64..600, broker: bool, clock: bool) {
+            let (time, able) = (Duration::from_secs(seconds), Able { broker, clock });
+            let steps = plan(seed, time, able);
+            prop_assert_eq!(&steps, &plan(seed, time, able));
             prop_assert!(steps.iter().all(|step| step.at + step.lasts <= time));
             prop_assert!(steps.windows(2).all(|two| two[0].at + two[0].lasts < two[1].at));
             // A longer run begins as a shorter one.
-            let longer = plan(seed, time + Duration::from_secs(60), ours);
+            let longer = plan(seed, time + Duration::from_secs(60), able);
             prop_assert_eq!(&longer[..steps.len()], &steps[..]);
         }
 
         #[test]
         fn faults_of_a_step_are_at_two_places(seed: u64) {
-            for step in plan(seed, HALF_AN_HOUR, true) {
+            for step in plan(seed, HALF_AN_HOUR, ALL) {
                 prop_assert!((1..=2).contains(&step.faults.len()), "{step}");
                 if let [one, other] = step.faults[..] {
                     prop_assert!(one.goes_with(other) && other.goes_with(one), "{step}");
@@ -266,17 +288,18 @@ mod tests {
         }
 
         #[test]
-        fn a_foreign_broker_is_restarted_and_nothing_else(seed: u64) {
+        fn what_cannot_be_done_is_left_out(seed: u64) {
             let of_the_bus = |fault: &Fault| {
                 fault.link() == Some(Link::Bus) || *fault == Fault::Pause(Part::Broker)
             };
-            let steps = plan(seed, HALF_AN_HOUR, false);
-            prop_assert!(!steps.iter().flat_map(|step| &step.faults).any(of_the_bus));
+            let steps = plan(seed, HALF_AN_HOUR, Able { broker: false, clock: false });
+            let mut faults = steps.iter().flat_map(|step| &step.faults);
+            prop_assert!(!faults.any(|fault| of_the_bus(fault) || fault.kind() == Kind::Clock));
         }
 
         #[test]
         fn every_kind_has_its_turn(seed: u64) {
-            let steps = plan(seed, HALF_AN_HOUR, true);
+            let steps = plan(seed, HALF_AN_HOUR, ALL);
             let round: BTreeSet<Kind> =
                 steps[..Kind::ALL.len()].iter().map(|step| step.faults[0].kind()).collect();
             prop_assert_eq!(round.len(), Kind::ALL.len());
@@ -285,6 +308,6 @@ mod tests {
 
     #[test]
     fn seeds_give_different_plans() {
-        assert_ne!(plan(1, HALF_AN_HOUR, true), plan(2, HALF_AN_HOUR, true));
+        assert_ne!(plan(1, HALF_AN_HOUR, ALL), plan(2, HALF_AN_HOUR, ALL));
     }
 }

@@ -59,7 +59,7 @@ impl fmt::Display for Summary {
             writeln!(f, " {:>12.1}", slowest(recoveries, |recovered| recovered.all))?;
         }
         for kind in Kind::ALL.iter().filter(|kind| !self.recoveries.contains_key(kind)) {
-            writeln!(f, "{:<20}     0   its turn did not come within the time", kind.name())?;
+            writeln!(f, "{:<20}     0   not played", kind.name())?;
         }
         writeln!(f, "given up and started again: {:?}", self.given_up)?;
         write!(
@@ -89,6 +89,6 @@ mod tests {
         let kill = line("kill -9");
         let words: Vec<&str> = kill.split_whitespace().collect();
         assert_eq!(words[2..], ["2", "5.0", "5.0", "5.0", "5.0", "5.0", "6.0"]);
-        assert!(line("full disk").ends_with("its turn did not come within the time"), "{text}");
+        assert!(line("full disk").ends_with("not played"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
 //! An installation in pieces: every role that can be is a process of its own, its database and its bus lie behind
 //! proxies, its disk has an end. What goes wrong is done here; when, is the plan's.
 
-use super::plan::{Fault, Link, Part};
+use super::plan::{Able, Fault, Link, Part};
 use crate::broker::Broker;
 use crate::disk::Disk;
 use crate::installation::Installation;
@@ -10,7 +10,9 @@ use crate::score_kill::RULES;
 use affluent_testkit::{Condition, Database, Postgres, PostgresOptions, Proxy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
@@ -25,6 +27,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const GIVEN_UP_MAX: u32 = 60;
 /// Names the binary of the next version, to which a rolling restart changes.
 const NEXT_BINARY: &str = "AFFLUENT_SOAK_NEXT_BINARY";
+
+/// Names the library that gives a process another clock; else it is looked for where Debian and Ubuntu have it.
+const FAKETIME: &str = "AFFLUENT_TEST_FAKETIME";
 
 /// What the processes are to each other, in the order in which they are dropped.
 pub(super) struct World {
@@ -41,6 +46,8 @@ pub(super) struct World {
     bus_link: Option<Proxy>,
     pub(super) database: Database,
     cluster: Postgres,
+    /// What gives a process another clock, where it is installed.
+    faketime: Option<PathBuf>,
     /// Those that are down on purpose.
     down: BTreeSet<Part>,
     /// When those that gave up were started again.
@@ -52,6 +59,15 @@ pub(super) struct World {
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn faketime() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(FAKETIME) {
+        return Some(named.into());
+    }
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten();
+    let at = |folder: DirEntry| folder.path().join("faketime/libfaketime.so.1");
+    libraries.filter_map(Result::ok).map(at).find(|library| library.exists())
 }
 
 fn port_of(address: &str) -> u16 {
@@ -98,6 +114,7 @@ impl World {
             bus_link,
             database,
             cluster,
+            faketime: faketime(),
             down: BTreeSet::new(),
             restarted: BTreeMap::new(),
             given_up: BTreeMap::new(),
@@ -119,8 +136,12 @@ impl World {
         }
     }
 
+    pub(super) fn able(&self) -> Able {
+        Able { broker: self.broker_is_ours(), clock: self.faketime.is_some() }
+    }
+
     /// Whether the broker is one of our processes.
-    pub(super) fn broker_is_ours(&self) -> bool {
+    fn broker_is_ours(&self) -> bool {
         self.bus_link.is_some()
     }
 
@@ -189,11 +210,13 @@ impl World {
     pub(super) async fn begin(&mut self, fault: Fault) {
         match fault {
             Fault::Kill(part) => {
-                self.keep_up();
+                self.kill(part).await;
                 self.down.insert(part);
-                if let Some(process) = self.process(part) {
-                    process.kill().await;
-                }
+            }
+            Fault::Clock(part, ahead_s) => {
+                self.kill(part).await;
+                self.set_clock(part, Some(ahead_s));
+                self.run(part);
             }
             Fault::Pause(part) => {
                 self.keep_up();
@@ -217,8 +240,13 @@ impl World {
     }
 
     /// Makes it right again.
-    pub(super) fn end(&mut self, fault: Fault) {
+    pub(super) async fn end(&mut self, fault: Fault) {
         match fault {
+            Fault::Clock(part, _) => {
+                self.kill(part).await;
+                self.set_clock(part, None);
+                self.run(part);
+            }
             Fault::Kill(part) => {
                 self.down.remove(&part);
                 self.run(part);
@@ -238,6 +266,25 @@ impl World {
                 self.broker.start();
             }
             Fault::RollingRestart => {}
+        }
+    }
+
+    async fn kill(&mut self, part: Part) {
+        self.keep_up();
+        if let Some(process) = self.process(part) {
+            process.kill().await;
+        }
+    }
+
+    /// What is started from now on has a clock that is so many seconds ahead, or the machine's; its timers stay right.
+    fn set_clock(&mut self, part: Part, ahead_s: Option<i32>) {
+        let library = self.faketime.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let ahead = ahead_s.map(|seconds| format!("{seconds:+}"));
+        let Some(process) = self.process(part) else { return };
+        process.set_variable("LD_PRELOAD", ahead.as_ref().map(|_| library.as_str()));
+        process.set_variable("FAKETIME", ahead.as_deref());
+        for keep in ["FAKETIME_DONT_FAKE_MONOTONIC", "DONT_FAKE_MONOTONIC"] {
+            process.set_variable(keep, ahead.as_ref().map(|_| "1"));
         }
     }
 
