@@ -30,14 +30,17 @@ fn local(port: u16) -> SocketAddr {
 impl Pair {
     async fn new() -> Self {
         let primary = Postgres::start(PostgresOptions::default()).expect("PostgreSQL, see `make setup`");
+        let standby = primary.standby().expect("a standby");
         let database = primary.fresh_database().await.unwrap();
         let address = Proxy::start(local(primary.port())).await.unwrap();
         let mut rig = Rig::on(database, TABLE).await;
         let port = format!(":{}/", primary.port());
         let proxied = format!(":{}/", address.address().port());
         rig.options.connection = rig.options.connection.replace(&port, &proxied);
-        let standby = primary.standby().expect("a standby");
-        Pair { primary, standby, address, rig }
+        // Who connects to the database on the standby finds it.
+        let pair = Pair { primary, standby, address, rig };
+        pair.replayed().await;
+        pair
     }
 
     fn on_standby(&self) -> Database {
@@ -45,12 +48,14 @@ impl Pair {
     }
 
     /// Waits until the standby has everything that the primary has now.
-    async fn follows(&self, standby: &Client) {
+    async fn replayed(&self) {
         let end = self.rig.value("SELECT pg_current_wal_lsn()").await;
+        let client = self.standby.database("postgres").connect().await.unwrap();
         let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn");
         self.rig
             .until("the standby follows", async |_| {
-                standby.query_one(&sql, &[]).await.unwrap().get::<_, bool>(0)
+                let row = client.query_one(&sql, &[]).await.unwrap();
+                row.get::<_, Option<bool>>(0) == Some(true)
             })
             .await;
     }
@@ -121,7 +126,7 @@ fn a_promoted_standby_is_waited_for_then_stops_the_source() {
         pair.rig.await_rows("items", 1).await;
         pair.rig.sql("INSERT INTO items VALUES (2, 'streamed')").await;
         pair.rig.await_changes("items", 1).await;
-        pair.follows(&standby).await;
+        pair.replayed().await;
 
         // Capture runs all the while. A standby has no slot: that alone is no reason to give up.
         pair.fail_over();
@@ -163,7 +168,7 @@ fn what_the_lost_server_alone_had_hides_nothing_of_the_promoted_one() {
             pair.rig.options.checkpoint_ms = 3_600_000;
             pair.rig.start_ready().await;
             pair.rig.await_rows("items", 1).await;
-            pair.follows(&standby).await;
+            pair.replayed().await;
             standby.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
             standby.batch_execute("SELECT pg_reload_conf()").await.unwrap();
             let alone = "SELECT count(*) = 0 FROM pg_stat_replication WHERE application_name = 'walreceiver'";
