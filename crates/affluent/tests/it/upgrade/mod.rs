@@ -292,7 +292,7 @@ async fn what_the_previous_version_wrote_is_read_and_goes_on() {
     }
     if let Some(directory) = std::env::var_os(MAKE) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        make(&root.join(directory)).await;
+        Box::pin(make(&root.join(directory))).await;
         return;
     }
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state");
