@@ -88,10 +88,10 @@ impl Prober {
         let mut stops: [Option<Duration>; Stop::ALL.len()] = [None; Stop::ALL.len()];
         loop {
             world.keep_up();
-            if let Some(probe) = self.send(world).await {
-                self.watch(world, &probe, healed, &mut stops).await;
-            } else {
-                tokio::time::sleep(POLL).await;
+            let is_missing = stops.iter().any(Option::is_none);
+            match if is_missing { self.send(world).await } else { None } {
+                Some(probe) => self.watch(world, &probe, healed, &mut stops).await,
+                None => tokio::time::sleep(POLL).await,
             }
             if stops.iter().all(Option::is_some) && world.is_ready().await {
                 return Recovered { stops: stops.map(Option::unwrap_or_default), all: healed.elapsed() };
