@@ -89,7 +89,8 @@ impl Prober {
         loop {
             world.keep_up();
             let is_missing = stops.iter().any(Option::is_none);
-            match if is_missing { self.send(world).await } else { None } {
+            let probe = if is_missing { self.send(world).await } else { None };
+            match probe {
                 Some(probe) => self.watch(world, &probe, healed, &mut stops).await,
                 None => tokio::time::sleep(POLL).await,
             }
