@@ -51,7 +51,11 @@ screenshots: setup ## Take the pictures of the console anew, into docs/images
 	ulimit -n 8192 && AFFLUENT_TEST_PICTURES=$(CURDIR)/docs/images cargo test --locked --package affluent --test it every_page_of_a_demo -- --nocapture
 
 .PHONY: soak
-soak: setup ## 200 rounds of kill -9 of the streaming roles, at random moments and at failpoints, instead of the 20 of `make test`
+soak: setup ## Five minutes of faults at random (AFFLUENT_SOAK_SECONDS=1800: half an hour; AFFLUENT_SOAK_SEED repeats a run), then a table
+	ulimit -n 8192 && AFFLUENT_SOAK_SECONDS=$${AFFLUENT_SOAK_SECONDS:-300} cargo test --locked --package affluent --test it chaos:: -- --nocapture
+
+.PHONY: kills
+kills: setup ## 200 rounds of kill -9 of the streaming roles, at random moments and at failpoints, instead of the 20 of `make test`
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it nothing_is_lost_or_doubled -- --nocapture
 
 .PHONY: interop
@@ -60,7 +64,7 @@ interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, 
 	  cargo test --locked --workspace --exclude affluent --test it --test rest
 	# The whole platform, each installation on an Apache Kafka of its own; then once with passwords and TLS.
 	ulimit -n 8192 && crates/testkit/interop/kafka.sh jars cargo test --locked -p affluent --test it -- \
-	  kill::nothing_is_lost_or_doubled outages:: foreign_schema:: events:: evolution:: score_kill:: score_rest:: features_kill:: telemetry::
+	  kill::nothing_is_lost_or_doubled chaos:: outages:: foreign_schema:: events:: evolution:: score_kill:: score_rest:: features_kill:: telemetry::
 	ulimit -n 8192 && AFFLUENT_TEST_KAFKA_SECURITY=sasl_tls crates/testkit/interop/kafka.sh jars \
 	  cargo test --locked -p affluent --test it -- nothing_is_lost_or_doubled_by_kills_at_random_moments events:: score_rest::
 	# Programs of Java on our broker; Debezium and Connect's sinks beside our own parts, on our broker and on Apache Kafka.
@@ -73,6 +77,8 @@ interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, 
 	  cargo test --locked --workspace --exclude affluent --test spark
 	crates/testkit/interop/postgres.sh all cargo test --locked --workspace --exclude affluent --test it cdc::
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
+	# Several sinks of documents and several scorers need a store that takes several processes.
+	ulimit -n 8192 && crates/testkit/interop/ferretdb.sh run cargo test --locked -p affluent --test it scale_out::
 	crates/testkit/interop/mlflow.sh run cargo test --locked --workspace --exclude affluent --test mlflow
 	crates/testkit/interop/pgjdbc.sh run crates/testkit/interop/superset.sh run \
 	  cargo test --locked --workspace --exclude affluent --test tools

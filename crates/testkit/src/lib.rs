@@ -1,6 +1,6 @@
 //! Real services for tests, benches and the demo: PostgreSQL, the broker, a REST catalog that is already
-//! there, Apache Kafka and Kafka Connect where their jars are, simulated payments, clicks and log lines, a history of
-//! card payments.
+//! there, Apache Kafka and Kafka Connect where their jars are, a network that fails, simulated payments, clicks and log
+//! lines, a history of card payments.
 //!
 //! Nothing here is a mock. What is started here belongs to this process and goes with it, also when
 //! it is killed: see [`postgres`].
@@ -14,12 +14,14 @@ pub mod events;
 pub mod java;
 pub mod payments;
 pub mod postgres;
+pub mod proxy;
 
 pub use apache_kafka::ApacheKafka;
 pub use broker::Broker;
 pub use catalog::RestCatalog;
 pub use connect::ConnectWorker;
 pub use postgres::{Database, Postgres, PostgresError, PostgresOptions, Stop};
+pub use proxy::{Condition, Proxy};
 
 use std::net::TcpListener;
 

@@ -54,6 +54,9 @@ pub(crate) enum Shell {
 
 pub(crate) struct Installation {
     directory: PathBuf,
+    data: PathBuf,
+    /// What is started: the binary under test, or another version of it.
+    binary: OsString,
     /// What is left of it is removed with this one.
     owns_directory: bool,
     http: u16,
@@ -63,7 +66,7 @@ pub(crate) struct Installation {
     registry: u16,
     bi: u16,
     shell: Shell,
-    /// Keys of the configuration that what is started from now on has otherwise.
+    /// Keys of the configuration that what is started from now on has otherwise, as variables of its environment.
     settings: BTreeMap<String, String>,
     child: Option<Child>,
     started: Instant,
@@ -99,6 +102,11 @@ impl Installation {
         Self::configured(&directory.join("data"), directory.clone(), "")
     }
 
+    /// The same with its data there.
+    pub(crate) fn of_events_in(data: &Path, directory: PathBuf) -> Self {
+        Self::configured(data, directory, "")
+    }
+
     fn configured(data: &Path, directory: PathBuf, sections: &str) -> Self {
         let [http, broker, registry, bi] = free_ports();
         let kafka = ApacheKafka::asked_for().map(Arc::new);
@@ -116,6 +124,8 @@ impl Installation {
         let is_apache = kafka.is_some();
         let mut installation = Installation {
             directory,
+            data: data.to_owned(),
+            binary: affluent(),
             owns_directory: true,
             http,
             broker,
@@ -141,6 +151,8 @@ impl Installation {
     pub(crate) fn beside(&self) -> Self {
         Installation {
             directory: self.directory.clone(),
+            data: self.data.clone(),
+            binary: self.binary.clone(),
             owns_directory: false,
             settings: self.settings.clone(),
             kafka: self.kafka.clone(),
@@ -149,6 +161,20 @@ impl Installation {
             runs: 0,
             ..*self
         }
+    }
+
+    /// Another process of the same installation, with an HTTP interface of its own.
+    pub(crate) fn beside_with_http(&self) -> Self {
+        let [http] = free_ports();
+        let mut beside = self.beside();
+        beside.http = http;
+        beside.set("http.listen", Some(&format!("127.0.0.1:{http}")));
+        beside
+    }
+
+    /// What is started from now on.
+    pub(crate) fn use_binary(&mut self, binary: OsString) {
+        self.binary = binary;
     }
 
     /// The Apache Kafka that is its broker, where it is not the embedded one.
@@ -183,9 +209,9 @@ impl Installation {
         format!("postgres://affluent@127.0.0.1:{}/affluent", self.bi)
     }
 
-    /// The directory of its stores, unless it was put elsewhere.
+    /// The directory of its stores.
     pub(crate) fn data(&self) -> PathBuf {
-        self.directory.join("data")
+        self.data.clone()
     }
 
     /// The way to start it from now on.
@@ -196,19 +222,25 @@ impl Installation {
 
     /// The event ids in a table of its lake, each as often as it is there.
     pub(crate) async fn events_in_lake(&self, zone: &str, table: &str) -> Vec<Uuid> {
+        let ids = self.texts_in_lake(zone, table, "event_id").await;
+        ids.iter().map(|id| Uuid::parse_str(id).unwrap()).collect()
+    }
+
+    /// A column of text of a table of its lake, in no order; empty where there is no such table.
+    pub(crate) async fn texts_in_lake(&self, zone: &str, table: &str, column: &str) -> Vec<String> {
         let options = LakeOptions { warehouse: self.data().join("lake"), ..LakeOptions::default() };
         let lake = Lake::open(options).await.unwrap();
         let Ok(table) = lake.table(zone, table).await else { return Vec::new() };
-        let columns = vec!["event_id".to_owned()];
+        let columns = vec![column.to_owned()];
         let mut stream = table.scan(Scan { columns, ..Scan::default() }).await.unwrap();
-        let mut ids = Vec::new();
+        let mut texts = Vec::new();
         while let Some(rows) = stream.next().await {
             for row in rows.unwrap() {
-                let Value::Text(id) = &row[0] else { panic!("{row:?}") };
-                ids.push(Uuid::parse_str(id).unwrap());
+                let Value::Text(text) = &row[0] else { panic!("{row:?}") };
+                texts.push(text.clone());
             }
         }
-        ids
+        texts
     }
 
     fn config(&self) -> PathBuf {
@@ -227,9 +259,14 @@ impl Installation {
     /// Sets a key for what is started from now on, `section.key`; without a value, as the file has it.
     pub(crate) fn set(&mut self, key: &str, value: Option<&str>) {
         let name = format!("AFFLUENT__{}", key.replace('.', "__").to_uppercase());
+        self.set_variable(&name, value);
+    }
+
+    /// The same for a variable of the environment.
+    pub(crate) fn set_variable(&mut self, name: &str, value: Option<&str>) {
         match value {
-            Some(value) => self.settings.insert(name, value.to_owned()),
-            None => self.settings.remove(&name),
+            Some(value) => self.settings.insert(name.to_owned(), value.to_owned()),
+            None => self.settings.remove(name),
         };
     }
 
@@ -263,7 +300,7 @@ impl Installation {
         if self.shell == Shell::IgnoreFileLimit {
             command.args(["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
         }
-        command.arg(affluent()).env_remove("FAILPOINTS").env_remove("RUST_LOG");
+        command.arg(&self.binary).env_remove("FAILPOINTS").env_remove("RUST_LOG");
         command.envs(&self.settings).arg("--config").arg(self.config());
         command.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
         command
@@ -304,6 +341,28 @@ impl Installation {
 
     pub(crate) fn process_id(&mut self) -> u32 {
         self.child().id().expect("it has ended")
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&mut self, signal: &str) {
+        let id = self.process_id().to_string();
+        let told = std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap();
+        assert!(told.success(), "kill -s {signal} {id}");
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// How it ended by itself, where it did; it can be started again then.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.get("/readyz").await.is_some_and(|(status, _)| status == 200)
     }
 
     /// `kill -9`.

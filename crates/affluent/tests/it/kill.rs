@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// `make soak` plays 200.
+/// `make kills` plays 200.
 const ROUNDS: usize = 20;
 /// Rounds on one installation: what it stores grows, and with it what `verify` has to compare.
 const ROUNDS_OF_A_TRIAL: usize = 25;
@@ -115,7 +115,7 @@ fn collect(directory: &Path, names: &mut BTreeSet<String>) {
 }
 
 /// Every acknowledged click, and none twice; a click that was not acknowledged may be there too.
-async fn clicks_are_staged_once(installation: &Installation, acknowledged: &[String]) {
+pub(crate) async fn clicks_are_staged_once(installation: &Installation, acknowledged: &[String]) {
     let deadline = Instant::now() + PATIENCE_FIRST;
     loop {
         let staged = installation.events_in_lake("staged", COLLECTION_CLICKS).await;

@@ -2,12 +2,10 @@
 //! being told to stop under load. After each, `verify` is exact.
 
 use crate::broker::Broker;
-use crate::installation::{Installation, Shell, turn};
+use crate::disk::Disk;
+use crate::installation::{Installation, turn};
 use crate::load::Load;
-use affluent_testkit::{Database, Postgres, PostgresOptions, Stop};
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use affluent_testkit::{Postgres, PostgresOptions, Stop};
 use std::time::{Duration, Instant};
 
 const RATE: u32 = 400;
@@ -100,13 +98,13 @@ async fn a_full_disk_is_told_and_left_behind() {
     let _turn = turn().await;
     let database = Postgres::shared().fresh_database().await.unwrap();
     let load = Load::start(&database, RATE, 13).await;
-    let (mut disk, mut installation) = Disk::make(&database);
+    let (mut disk, mut installation) = Disk::make(&database, 512);
     installation.start(None);
     installation.wait_ready().await;
     installation.verify().await;
     let process = installation.process_id();
 
-    disk.fill(process);
+    disk.fill(&[process]);
     let before = load.changes();
     installation.wait_page("/v1/status", RECOVERY, |_, body| tells_of_trouble(body)).await;
     let log = installation.log();
@@ -117,7 +115,7 @@ async fn a_full_disk_is_told_and_left_behind() {
     grow(&load, 500).await;
     assert!(load.changes() > before, "the load stopped");
 
-    disk.empty(process);
+    disk.empty(&[process]);
     let begun = Instant::now();
     installation.wait_page("/readyz", RECOVERY, |status, _| status == 200).await;
     eprintln!("ready {:?} after the disk has room", begun.elapsed());
@@ -141,81 +139,4 @@ fn tells_of_trouble(body: &str) -> bool {
     let status: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let roles = status["roles"].as_object().cloned().unwrap_or_default();
     roles.values().any(|role| matches!(role["state"].as_str(), Some("degraded" | "failed")))
-}
-
-/// Where an installation keeps its data, with an end to the room.
-enum Disk {
-    /// A small file system of its own, where this process may mount one.
-    Mounted(PathBuf),
-    /// Else: no file of the process may grow.
-    Limited,
-}
-
-impl Disk {
-    fn make(database: &Database) -> (Self, Installation) {
-        let directory = std::env::temp_dir().join(affluent_testkit::unique("affluent-system"));
-        let mounted = directory.join("disk");
-        std::fs::create_dir_all(&mounted).unwrap();
-        let asked = std::env::var_os("AFFLUENT_TEST_DISK").is_none_or(|how| how != "limit");
-        if asked && mount(&mounted) {
-            eprintln!("the disk is a small tmpfs");
-            let installation = Installation::with_data_in(&mounted.join("data"), directory, database, "");
-            return (Disk::Mounted(mounted), installation);
-        }
-        eprintln!("the disk is a limit of the file size: mounting is not permitted");
-        let installation = Installation::with_data_in(&directory.join("data"), directory, database, "");
-        (Disk::Limited, installation.through(Shell::IgnoreFileLimit))
-    }
-
-    fn ballast(directory: &Path) -> PathBuf {
-        directory.join("ballast")
-    }
-
-    fn fill(&mut self, process: u32) {
-        match self {
-            Disk::Mounted(directory) => fill(&Self::ballast(directory)),
-            Disk::Limited => limit_files(process, "0:unlimited"),
-        }
-    }
-
-    fn empty(&mut self, process: u32) {
-        match self {
-            Disk::Mounted(directory) => std::fs::remove_file(Self::ballast(directory)).unwrap(),
-            Disk::Limited => limit_files(process, "unlimited:unlimited"),
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if let Disk::Mounted(directory) = self {
-            let _ = Command::new("umount").arg("--lazy").arg(directory).status();
-        }
-    }
-}
-
-fn mount(directory: &Path) -> bool {
-    let mut command = Command::new("mount");
-    command.args(["-t", "tmpfs", "-o", "size=512m,mode=0755", "affluent-test"]).arg(directory);
-    command.output().is_ok_and(|output| output.status.success())
-}
-
-fn limit_files(process: u32, limit: &str) {
-    let mut command = Command::new("prlimit");
-    command.args(["--pid", &process.to_string(), &format!("--fsize={limit}")]);
-    assert!(command.status().expect("prlimit of util-linux").success());
-}
-
-/// Writes until there is no room.
-fn fill(ballast: &Path) {
-    let mut file = std::fs::File::create(ballast).unwrap();
-    let block = vec![0; 1 << 20];
-    let mut size = block.len();
-    while size > 0 {
-        match file.write(&block[..size]) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::StorageFull => size /= 2,
-            Err(error) => panic!("fill the disk: {error}"),
-        }
-    }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Beside what is shipped: some payments are alerts.
-const RULES: &str =
+pub(crate) const RULES: &str =
     "[[rules]]\nname = \"much\"\nwhen = \"amount_minor > 10000\"\ndecision = \"review\"\nwords = \"much\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +51,7 @@ async fn scored(database: &Database) -> BTreeMap<String, (Option<f64>, String)> 
 }
 
 /// Waits until the three agree and stand still, then looks whether each has each payment once.
-async fn are_scored_once(installation: &Installation, database: &Database) {
+pub(crate) async fn are_scored_once(installation: &Installation, database: &Database) {
     let deadline = Instant::now() + PATIENCE;
     let mut seen = (0, (0, 0, 0));
     while seen.0 < 5 {

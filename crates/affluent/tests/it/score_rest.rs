@@ -26,7 +26,7 @@ const FEATURES: [&str; 4] =
     ["payment_amount", "customer_payments_1h", "customer_amount_to_mean", "card_payments_1h"];
 
 /// A champion in the registry of an installation that is not yet started.
-fn serve_a_model(data: &Path) {
+pub(crate) fn serve_a_model(data: &Path) {
     let definitions = Definitions::load(None).unwrap();
     let version = |name: &str| definitions.feature(name).unwrap().version;
     let features: Vec<FeatureVersion> = FEATURES

@@ -6,9 +6,9 @@ use super::connect::wire::Wire;
 use super::context::Context;
 use super::identity::{Facts, Identity, Verdict, decide, explain, shift_after};
 use super::options::SnapshotMode;
-use super::slot;
 use super::source::Source;
 use super::{CdcError, CdcOptions};
+use super::{resume, slot};
 use affluent_bus::{Admin, Producer};
 use affluent_model::{Lsn, names};
 use std::collections::BTreeMap;
@@ -36,6 +36,9 @@ pub(crate) async fn begin(
     let facts = facts(options, catalog, wire).await?;
     let before = saved.identity.as_ref().map(|identity| (identity, saved.acked));
     let verdict = decide(before, &facts);
+    if verdict == Verdict::Standby {
+        return Err(standby(before.is_some()));
+    }
     if let Verdict::Mismatch { why, gap } = &verdict {
         let text = explain(why, *gap);
         if !source.accept_gap && !source.resnapshot {
@@ -53,6 +56,7 @@ pub(crate) async fn begin(
     let (identity, acked) = match (&verdict, &saved.identity) {
         (Verdict::Resume, Some(identity)) => (identity.clone(), saved.acked),
         _ => {
+            let delivered = delivered(admin, &saved).await?;
             let start = ensure_slot(catalog, options, &facts).await?;
             let facts = self::facts(options, catalog, wire).await?;
             let identity = Identity {
@@ -61,7 +65,7 @@ pub(crate) async fn begin(
                 database: facts.database.clone(),
                 slot: facts.slot.clone(),
                 consistent_point: start,
-                shift: shift_after(before, &facts),
+                shift: shift_after(before, delivered, start, &facts),
             };
             (identity, start)
         }
@@ -75,6 +79,10 @@ pub(crate) async fn begin(
         let was_added = added.iter().any(|t| t.oid == oid);
         let accepted = matches!(verdict, Verdict::Mismatch { .. }) && !source.resnapshot;
         let due = (is_new && !accepted) || was_added || read_again;
+        if accepted && let Some(read) = &mut entry.snapshot {
+            // What the other server commits from its slot on was not in this reading, wherever that stood.
+            read.lsn = read.lsn.min(acked);
+        }
         if due && (options.snapshot.mode == SnapshotMode::Initial || read_again) {
             let lsn =
                 if was_added && !began { slot::wal_end(catalog.client().await?).await? } else { position };
@@ -97,6 +105,29 @@ pub(crate) async fn begin(
     let planned = now.tables.iter().filter(|(_, e)| e.snapshot.as_ref().is_some_and(unfinished));
     let planned = planned.map(|(&oid, _)| oid).collect();
     Ok(Begun { checkpoints, identity, acked, planned })
+}
+
+/// A failover is waited out; nobody begins with a standby.
+fn standby(is_known: bool) -> CdcError {
+    if is_known {
+        let error = "the server is a standby: capture waits until it is promoted".to_owned();
+        return CdcError::Postgres { context: "look at the server", error, passing: true };
+    }
+    let remedy = "name the primary in cdc.connection";
+    CdcError::Setup(format!("the server is a standby, on which nothing can be published: {remedy}"))
+}
+
+/// The greatest LSN of a position that the topics hold of the stream or of a snapshot; 0 where they hold none.
+async fn delivered(admin: &Admin, saved: &Saved) -> Result<u64, CdcError> {
+    let shift = saved.identity.as_ref().map_or(0, |identity| identity.shift);
+    let mut greatest = 0;
+    for entry in saved.tables.values() {
+        greatest = greatest.max(entry.snapshot.as_ref().map_or(0, |snapshot| snapshot.lsn + shift));
+        let partitions = admin.partitions(&entry.topic).await?.unwrap_or(0);
+        let last = resume::delivered(admin, &entry.topic, partitions).await?;
+        greatest = last.iter().flatten().fold(greatest, |greatest, position| greatest.max(position.lsn.0));
+    }
+    Ok(greatest)
 }
 
 /// A snapshot that is to be planned and run.
@@ -165,6 +196,7 @@ async fn facts(options: &CdcOptions, catalog: &mut Catalog, wire: &mut Wire) -> 
         slot: options.slot.clone(),
         wal_end: slot::wal_end(client).await?,
         confirmed: state.filter(usable).map(|s| s.confirmed),
+        in_recovery: slot::in_recovery(client).await?,
     })
 }
 

@@ -32,11 +32,15 @@ pub(crate) struct Facts {
     pub(crate) wal_end: u64,
     /// `confirmed_flush_lsn` of the slot, where it exists and is usable.
     pub(crate) confirmed: Option<u64>,
+    /// It is a standby: nothing can be captured of it before it is promoted.
+    pub(crate) in_recovery: bool,
 }
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
+    /// A standby: in the middle of a failover, or named by mistake.
+    Standby,
     /// Nothing was saved: begin.
     Begin,
     /// The slot follows the saved position.
@@ -47,6 +51,10 @@ pub(crate) enum Verdict {
 
 /// Compares. `acked` is the saved position (LSN) up to which Kafka has everything.
 pub(crate) fn decide(saved: Option<(&Identity, u64)>, facts: &Facts) -> Verdict {
+    // Before anything else: what a standby lacks says nothing of the server that it will be.
+    if facts.in_recovery {
+        return Verdict::Standby;
+    }
     let Some((identity, acked)) = saved else { return Verdict::Begin };
     let mismatch = |why: String, gap| Verdict::Mismatch { why, gap };
     if identity.system_id != facts.system_id {
@@ -65,9 +73,16 @@ pub(crate) fn decide(saved: Option<(&Identity, u64)>, facts: &Facts) -> Verdict 
         );
     }
     if identity.timeline != facts.timeline {
+        let slot = match facts.confirmed {
+            Some(confirmed) => format!("its slot `{}` stands at {}", facts.slot, Lsn(confirmed)),
+            None => format!(
+                "it has no usable slot `{}` (before PostgreSQL 17, none follows to a standby)",
+                facts.slot
+            ),
+        };
         return mismatch(
             format!(
-                "the server was failed over or restored: timeline {}, saved {}",
+                "the server was failed over or restored: timeline {}, saved {}; {slot}",
                 facts.timeline, identity.timeline
             ),
             facts.confirmed.map(|confirmed| confirmed.saturating_sub(acked)),
@@ -114,11 +129,21 @@ pub(crate) fn explain(why: &str, gap: Option<u64>) -> String {
     )
 }
 
-/// The shift under which the server's positions are greater than all before.
-pub(crate) fn shift_after(before: Option<(&Identity, u64)>, facts: &Facts) -> u64 {
+/// The shift under which the server's positions are greater than all before. `start` is where its slot begins, LSN;
+/// `delivered` the greatest LSN of a position that the topics hold, with its shift: it may lie past the one that was
+/// saved, and where a standby was promoted, on a way that the new server has not gone along.
+pub(crate) fn shift_after(
+    before: Option<(&Identity, u64)>,
+    delivered: u64,
+    start: u64,
+    facts: &Facts,
+) -> u64 {
     let Some((identity, acked)) = before else { return 0 };
-    let comparable = identity.system_id == facts.system_id && facts.wal_end >= acked;
-    if comparable { identity.shift } else { identity.shift + acked.max(identity.consistent_point) + 1 }
+    let is_same = identity.system_id == facts.system_id;
+    let goes_on = is_same && identity.timeline == facts.timeline && facts.wal_end >= acked;
+    let highest = (identity.shift + acked.max(identity.consistent_point)).max(delivered);
+    let grows = is_same && identity.shift + start > highest;
+    if goes_on || grows { identity.shift } else { highest + 1 }
 }
 
 #[cfg(test)]
@@ -145,7 +170,15 @@ mod tests {
             slot: "s".into(),
             wal_end: 900,
             confirmed: Some(500),
+            in_recovery: false,
         }
+    }
+
+    #[test]
+    fn a_standby_is_waited_for_whatever_it_lacks() {
+        let standby = Facts { in_recovery: true, confirmed: None, timeline: 2, ..facts() };
+        assert_eq!(decide(Some((&identity(), 500)), &standby), Verdict::Standby);
+        assert_eq!(decide(None, &standby), Verdict::Standby);
     }
 
     #[test]
@@ -155,6 +188,7 @@ mod tests {
         let cases: Vec<(&str, Facts, Option<u64>)> = vec![
             ("another one", Facts { system_id: "8".into(), ..facts() }, None),
             ("timeline 2", Facts { timeline: 2, ..facts() }, Some(0)),
+            ("no usable slot", Facts { timeline: 2, confirmed: None, ..facts() }, None),
             ("gone", Facts { confirmed: None, ..facts() }, Some(400)),
             ("recreated or advanced", Facts { confirmed: Some(640), ..facts() }, Some(140)),
             ("behind", Facts { wal_end: 300, confirmed: Some(200), ..facts() }, None),
@@ -180,10 +214,18 @@ mod tests {
         }
 
         #[test]
-        fn shifted_positions_grow(acked: u32, wal_end: u32, same: bool) {
-            let facts = Facts { wal_end: wal_end.into(), system_id: if same { "7" } else { "8" }.into(), ..facts() };
-            let shift = shift_after(Some((&identity(), acked.into())), &facts);
-            prop_assert!(shift + u64::from(wal_end) >= u64::from(acked));
+        fn shifted_positions_grow(acked: u32, delivered: u32, start: u32, same: bool) {
+            let system_id = if same { "7" } else { "8" }.into();
+            let facts = Facts { wal_end: start.into(), timeline: 2, system_id, ..facts() };
+            let shift = shift_after(Some((&identity(), acked.into())), delivered.into(), start.into(), &facts);
+            prop_assert!(shift + u64::from(start) > u64::from(acked.max(delivered)));
+        }
+
+        #[test]
+        fn positions_of_one_history_keep_their_shift(acked: u32, delivered: u32, start: u32, more: u32) {
+            let facts = Facts { wal_end: u64::from(acked) + u64::from(more), ..facts() };
+            let shift = shift_after(Some((&identity(), acked.into())), delivered.into(), start.into(), &facts);
+            prop_assert_eq!(shift, 0);
         }
     }
 }

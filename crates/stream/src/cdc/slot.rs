@@ -64,6 +64,12 @@ pub(crate) async fn slot_state(client: &Client, slot: &str) -> Result<Option<Slo
     .transpose()
 }
 
+/// Whether the server is a standby, or still recovers.
+pub(crate) async fn in_recovery(client: &Client) -> Result<bool, CdcError> {
+    let row = client.query_one("SELECT pg_is_in_recovery()", &[]).await;
+    row.map(|row| row.get(0)).map_err(|e| CdcError::sql("look at the server", &e))
+}
+
 /// The end of the write-ahead log, LSN.
 pub(crate) async fn wal_end(client: &Client) -> Result<u64, CdcError> {
     let sql = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \

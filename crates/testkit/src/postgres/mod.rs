@@ -5,6 +5,7 @@
 //! Invariant: it never outlives this process, however this process ends (see [`supervisor`]).
 
 mod binaries;
+mod standby;
 mod supervisor;
 
 use std::net::TcpListener;

@@ -44,6 +44,27 @@ async fn a_killed_server_recovers_on_its_port() {
 }
 
 #[tokio::test]
+async fn a_standby_follows_until_it_is_promoted() {
+    let options = PostgresOptions { password: Some("secret".to_owned()), ..PostgresOptions::default() };
+    let primary = Postgres::start(options).unwrap();
+    let standby = primary.standby().unwrap();
+    let client = primary.database("postgres").connect().await.unwrap();
+    client.batch_execute("create table followed (id int); insert into followed values (1)").await.unwrap();
+    let follower = standby.database("postgres").connect().await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while follower.query_one("select id from followed", &[]).await.is_err() {
+        assert!(Instant::now() < deadline, "the standby does not follow");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(
+        follower.batch_execute("insert into followed values (2)").await.is_err(),
+        "a standby is read only"
+    );
+    follower.query_one("select pg_promote()", &[]).await.unwrap();
+    follower.batch_execute("insert into followed values (2)").await.unwrap();
+}
+
+#[tokio::test]
 async fn scram_refuses_the_wrong_password() {
     let options = PostgresOptions { password: Some("right".to_owned()), ..PostgresOptions::default() };
     let cluster = Postgres::start(options).unwrap();

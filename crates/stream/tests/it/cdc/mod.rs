@@ -2,6 +2,7 @@
 //! with what was done in the tables.
 
 mod gaps;
+mod promotion;
 mod rig;
 mod secure;
 mod snapshots;
