@@ -57,6 +57,24 @@ impl Session {
         self.register_part(name, stored.part(chosen));
         Ok(true)
     }
+
+    /// Names the rows of these data files of the lake's table `table`, as `table$files` has their paths; files that are
+    /// not of it are none. False, and nothing is named, where there is no such table or the session has something of its
+    /// own under its name.
+    ///
+    /// # Errors
+    /// Metadata that is not whole.
+    pub fn register_files(
+        &self,
+        name: &str,
+        table: &str,
+        paths: impl IntoIterator<Item = String>,
+    ) -> Result<bool, SqlError> {
+        let Some(stored) = self.stored(table)? else { return Ok(false) };
+        let chosen: Chosen = paths.into_iter().map(|path| (path, None)).collect();
+        self.register_part(name, stored.part(chosen));
+        Ok(true)
+    }
 }
 
 /// What of the files may hold a value, and how many rows that are.

@@ -57,3 +57,32 @@ async fn rows_of_the_keys_are_all_there_and_other_files_are_not_opened() {
     assert!(!sought("sought.all", &keys(&[7])).await, "a view hides the table");
     session.collect("select * from sought.all").await.unwrap_err();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_read_by_their_paths_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(dir.path()).await;
+    let columns = [column("n", ColumnType::Int64)];
+    let table = lake.ensure_table("staged", "parts", &columns, &Partition::None).await.unwrap();
+    for part in 0..3 {
+        let rows = (part * 10..part * 10 + 10).map(|n| vec![Value::Int(n)]).collect();
+        table.append(Arc::new(RowBatch { columns: columns.clone().into(), rows }), vec![]).await.unwrap();
+    }
+    let session = session(&lake).await;
+    let paths = rows(&session, "select path from staged.\"parts$files\"").await;
+    assert_eq!(paths.len(), 3);
+    let mut sums = Vec::new();
+    for path in &paths {
+        let elsewhere = format!("{path}.not");
+        assert!(session.register_files("part.one", "staged.parts", [path.clone(), elsewhere]).unwrap());
+        assert_eq!(files_opened(&session, "select n from part.one").await, 1);
+        sums.push(one(&session, "select sum(n) from part.one").await);
+    }
+    sums.sort();
+    assert_eq!(sums, ["145", "245", "45"]);
+    assert!(session.register_files("part.none", "staged.parts", Vec::new()).unwrap());
+    assert_eq!(one(&session, "select count(*) from part.none").await, "0");
+    assert!(!session.register_files("part.one", "staged.nothing", paths.clone()).unwrap());
+    session.register_view("staged.parts", "select * from staged.parts where n < 5").await.unwrap();
+    assert!(!session.register_files("part.one", "staged.parts", paths).unwrap(), "a view hides the table");
+}
