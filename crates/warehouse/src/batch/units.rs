@@ -153,8 +153,8 @@ impl Batch {
     /// What of `table` has to be read for the rows of `units`, as a query names it.
     ///
     /// Where Bloom filters leave little of the table, that is it. Else, where the table is divided by days, the days of
-    /// the units are looked up, by two or three columns, so that whole rows are read of these days alone. Very
-    /// many units are on most days.
+    /// the units are looked up, by two or three columns, so that whole rows are read of these days alone. Of very
+    /// many units the rows are on most days: they are not looked up.
     async fn near_units(
         &self,
         session: &Session,

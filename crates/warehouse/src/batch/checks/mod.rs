@@ -2,8 +2,9 @@
 //!
 //! Keys, nulls, accepted values, references and the balance are looked at where something changed since the last check
 //! that passed; everywhere by the rebuild, and where very much has changed. So are the queries of headers, unless they
-//! ask for the whole table. The balances of headers are of whole tables, file by file (`file_sums`). Results go to `ops.checks`. Invariant: how far has been checked is the offsets of
-//! `ops.checks`, and moves only with results that let readers see it.
+//! ask for the whole table. The balances of headers are of whole tables, file by file (`file_sums`). Results go to
+//! `ops.checks`. Invariant: how far has been checked is the offsets of `ops.checks`, and moves only with results that let
+//! readers see it.
 
 mod balance;
 mod file_sums;
