@@ -24,7 +24,7 @@ use std::ops::Range;
 const FILTERED_PER_ROW: usize = 8;
 
 /// The values that are looked for in one column, in ascending order.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Sought {
     /// Whole numbers, dates and times.
     Whole(Int64Array),
@@ -65,6 +65,15 @@ impl Sought {
     /// Texts that are in ascending order already.
     pub(crate) fn texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> Self {
         Sought::Text(texts.into_iter().map(|text| Some(text.as_str())).collect())
+    }
+
+    /// Values that are known one by one.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Sought::Whole(values) => values.len(),
+            Sought::Text(values) => values.len(),
+            Sought::Any => 0,
+        }
     }
 
     /// Whether a file may hold one of the values in the column with this field id.

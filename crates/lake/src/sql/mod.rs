@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod functions;
 mod history;
+mod looked_up;
 mod newest;
 mod options;
 mod parameters;

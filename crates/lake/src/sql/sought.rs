@@ -5,7 +5,9 @@
 //! the rows that hold a key, for which the keys' column alone is read. Invariant: no row with one of the keys is left out;
 //! others may come too, so whoever asks joins with the keys all the same.
 
+use super::looked_up::{Answer, Asked};
 use super::session::Session;
+use super::table::SnapshotTable;
 use super::{SqlError, files::LiveFile};
 use crate::LakeError;
 use crate::read::members::Members;
@@ -52,15 +54,22 @@ impl Session {
         let (Some(id), Some(members)) = (stored.field_id(column), Members::of(&sought)) else {
             return Ok(false);
         };
-        let files = stored.files(None).await?;
-        let rows_all: usize = files.iter().map(rows_of).sum();
-        let (candidates, rows) = by_filters(files, id, &sought).await?;
-        tracing::debug!(table, column, rows, rows_all, "looked for keys");
-        if rows > rows_all / SHARE {
-            return Ok(false);
+        let snapshot = stored.snapshot_id();
+        let asked = Asked { table: table.to_owned(), snapshot, column: id, sought: Arc::clone(&sought) };
+        let answer = if let Some(known) = self.looked_up().get(&asked) {
+            known
+        } else {
+            let answer = look_up(&stored, id, &sought, members).await?;
+            self.looked_up().put(asked, answer.clone());
+            answer
+        };
+        match answer {
+            Answer::Part(chosen) => {
+                self.register_part(name, stored.part(chosen));
+                Ok(true)
+            }
+            Answer::Most => Ok(false),
         }
-        self.register_part(name, stored.part(by_rows(candidates, id, members).await?));
-        Ok(true)
     }
 
     /// Names the rows of these data files of the lake's table `table`, as `table$files` has their paths; files that are
@@ -80,6 +89,23 @@ impl Session {
         self.register_part(name, stored.part(chosen));
         Ok(true)
     }
+}
+
+/// What of the table holds a value.
+async fn look_up(
+    stored: &SnapshotTable,
+    id: i32,
+    sought: &Arc<Sought>,
+    members: Members,
+) -> Result<Answer, SqlError> {
+    let files = stored.files(None).await?;
+    let rows_all: usize = files.iter().map(rows_of).sum();
+    let (candidates, rows) = by_filters(files, id, sought).await?;
+    tracing::debug!(column = id, keys = sought.len(), rows, rows_all, "looked for keys");
+    if rows > rows_all / SHARE {
+        return Ok(Answer::Most);
+    }
+    Ok(Answer::Part(by_rows(candidates, id, members).await?))
 }
 
 /// Files that may hold a value with their row groups that may; `None`: the file does not tell. And how many rows that are.
