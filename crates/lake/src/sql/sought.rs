@@ -125,7 +125,7 @@ async fn by_filters(
     })
     .await?;
     let rows = candidates.iter().map(|(file, groups)| match groups {
-        Some(groups) => groups.hit.iter().map(|&group| groups.rows[group]).sum(),
+        Some(groups) => groups.hit.iter().map(|&group| groups.rows[group]).sum::<usize>(),
         None => rows_of(file),
     });
     let rows = rows.sum();
