@@ -166,7 +166,7 @@ async fn the_tests_of_the_headers_hold_and_the_questions_have_answers() {
                 format!("select {by} as c, count(*) as n, sum({amount}) as s from {table} group by {by}")
             };
             let text = format!(
-                "select * from ({}) l full join ({}) r on l.c = r.c \
+                "select coalesce(l.c, r.c) as c from ({}) l full join ({}) r on l.c = r.c \
                  where (l.n is distinct from r.n) or (l.s is distinct from r.s)",
                 sums("this"),
                 sums(with.as_str())
