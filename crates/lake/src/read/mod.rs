@@ -4,6 +4,7 @@ pub(crate) mod choose;
 pub(crate) mod data_file;
 pub(crate) mod live;
 pub(crate) mod lookup;
+pub(crate) mod members;
 pub(crate) mod parquet_file;
 pub(crate) mod scan;
 pub(crate) mod sought;

@@ -17,13 +17,14 @@ use parquet::basic::Type as Physical;
 use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
+use std::fs::File;
 use std::ops::Range;
 
 /// Values that are looked up in a filter for each row that is spared by it: reading a row costs as much.
 const FILTERED_PER_ROW: usize = 8;
 
 /// The values that are looked for in one column, in ascending order.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Sought {
     /// Whole numbers, dates and times.
     Whole(Int64Array),
@@ -66,6 +67,15 @@ impl Sought {
         Sought::Text(texts.into_iter().map(|text| Some(text.as_str())).collect())
     }
 
+    /// Values that are known one by one.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Sought::Whole(values) => values.len(),
+            Sought::Text(values) => values.len(),
+            Sought::Any => 0,
+        }
+    }
+
     /// Whether a file may hold one of the values in the column with this field id.
     pub(crate) fn may_be_in(&self, file: &DataFile, id: i32) -> bool {
         let bound = |bounds: &std::collections::HashMap<i32, iceberg::spec::Datum>| {
@@ -88,15 +98,8 @@ impl Sought {
         let file = data_file::open(path)?;
         let opened = file.try_clone().map_err(|error| files::io("open", path.as_ref(), error))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(unreadable)?;
-        let own_id = |field: &arrow_schema::FieldRef| {
-            field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse::<i32>().ok()) == Some(id)
-        };
-        let Some(root) = builder.schema().fields().iter().position(own_id) else { return Ok(None) };
+        let Some(leaf) = leaf_of(&builder, id) else { return Ok(None) };
         let parquet = builder.parquet_schema();
-        let Some(leaf) = (0..parquet.num_columns()).find(|&leaf| parquet.get_column_root_idx(leaf) == root)
-        else {
-            return Ok(None);
-        };
         let mut groups = Groups { hit: Vec::new(), rows: Vec::new() };
         for (index, group) in builder.metadata().row_groups().iter().enumerate() {
             let rows = usize::try_from(group.num_rows()).unwrap_or(0);
@@ -188,6 +191,16 @@ impl Sought {
             Sought::Any => true,
         }
     }
+}
+
+/// The place of the column with this field id in a file; `None` where the file has none.
+pub(crate) fn leaf_of(builder: &ParquetRecordBatchReaderBuilder<File>, id: i32) -> Option<usize> {
+    let own_id = |field: &arrow_schema::FieldRef| {
+        field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse::<i32>().ok()) == Some(id)
+    };
+    let root = builder.schema().fields().iter().position(own_id)?;
+    let parquet = builder.parquet_schema();
+    (0..parquet.num_columns()).find(|&leaf| parquet.get_column_root_idx(leaf) == root)
 }
 
 /// The end of a range of values.

@@ -4,6 +4,7 @@ use super::build_side::{self, BuildSide};
 use super::catalog::{CATALOG, DEFAULT_SCHEMA, Names};
 use super::cluster::{Cluster, DividedOuterJoins};
 use super::files::ManifestCache;
+use super::looked_up::LookedUp;
 use super::pins::{Pinned, Pins};
 use super::{EngineOptions, Session, SqlError, checked, functions};
 use crate::{Lake, LakeError};
@@ -40,6 +41,7 @@ pub struct Engine {
     /// Where queries run, if not here.
     cluster: Option<Arc<Cluster>>,
     manifests: Arc<ManifestCache>,
+    looked_up: Arc<LookedUp>,
     /// Tables by where they stood when they were last read.
     known: Mutex<HashMap<TableIdent, Table>>,
 }
@@ -71,7 +73,8 @@ impl Engine {
         let manifests = Arc::new(ManifestCache::new(options.manifest_entries_max));
         let cluster = options.cluster.clone();
         let cluster = cluster.map(|address| Arc::new(Cluster::new(address, options.cluster_rows_min)));
-        Ok(Engine { lake, options, runtime, cluster, manifests, known: Mutex::default() })
+        let (looked_up, known) = (Arc::default(), Mutex::default());
+        Ok(Engine { lake, options, runtime, cluster, manifests, looked_up, known })
     }
 
     /// A session that sees the tables as `pins` ask for. All of them are of one moment where the catalog is
@@ -97,7 +100,8 @@ impl Engine {
         let names = Arc::new(Names::new(pinned, &self.manifests));
         let context = self.context();
         context.register_catalog(CATALOG, Arc::clone(&names) as _);
-        Ok(Session::new(context, self.cluster.clone(), names, states))
+        let looked_up = Arc::clone(&self.looked_up);
+        Ok(Session::new(context, self.cluster.clone(), names, states, looked_up))
     }
 
     /// Every table as it stands at one moment.

@@ -1,7 +1,7 @@
 //! SQL over the lake's tables: an [`Engine`] makes [`Session`]s, a session answers queries.
 //!
 //! What lives here: which state of which table a session sees (`pins`, `catalog`), how a table is read
-//! (`table`, `files`, `bounds`, `columns`, `sought`), arithmetic that does not overflow in silence (`checked`),
+//! (`table`, `files`, `bounds`, `columns`, `sought`, `looked_up`), arithmetic that does not overflow in silence (`checked`),
 //! the newest change of each row (`newest`, `records`), queries on several machines ([`cluster`]),
 //! what a statement refers to (`references`) and lacks (`parameters`), limits (`rows`) and text (`render`). Parsing, planning and
 //! running are DataFusion's, the Parquet reader included; ours is everything that knows of Iceberg.
@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod functions;
 mod history;
+mod looked_up;
 mod newest;
 mod options;
 mod parameters;

@@ -2,6 +2,7 @@
 
 use super::catalog::{DEFAULT_SCHEMA, Names};
 use super::cluster::{Cluster, Placement};
+use super::looked_up::LookedUp;
 use super::records::IsIn;
 use super::table::SnapshotTable;
 use super::{
@@ -37,6 +38,7 @@ pub struct Session {
     cluster: Option<Arc<Cluster>>,
     names: Arc<Names>,
     states: Arc<[TableState]>,
+    looked_up: Arc<LookedUp>,
 }
 
 impl std::fmt::Debug for Session {
@@ -51,8 +53,9 @@ impl Session {
         cluster: Option<Arc<Cluster>>,
         names: Arc<Names>,
         states: Vec<TableState>,
+        looked_up: Arc<LookedUp>,
     ) -> Self {
-        Session { context, cluster, names, states: states.into() }
+        Session { context, cluster, names, states: states.into(), looked_up }
     }
 
     /// The lake's tables as the session sees them, by name. A later session given these snapshots by
@@ -234,6 +237,11 @@ impl Session {
     pub(crate) fn stored(&self, name: &str) -> Result<Option<SnapshotTable>, SqlError> {
         let (namespace, name) = split(name);
         self.names.stored(namespace, name)
+    }
+
+    /// What sessions of this engine have looked up.
+    pub(crate) fn looked_up(&self) -> &LookedUp {
+        &self.looked_up
     }
 
     pub(crate) fn register_part(&self, name: &str, part: SnapshotTable) {

@@ -74,6 +74,11 @@ impl SnapshotTable {
         self.arrow.field_with_name(column).ok().map(|field| field.data_type().clone())
     }
 
+    /// Where it stands.
+    pub(crate) fn snapshot_id(&self) -> Option<i64> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.snapshot_id())
+    }
+
     /// The field id of a column that has bounds.
     pub(crate) fn field_id(&self, column: &str) -> Option<i32> {
         self.bounded.get(column).map(|column| column.id)

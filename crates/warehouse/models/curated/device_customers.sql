@@ -7,10 +7,7 @@ from = "curated.payments"
 unit = { device_id = "device_id" }
 # Every device that any version of a changed payment names.
 changes = '''
-select s.device_id
-from delta.transactions d
-join staged.transactions s on d.id = s.id
-where s.device_id is not null
+select device_id from versions.transactions where device_id is not null
 union
 select s.device_id
 from delta.transactions t

@@ -13,7 +13,7 @@ with changed_merchants as (
             then arrow_cast('1970-01-01T00:00:00Z', 'Timestamp(Microsecond, Some("+00:00"))')
             else min(case when s._lsn >= d.lsn then s._commit_ts end) end as since
     from (select id, min(_lsn) as lsn from delta.merchants where id is not null group by id) d
-    join staged.merchants s on s.id = d.id
+    join versions.merchants s on s.id = d.id
     group by s.id
     union
     select s.id, arrow_cast('1970-01-01T00:00:00Z', 'Timestamp(Microsecond, Some("+00:00"))')
@@ -35,7 +35,7 @@ changed_devices as (
                 or min(coalesce(s.customer_id, 0)) over versions <> max(coalesce(s.customer_id, 0)) over versions
                 or min(s.created_at) over versions <> max(s.created_at) over versions as is_use_changed
         from (select id, min(_lsn) as lsn from delta.transactions where id is not null group by id) d
-        join staged.transactions s on s.id = d.id
+        join versions.transactions s on s.id = d.id
         window versions as (partition by s.id)
     )
     where is_use_changed and device_id is not null
@@ -47,11 +47,13 @@ union
 select p.transaction_id
 from changed_merchants m
 join curated.payments p on m.id = p.merchant_id and p.created_at >= m.since
+where p.created_at >= (select min(since) from changed_merchants)
 union
 -- Later payments on the same devices.
 select p.transaction_id
 from changed_devices d
 join curated.payments p on d.device_id = p.device_id and p.created_at >= d.since
+where p.created_at >= (select min(since) from changed_devices)
 union
 select s.id as transaction_id
 from delta.transactions t
@@ -92,15 +94,11 @@ name = "rate_recent"
 severity = "warn"
 sql = "select transaction_id, currency from this where cast(created_at as date) > exchange_rate_date + interval '40 days'"
 
-[[tests]]
+[[balances]]
 name = "every_payment_once"
-severity = "error"
-whole = true
-sql = """select coalesce(a.currency, b.currency) as currency
-    from (select currency, count(*) as payments, sum(amount) as amount from this group by currency) a
-    full join (select currency, count(*) as payments, sum(amount) as amount from curated.payments group by currency) b
-    on a.currency = b.currency
-    where (a.payments is distinct from b.payments) or (a.amount is distinct from b.amount)"""
+with = "curated.payments"
+by = "currency"
+amount = "amount"
 */
 -- The network of the longest prefix of each BIN.
 with bins as (

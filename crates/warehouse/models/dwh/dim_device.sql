@@ -7,10 +7,7 @@ from = "curated.device_customers"
 unit = { device_id = "device_id" }
 # As in curated.device_customers; '' is the row for payments without a device.
 changes = '''
-select s.device_id
-from delta.transactions d
-join staged.transactions s on d.id = s.id
-where s.device_id is not null
+select device_id from versions.transactions where device_id is not null
 union
 select s.device_id
 from delta.transactions t

@@ -21,6 +21,7 @@ from delta.transactions t
 join staged.transactions p on p._kafka_topic = t._kafka_topic
 join staged.disputes s on s.transaction_id = p.id
 where t._op = 't' and s.id is not null'''
+lookups = { transaction_id = "curated.payments.transaction_id" }
 partition = "created_at"
 sort = ["created_at"]
 not_null = ["transaction_id", "date_key", "merchant_key", "currency_key", "amount", "is_payment_known"]
@@ -31,15 +32,11 @@ date_key = "dwh.dim_date.date_key"
 merchant_key = "dwh.dim_merchant.merchant_key"
 currency_key = "dwh.dim_currency.currency_key"
 
-[[tests]]
+[[balances]]
 name = "balance_per_currency"
-severity = "error"
-whole = true
-sql = """select coalesce(a.currency, b.currency) as currency
-    from (select currency, count(*) as disputes, sum(amount) as amount from this group by currency) a
-    full join (select currency, count(*) as disputes, sum(amount) as amount from curated.disputes group by currency) b
-    on a.currency = b.currency
-    where (a.disputes is distinct from b.disputes) or (a.amount is distinct from b.amount)"""
+with = "curated.disputes"
+by = "currency"
+amount = "amount"
 
 [[tests]]
 name = "payment_known"

@@ -13,7 +13,7 @@ with changed_merchants as (
             then arrow_cast('1970-01-01T00:00:00Z', 'Timestamp(Microsecond, Some("+00:00"))')
             else min(case when s._lsn >= d.lsn then s._commit_ts end) end as since
     from (select id, min(_lsn) as lsn from delta.merchants where id is not null group by id) d
-    join staged.merchants s on s.id = d.id
+    join versions.merchants s on s.id = d.id
     group by s.id
     union
     select s.id, arrow_cast('1970-01-01T00:00:00Z', 'Timestamp(Microsecond, Some("+00:00"))')
@@ -27,9 +27,10 @@ union
 select p.transaction_id
 from changed_merchants m
 join curated.payments p on m.id = p.merchant_id and p.created_at >= m.since
+where p.created_at >= (select min(since) from changed_merchants)
 union
 -- Payments that any version of a changed dispute names.
-select s.transaction_id from delta.disputes d join staged.disputes s on d.id = s.id where s.transaction_id is not null
+select transaction_id from versions.disputes where transaction_id is not null
 union
 select s.transaction_id
 from delta.disputes t

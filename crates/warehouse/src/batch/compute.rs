@@ -106,6 +106,7 @@ impl Batch {
             return Ok(done);
         }
         self.narrow(&session, model, &units).await?;
+        self.narrow_lookups(&session, model, &units).await?;
         self.name_newest(&session, model).await?;
         let result = self.result(&session, model).await?;
         let gone = self.gone(&session, model, &result).await?;

@@ -2,6 +2,7 @@
 
 use super::frontier::Frontier;
 use super::model::{Model, Models};
+use super::row_versions::KnownVersions;
 use super::rows::Collected;
 use super::seeds::Seeds;
 use super::units::KnownUnits;
@@ -22,6 +23,7 @@ pub struct Batch {
     pub(crate) seeds: Arc<Seeds>,
     pub(crate) options: Arc<BatchOptions>,
     pub(crate) known_units: Arc<KnownUnits>,
+    pub(crate) known_versions: Arc<KnownVersions>,
 }
 
 /// What was done, for the history.
@@ -63,7 +65,8 @@ impl Batch {
         let seeds = Arc::new(Seeds::load(&options)?);
         let engine = Engine::new(lake.clone(), options.engine()?).map_err(BatchError::sql("SQL engine"))?;
         let (engine, models, options) = (Arc::new(engine), Arc::new(models), Arc::new(options));
-        Ok(Batch { lake, engine, models, seeds, options, known_units: Arc::default() })
+        let (known_units, known_versions) = (Arc::default(), Arc::default());
+        Ok(Batch { lake, engine, models, seeds, options, known_units, known_versions })
     }
 
     #[must_use]

@@ -2,7 +2,7 @@
 //! them alone.
 
 use super::frontier::Frontier;
-use super::model::{DELTA, Model};
+use super::model::{DELTA, Model, target_of};
 use super::rows::{Collected, date};
 use super::window::{Records, Window, before, reached};
 use super::{Batch, BatchError, sql};
@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Days that a condition names at the most; rows that lie on more are looked for everywhere.
 const DAYS_MAX: usize = 50;
+/// Units of which so many lie on too many days to be looked up by them.
+const UNITS_OF_DAYS_MAX: u64 = 10_000;
 /// Names of a session's own tables.
 pub(crate) const UNITS: &str = "batch.units";
 pub(crate) const RESULT: &str = "batch.result";
@@ -61,6 +63,7 @@ impl Batch {
         if let Some(units) = self.known_units.get(model, &records) {
             return Ok(units);
         }
+        self.name_versions(session, model, frontier, window).await?;
         let units = self.changed_units(session, model).await?;
         if units.rows() <= self.options.rows_max {
             self.known_units.put(model, records, units.clone());
@@ -101,6 +104,35 @@ impl Batch {
         self.view(session, from, &text).await
     }
 
+    /// Narrows the tables of the header's `lookups` to the rows that the narrowed driving table names.
+    pub(crate) async fn narrow_lookups(
+        &self,
+        session: &Session,
+        model: &Model,
+        units: &Collected,
+    ) -> Result<(), BatchError> {
+        let Some(from) = model.header.from.as_ref().filter(|_| !model.header.lookups.is_empty()) else {
+            return Ok(());
+        };
+        let failed = || BatchError::sql(model.file.clone());
+        for (column, target) in &model.header.lookups {
+            let (table, there) = target_of(column, target)
+                .map_err(|message| BatchError::Model { file: model.file.clone(), message })?;
+            let own = sql::ident(column);
+            let text = format!("select distinct {own} from {} where {own} is not null", sql::table(from));
+            let keys = Collected::few(session, &text, self.options.rows_max).await.map_err(failed())?;
+            let Some(keys) = keys else { continue };
+            let text = if keys.is_empty() {
+                format!("select * from {} where false", sql::table(table))
+            } else {
+                let pair = (&there.to_owned(), column);
+                self.of_units(session, model, &keys, table, std::iter::once(pair)).await?
+            };
+            self.view(session, table, &text).await?;
+        }
+        units.register(session, UNITS).map_err(failed())
+    }
+
     /// The query for the rows of `table` that belong to `units`, which it names [`UNITS`]; `unit` are its columns and
     /// theirs.
     pub(crate) async fn of_units<'a>(
@@ -121,7 +153,8 @@ impl Batch {
     /// What of `table` has to be read for the rows of `units`, as a query names it.
     ///
     /// Where Bloom filters leave little of the table, that is it. Else, where the table is divided by days, the days of
-    /// the units are looked up, by two or three columns, so that whole rows are read of these days alone.
+    /// the units are looked up, by two or three columns, so that whole rows are read of these days alone. Of very
+    /// many units the rows are on most days: they are not looked up.
     async fn near_units(
         &self,
         session: &Session,
@@ -141,7 +174,7 @@ impl Batch {
             }
         }
         let partition = self.models.get(table).and_then(|model| model.header.partition.as_deref());
-        let Some(day) = partition else { return Ok(quoted) };
+        let Some(day) = partition.filter(|_| units.rows() <= UNITS_OF_DAYS_MAX) else { return Ok(quoted) };
         let mut read: Vec<&str> = pairs.iter().map(|(own, _)| *own).chain([day]).collect();
         read.sort_unstable();
         read.dedup();

@@ -169,7 +169,7 @@ fn is_key(model: &Model) -> bool {
 }
 
 /// Rows `n` and sum `s` of each currency in a set of (c, a).
-fn sums(rows: &str) -> String {
+pub(super) fn sums(rows: &str) -> String {
     format!(
         "select coalesce(c, '') as c, count(*) as n, coalesce(sum(cast(a as decimal(38, 10))), 0) as s \
          from ({rows}) as x group by coalesce(c, '')"

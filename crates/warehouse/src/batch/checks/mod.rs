@@ -2,10 +2,12 @@
 //!
 //! Keys, nulls, accepted values, references and the balance are looked at where something changed since the last check
 //! that passed; everywhere by the rebuild, and where very much has changed. So are the queries of headers, unless they
-//! ask for the whole table. Results go to `ops.checks`. Invariant: how far has been checked is the offsets of
-//! `ops.checks`, and moves only with results that let readers see it.
+//! ask for the whole table. The balances of headers are of whole tables, file by file (`file_sums`). Results go to
+//! `ops.checks`. Invariant: how far has been checked is the offsets of `ops.checks`, and moves only with results that let
+//! readers see it.
 
 mod balance;
+mod file_sums;
 mod pass;
 mod positions;
 mod queries;
@@ -21,6 +23,7 @@ use affluent_lake::sql::Session;
 use affluent_lake::{Advance, LakeTable, Partition, RowBatch};
 use affluent_model::{Column, ColumnType, Value, time::now_micros};
 use affluent_telemetry::failpoint;
+use file_sums::FileSums;
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,11 +83,15 @@ impl Batch {
             return Ok((Done::default(), Vec::new()));
         }
         let mut results = Vec::new();
+        let mut sums = if full { FileSums::default() } else { self.known_sums().await? };
         for model in self.models.iter() {
             if self.table_of(model).await?.is_some() {
                 results.extend(self.check_model(model, &frontier, window.as_ref(), full).await?);
+                results.extend(self.check_sums(model, &mut sums).await?);
             }
         }
+        self.keep_sums(&sums, fence).await?;
+        self.known_versions.clear();
         let failed: Vec<String> =
             results.iter().filter(|result| result.stops()).map(ToString::to_string).collect();
         for result in results.iter().filter(|result| result.failures > 0) {

@@ -172,8 +172,8 @@ fn condition_of(test: &Test) -> Option<String> {
 
 /// Table and column of a reference.
 fn target_of<'a>(model: &Model, column: &str, target: &'a str) -> Result<(&'a str, &'a str), BatchError> {
-    target.rsplit_once('.').filter(|(table, _)| table.contains('.')).ok_or_else(|| {
-        let message = format!("references.{column}: zone.table.column is meant, not {target}");
-        BatchError::Model { file: model.file.clone(), message }
+    crate::batch::model::target_of(column, target).map_err(|message| BatchError::Model {
+        file: model.file.clone(),
+        message: format!("references.{message}"),
     })
 }

@@ -43,6 +43,13 @@ impl Models {
         let models = Models(ordered);
         for model in models.iter().filter(|model| model.is_by_unit()) {
             models.changes(model)?;
+            if let Some(staged) =
+                model.reads_versions.iter().find(|staged| models.row_column(staged).is_none())
+            {
+                let message =
+                    format!("versions: {staged} drives no model, or its models have different units");
+                return Err(BatchError::Model { file: model.file.clone(), message });
+            }
         }
         Ok(models)
     }
@@ -84,6 +91,14 @@ impl Models {
         let read = self.iter().flat_map(|model| model.reads.iter());
         let made = self.of(Task::Clean).map(Model::table);
         read.filter(|table| table.starts_with("staged.")).cloned().chain(made).collect()
+    }
+
+    /// The column that tells the rows of a staged table apart: the one unit of all models that it drives.
+    pub(crate) fn row_column(&self, staged: &str) -> Option<&str> {
+        let driven = self.iter().filter(|model| model.header.from.as_deref() == Some(staged));
+        let columns: BTreeSet<&str> =
+            driven.flat_map(|model| model.unit.keys()).map(String::as_str).collect();
+        columns.first().copied().filter(|_| columns.len() == 1)
     }
 
     /// The query for the units of `model` to compute anew: its own, else the units in the delta of the
@@ -194,7 +209,10 @@ fn check_reads(model: &Model, known: &BTreeMap<String, Task>) -> Result<(), Batc
             None => return refuse(format!("it reads {table}, which no model makes")),
         }
     }
-    Ok(())
+    match model.header.balances.iter().find(|balance| !known.contains_key(&balance.with)) {
+        Some(balance) => refuse(format!("balance {}: no model makes {}", balance.name, balance.with)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -255,5 +273,33 @@ mod tests {
             ("dwh/a.sql", late.as_str(), "select * from staged.t"),
         ];
         assert!(models(&files).unwrap_err().to_string().contains("after its own"));
+    }
+
+    #[test]
+    fn versions_need_one_column_that_tells_rows_apart_and_balances_a_table() {
+        let changes = "\nchanges = \"select id from versions.t\"";
+        let fact = upsert("load", "curated.p", "pid = \"k\"") + changes;
+        let with = |second: &str, fact: &str| {
+            models(&[
+                ("dwh/f.sql", fact, "select * from curated.p"),
+                (
+                    "curated/p.sql",
+                    &upsert("deduplicate", "staged.t", "id = \"pid\""),
+                    "select * from staged.t",
+                ),
+                ("curated/q.sql", &upsert("deduplicate", "staged.t", second), "select * from staged.t"),
+                ("staged/t.sql", STAGED, "select * from raw.t"),
+            ])
+        };
+        let found = with("id = \"k\"", &fact).unwrap();
+        assert_eq!(found.row_column("staged.t"), Some("id"));
+        assert_eq!(found.row_column("curated.p"), Some("pid"));
+        assert_eq!(found.row_column("staged.u"), None);
+        assert_eq!(found.get("dwh.f").unwrap().reads_versions, BTreeSet::from(["staged.t".to_owned()]));
+        let error = with("other = \"k\"", &fact).unwrap_err().to_string();
+        assert!(error.contains("dwh/f.sql") && error.contains("versions: staged.t"), "{error}");
+        let balance = "\n[[balances]]\nname = \"b\"\nwith = \"curated.none\"\nby = \"c\"\namount = \"a\"";
+        let error = with("id = \"k\"", &(fact + balance)).unwrap_err().to_string();
+        assert!(error.contains("balance b: no model makes curated.none"), "{error}");
     }
 }

@@ -42,12 +42,19 @@ pub struct Header {
     pub rules: Vec<Rule>,
     #[serde(default)]
     pub tests: Vec<Test>,
+    /// Tables that hold as many rows and as much as this one, after every run.
+    #[serde(default)]
+    pub balances: Vec<Balance>,
     /// Columns without nulls.
     #[serde(default)]
     pub not_null: Vec<String>,
     /// Column to `zone.table.column` where its value has to be.
     #[serde(default)]
     pub references: BTreeMap<String, String>,
+    /// Column of `from` to the `zone.table.column` by whose values alone the body joins that table: an increment
+    /// reads the rows that its own name.
+    #[serde(default)]
+    pub lookups: BTreeMap<String, String>,
     /// Column to the only values it may have, beside null.
     #[serde(default)]
     pub accepted: BTreeMap<String, Vec<String>>,
@@ -121,6 +128,20 @@ pub struct Test {
     #[serde(default)]
     pub whole: bool,
     pub sql: String,
+}
+
+/// For each value of `by`, rows and sum of `amount` are the same in this table and in another.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Balance {
+    pub name: String,
+    #[serde(default)]
+    pub severity: Severity,
+    /// The other table, `zone.name`; it has columns of the same names.
+    pub with: String,
+    pub by: String,
+    /// A number without a fraction that a decimal of ten digits behind the point would cut off.
+    pub amount: String,
 }
 
 /// What a failure means.

@@ -9,7 +9,7 @@ mod load;
 pub(crate) use load::files_of;
 
 pub use graph::Models;
-pub use header::{Header, Rule, Severity, Strategy, Task, Test};
+pub use header::{Balance, Header, Rule, Severity, Strategy, Task, Test};
 
 use super::BatchError;
 use super::columns::{NAMES, of_named};
@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ZONES: &[&str] = &["staged", "curated", "dwh"];
 /// Namespace of what came since the last commit of a model.
 pub(crate) const DELTA: &str = "delta";
+/// Namespace of every change of the rows that have changed since.
+pub(crate) const VERSIONS: &str = "versions";
 /// Namespace of the newest change of each unit of the staged table that drives a model.
 pub(crate) const NEWEST: &str = "newest";
 /// Namespace of the files that are shipped or given as CSV.
@@ -39,8 +41,10 @@ pub struct Model {
     pub text: String,
     /// The query.
     pub body: String,
-    /// The tables that body and `changes` read; `delta.x` and `newest.x` as `staged.x`.
+    /// The tables that body and `changes` read; `delta.x`, `versions.x` and `newest.x` as `staged.x`.
     pub reads: BTreeSet<String>,
+    /// The staged tables of which `changes` reads the versions of what changed, `versions.x`.
+    pub reads_versions: BTreeSet<String>,
     /// The body reads the newest change of each unit, `newest.x`.
     pub reads_newest: bool,
     /// Columns of `from` to columns of the result.
@@ -66,24 +70,26 @@ impl Model {
             referenced_tables(sql).map_err(|error| refuse(format!("{what}: {error}")))
         };
         let mut reads = tables("body", body)?;
-        let newest: BTreeSet<String> = reads.iter().filter_map(|table| newest_of(table)).collect();
-        reads.retain(|table| newest_of(table).is_none());
+        let newest: BTreeSet<String> = reads.iter().filter_map(|table| staged_of(NEWEST, table)).collect();
+        reads.retain(|table| staged_of(NEWEST, table).is_none());
         let reads_newest = !newest.is_empty();
         if newest.iter().any(|staged| header.from.as_ref() != Some(staged)) {
             return Err(refuse("newest.x is of the staged table that `from` names".into()));
         }
         reads.extend(newest);
+        if reads.iter().any(|table| staged_of(DELTA, table).or(staged_of(VERSIONS, table)).is_some()) {
+            return Err(refuse(
+                "its body reads delta.* or versions.*: only `changes` may, the body is the same for a rebuild"
+                    .into(),
+            ));
+        }
+        let mut reads_versions = BTreeSet::new();
         if let Some(changes) = &header.changes {
             for table in tables("changes", changes)? {
-                reads.insert(
-                    table.strip_prefix("delta.").map_or(table.clone(), |name| format!("staged.{name}")),
-                );
+                let versions = staged_of(VERSIONS, &table);
+                reads_versions.extend(versions.clone());
+                reads.insert(versions.or(staged_of(DELTA, &table)).unwrap_or(table));
             }
-        }
-        if reads.iter().any(|table| table.starts_with("delta.")) {
-            return Err(refuse(
-                "its body reads delta.*: only `changes` may, the body is the same for a rebuild".into(),
-            ));
         }
         let same = |key: &Vec<String>| key.iter().map(|column| (column.clone(), column.clone())).collect();
         let unit = header.unit.clone().unwrap_or_else(|| same(&header.key));
@@ -95,6 +101,7 @@ impl Model {
             text: text.into(),
             body: body.into(),
             reads,
+            reads_versions,
             reads_newest,
             unit,
         };
@@ -170,6 +177,15 @@ impl Model {
                 if self.reads_newest {
                     return Err("newest.x is for strategies upsert and scd2".to_owned());
                 }
+                if !header.lookups.is_empty() {
+                    return Err("`lookups` are for strategies upsert and scd2".to_owned());
+                }
+            }
+        }
+        for (column, target) in &header.lookups {
+            let (table, _) = target_of(column, target).map_err(|message| format!("lookups.{message}"))?;
+            if !self.reads.contains(table) || header.from.as_deref() == Some(table) {
+                return Err(format!("lookups.{column}: {table} is none that the body joins with `from`"));
             }
         }
         Ok(())
@@ -187,9 +203,18 @@ impl Model {
     }
 }
 
-/// The staged table of which `table` is the newest changes.
-fn newest_of(table: &str) -> Option<String> {
-    let name = table.strip_prefix(NEWEST)?.strip_prefix('.')?;
+/// Table and column that `column` of a header's `references` or `lookups` leads to.
+///
+/// # Errors
+/// Which `zone.table.column` is missing.
+pub(crate) fn target_of<'a>(column: &str, target: &'a str) -> Result<(&'a str, &'a str), String> {
+    let parts = target.rsplit_once('.').filter(|(table, _)| table.contains('.'));
+    parts.ok_or_else(|| format!("{column}: zone.table.column is meant, not {target}"))
+}
+
+/// The staged table that `table`, where it is one of `namespace`, tells of.
+fn staged_of(namespace: &str, table: &str) -> Option<String> {
+    let name = table.strip_prefix(namespace)?.strip_prefix('.')?;
     Some(format!("staged.{name}"))
 }
 
@@ -225,6 +250,8 @@ mod tests {
     fn what_does_not_go_together_is_refused_by_file() {
         let staged = "task = \"clean\"\nstrategy = \"incremental\"\nkey = [\"id\"]";
         let upsert = "task = \"load\"\nstrategy = \"upsert\"\nkey = [\"id\"]";
+        let lookups = "task = \"load\"\nstrategy = \"upsert\"\nkey = [\"id\"]\nfrom = \"staged.a\"\n\
+                       lookups = { b = \"curated.c.b\", d = \"e.f\" }";
         parse("staged/a.sql", staged, "select * from raw.a").unwrap();
         for (path, header, body, said) in [
             ("elsewhere/a.sql", staged, "select * from raw.a", "zone"),
@@ -233,7 +260,10 @@ mod tests {
             ("dwh/a.sql", upsert, "select * from staged.a", "`from` is missing"),
             ("dwh/a.sql", upsert, "select * from raw.a", "only staged"),
             ("dwh/a.sql", upsert, "select * from delta.a", "delta"),
+            ("dwh/a.sql", upsert, "select * from versions.a", "versions"),
             ("dwh/a.sql", upsert, "select * from newest.a", "`from` names"),
+            ("dwh/a.sql", lookups, "select * from staged.a", "lookups.b: curated.c is none"),
+            ("dwh/a.sql", lookups, "select * from staged.a, curated.c", "lookups.d: zone.table.column"),
             ("dwh/a.sql", upsert, "select (id from staged.a", "body"),
         ] {
             let error = parse(path, header, body).unwrap_err().to_string();

@@ -1,5 +1,6 @@
 //! The batch pipeline over a real lake.
 
+mod balances;
 mod increments;
 mod overtaken;
 mod publishing;

@@ -160,6 +160,19 @@ async fn the_tests_of_the_headers_hold_and_the_questions_have_answers() {
             .filter(|(severity, _)| severity == "error")
             .collect();
         queries.extend(errors);
+        let amounts = model.list("balances", "with", "amount").into_iter();
+        for ((with, by), (_, amount)) in model.list("balances", "with", "by").into_iter().zip(amounts) {
+            let sums = |table: &str| {
+                format!("select {by} as c, count(*) as n, sum({amount}) as s from {table} group by {by}")
+            };
+            let text = format!(
+                "select coalesce(l.c, r.c) as c from ({}) l full join ({}) r on l.c = r.c \
+                 where (l.n is distinct from r.n) or (l.s is distinct from r.s)",
+                sums("this"),
+                sums(with.as_str())
+            );
+            queries.push((format!("balance with {with}"), text));
+        }
         // Those that warn must run too.
         for (_, text) in model.list("tests", "severity", "sql") {
             collected(&session, &text, &model.table).await;

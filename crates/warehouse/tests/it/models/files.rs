@@ -88,7 +88,8 @@ pub(super) fn models() -> Vec<Model> {
     }
     let mut ordered: Vec<Model> = Vec::new();
     while !left.is_empty() {
-        let waits = |read: &String| left.contains_key(&read.replace("delta.", "staged."));
+        let staged = |read: &String| read.replace("delta.", "staged.").replace("versions.", "staged.");
+        let waits = |read: &String| left.contains_key(&staged(read));
         let next = left.values().find(|model| !model.reads().iter().any(waits)).unwrap().clone();
         left.remove(&next.table);
         ordered.push(next);

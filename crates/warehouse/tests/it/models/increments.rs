@@ -52,6 +52,13 @@ async fn increment(bench: &Bench, model: &Model, tables: &Tables, delta: &Tables
     // The unit of clicks is the event, under the same name everywhere.
     let of_delta = format!("select {} from {}", names.join(", "), from.replace("staged.", "delta."));
     let changes = model.text("changes").unwrap_or(&of_delta);
+    // By its definition: every row of what changed.
+    for name in delta.keys().filter_map(|table| table.strip_prefix("delta.")) {
+        if changes.contains(&format!("versions.{name}")) {
+            let text = format!("select * from staged.{name} where id in (select id from delta.{name})");
+            session.register_view(&format!("versions.{name}"), &text).await.unwrap();
+        }
+    }
     let units = format!("select distinct {} from ({changes})", names.join(", "));
     let units = collected(&session, &units, &format!("changes of {}", model.table)).await;
     if lines(&units).is_empty() {
@@ -62,6 +69,12 @@ async fn increment(bench: &Bench, model: &Model, tables: &Tables, delta: &Tables
     let narrowed = format!("select l.* from {from} l left semi join test.units r on {}", same(&by_from));
     let narrowed = collected(&session, &narrowed, from).await;
     session.register_batches(from, narrowed.0, narrowed.1).unwrap();
+    for (column, target) in model.pairs("lookups") {
+        let (table, there) = target.rsplit_once('.').unwrap();
+        let text = format!("select * from {table} where {there} in (select {column} from {from})");
+        let looked_up = collected(&session, &text, table).await;
+        session.register_batches(table, looked_up.0, looked_up.1).unwrap();
+    }
     name_newest(&session, model).await;
     let rows = collected(&session, &model.body, &model.table).await;
     let by_result: Vec<_> = unit.iter().map(|(name, result)| (result.clone(), name.clone())).collect();
