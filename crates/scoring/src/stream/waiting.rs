@@ -68,6 +68,11 @@ impl Judged {
 }
 
 impl Waiting {
+    /// Its trace and when it was committed, where it is followed.
+    pub(super) fn followed(&self) -> Option<(TraceContext, i64)> {
+        self.trace.map(|trace| (trace.context, self.begun_at))
+    }
+
     /// Whether records and outputs cover it.
     pub(super) fn is_covered(&self, covered: &Offsets) -> bool {
         covered.get(&self.partition).is_some_and(|next| self.offset < *next)

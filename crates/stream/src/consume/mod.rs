@@ -14,6 +14,7 @@ mod staged;
 mod traced;
 
 pub use options::ConsumeOptions;
+pub(crate) use traced::context as trace_of;
 
 use crate::dead_letters::DeadLetterWriter;
 use crate::sinks::Sink;
