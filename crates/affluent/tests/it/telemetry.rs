@@ -123,6 +123,7 @@ async fn a_change_is_followed_from_its_commit_to_score_and_stores() {
         "{pipeline=\"cdc\",stop=\"documents\",",
         "{pipeline=\"cdc\",stop=\"lake_visible\",",
         "{pipeline=\"score\",stop=\"end_to_end\",",
+        "affluent_inference_seconds_bucket{",
     ] {
         let has_exemplar = |line: &str| line.contains(stop) && line.contains(" # {trace_id=\"");
         assert!(told.lines().any(has_exemplar), "no exemplar of {stop}: {told}");

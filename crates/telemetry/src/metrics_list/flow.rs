@@ -107,6 +107,11 @@ pub fn inference(seconds: f64) {
     crate::latency::record("score", "inference", seconds, 1);
 }
 
+/// The judgement that [`inference`] has just counted is followed by this trace: the exemplar of its bucket.
+pub fn inference_exemplar(seconds: f64, trace: &TraceContext) {
+    exemplars::keep(&table::INFERENCE, &[], seconds, trace);
+}
+
 /// A payment was scored by `model` (`none`: by rules alone), and this was decided.
 pub fn scored(model: &str, decision: &'static str) {
     counter!(table::SCORES.name, open(&table::SCORES, [model, decision])).increment(1);
