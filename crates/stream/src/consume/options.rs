@@ -79,10 +79,10 @@ impl ConsumeOptions {
 
     /// The id of the static member; none where `instance_id` is empty.
     ///
-    /// Kafka gives a static member that comes back what it had, without asking what it subscribes to now
-    /// (<https://cwiki.apache.org/confluence/display/KAFKA/KIP-345%3A+Introduce+static+membership+protocol+to+reduce+consumer+rebalances>):
-    /// one that reads other topics than before would be given the old ones for ever. So that is another member: the id ends with a
-    /// digest of the topics, in whatever order.
+    /// Kafka gives a static member that comes back what it had, whatever it subscribes to by now
+    /// (<https://issues.apache.org/jira/browse/KAFKA-12759>): one that reads other topics than before would be given the old ones for
+    /// ever. So that is another member: the id ends with a digest of the topics, in whatever order. The old member is out once its
+    /// session has timed out. Topics that a regular expression has begun to match meanwhile do not change the id.
     pub(super) fn member(&self) -> Option<String> {
         if self.instance_id.is_empty() {
             return None;
