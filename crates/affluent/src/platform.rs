@@ -174,6 +174,11 @@ impl Platform {
         recorder().map(PrometheusHandle::render).unwrap_or_default()
     }
 
+    /// Every metric as OpenMetrics, with exemplars.
+    pub(crate) fn open_metrics(&self) -> String {
+        recorder().map(metrics_list::open_metrics).unwrap_or_default()
+    }
+
     /// The document store, opened at the first call.
     ///
     /// # Errors

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Before a partition without a leader is asked about again.
-const LEADER_PAUSE: Duration = Duration::from_millis(50);
+/// Before a partition without a leader, or a group without a coordinator, is asked about again.
+const ELECTION_PAUSE: Duration = Duration::from_millis(50);
 /// A read that makes no progress for this long fails.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -173,7 +173,7 @@ impl Admin {
                 let found = reader.fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT);
                 match found {
                     Err(error) if lacks_leader(&error) && Instant::now() < deadline => {
-                        std::thread::sleep(LEADER_PAUSE);
+                        std::thread::sleep(ELECTION_PAUSE);
                     }
                     found => return found,
                 }
@@ -255,7 +255,15 @@ impl Admin {
         config.set("group.id", group);
         blocking("read group offsets", move || {
             let member = BaseConsumer::from_config_and_context(&config, DefaultConsumerContext)?;
-            Ok(known_offsets(&member.committed_offsets(list, REQUEST_TIMEOUT)?))
+            let deadline = Instant::now() + REQUEST_TIMEOUT;
+            loop {
+                match member.committed_offsets(list.clone(), REQUEST_TIMEOUT) {
+                    Err(error) if lacks_coordinator(&error) && Instant::now() < deadline => {
+                        std::thread::sleep(ELECTION_PAUSE);
+                    }
+                    found => return Ok(known_offsets(&found?)),
+                }
+            }
         })
         .await
     }
@@ -303,6 +311,18 @@ fn lacks_leader(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition))
 }
 
+/// The group's coordinator is being chosen, moves, or reads its log: Kafka marks these as to be asked again
+/// (<https://kafka.apache.org/protocol#protocol_error_codes>).
+fn lacks_coordinator(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, WaitingForCoordinator,
+    };
+    matches!(
+        error.rdkafka_error_code(),
+        Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator | WaitingForCoordinator)
+    )
+}
+
 fn read(config: &ClientConfig, start: &TopicPartitionList, to: i64) -> Result<Vec<Incoming>, KafkaError> {
     let reader: BaseConsumer<LogContext> = BaseConsumer::from_config_and_context(config, LogContext)?;
     reader.assign(start)?;
@@ -326,6 +346,26 @@ fn read(config: &ClientConfig, start: &TopicPartitionList, to: i64) -> Result<Ve
         }
         if Instant::now() > deadline {
             return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Kafka says of a group's offsets before it has chosen who keeps them.
+    #[test]
+    fn a_group_without_a_coordinator_is_asked_again() {
+        use RDKafkaErrorCode as Code;
+        for (code, again) in [
+            (Code::NotCoordinator, true),
+            (Code::CoordinatorNotAvailable, true),
+            (Code::CoordinatorLoadInProgress, true),
+            (Code::GroupAuthorizationFailed, false),
+            (Code::OperationTimedOut, false),
+        ] {
+            assert_eq!(lacks_coordinator(&KafkaError::MetadataFetch(code)), again, "{code:?}");
         }
     }
 }

@@ -7,6 +7,7 @@
 mod bi;
 mod broker;
 mod cdc;
+mod console;
 mod events;
 mod features;
 mod machine;
@@ -66,6 +67,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "bi",
         about: "twelve dashboard queries over the wire: 10 times as fast as PostgreSQL with the same tables; 50 connections while a run publishes",
         run: |context| Box::pin(bi::run(context)),
+    },
+    Bench {
+        name: "console",
+        about: "console, metrics and scraping: under 2 % of a core and 50 MB, the first page within 300 ms",
+        run: |context| Box::pin(console::run(context)),
     },
     Bench {
         name: "peers",
@@ -211,6 +217,7 @@ Examples:
   affluent bench clickstream --processes
   affluent bench warehouse --scale 0.1
   affluent bench bi --scale 0.1
+  affluent bench console --seconds 120
   affluent bench warehouse --peers .venv/bin/python
   crates/testkit/interop/connect.sh run affluent bench peers
   affluent bench upsert --peers .venv/bin/python
@@ -231,10 +238,10 @@ pub(crate) struct Args {
     /// Multiplies the amount of work. The goals are meant for 1.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     scale: f64,
-    /// Events a second, of `clickstream` and `logs`; requests a second, of `score`.
+    /// Events a second, of `clickstream`, `logs` and `console`; requests a second, of `score`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// Length of the load, of `clickstream`, `logs` and `score`.
+    /// Length of the load, of `clickstream`, `logs`, `score` and `console`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
     /// How the events of `clickstream` and `logs` come in.

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
     pub(super) processor_seconds: f64,
+    /// Bytes of resident memory now.
+    pub(super) resident: u64,
     /// Bytes of resident memory at the most.
     pub(super) resident_max: u64,
 }
@@ -25,9 +27,13 @@ pub(super) fn usage(process: u32) -> anyhow::Result<Usage> {
         std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
     };
     let status = read("status")?;
-    let highest = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = highest.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    Ok(Usage { processor_seconds: ticks(&read("stat")?), resident_max: kilobytes.unwrap_or(0) * 1024 })
+    let bytes = |key: &str| {
+        let found = status.lines().find_map(|line| line.strip_prefix(key));
+        let kilobytes = found.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kilobytes.unwrap_or(0) * 1024
+    };
+    let processor_seconds = ticks(&read("stat")?);
+    Ok(Usage { processor_seconds, resident: bytes("VmRSS:"), resident_max: bytes("VmHWM:") })
 }
 
 /// A port of this machine that nobody listens on now.

@@ -7,7 +7,7 @@ use affluent_telemetry::health::State as RoleState;
 use affluent_telemetry::metrics_list;
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -128,13 +128,48 @@ fn probe(shared: &Shared, good: bool) -> (StatusCode, Json<Value>) {
     (status, Json(json!({"ok": good, "roles": roles})))
 }
 
-/// The Prometheus text format.
-pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+/// OpenMetrics with exemplars, where it is asked for, else the Prometheus text format.
+pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> impl IntoResponse {
     observe::sample(&shared.platform);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.platform.metrics())
+    let (content_type, text) = if takes_open_metrics(&headers) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", shared.platform.open_metrics())
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", shared.platform.metrics())
+    };
+    ([(header::CONTENT_TYPE, content_type)], text)
+}
+
+/// Whether a scraper names OpenMetrics among what it takes: who does, prefers it.
+fn takes_open_metrics(headers: &HeaderMap) -> bool {
+    let asked = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    asked
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .any(|media| media.trim().eq_ignore_ascii_case("application/openmetrics-text"))
 }
 
 /// [`Status`] as JSON.
 pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
     Json(Status::of(&shared.platform).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scraper_gets_the_format_that_it_names() {
+        let takes = |accept: &'static str| {
+            let headers = [(header::ACCEPT, axum::http::HeaderValue::from_static(accept))];
+            takes_open_metrics(&headers.into_iter().collect())
+        };
+        // Prometheus 2 and 3, then a browser and curl.
+        assert!(takes("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"));
+        assert!(takes(
+            "text/plain;q=0.3, application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5"
+        ));
+        assert!(!takes("text/html,application/xhtml+xml,*/*;q=0.8"));
+        assert!(!takes("*/*"));
+        assert!(!takes_open_metrics(&HeaderMap::new()));
+    }
 }

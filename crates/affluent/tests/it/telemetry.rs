@@ -116,8 +116,29 @@ async fn a_change_is_followed_from_its_commit_to_score_and_stores() {
         let name = line.split(' ').nth(2).unwrap();
         assert!(METRICS.iter().any(|metric| metric.name == name), "{name} is not in the table");
     }
+    let told = scraped(&format!("{}/metrics", installation.http_url())).await;
+    assert!(told.ends_with("# EOF\n"), "{told}");
+    for stop in [
+        "{pipeline=\"cdc\",stop=\"bus\",",
+        "{pipeline=\"cdc\",stop=\"documents\",",
+        "{pipeline=\"cdc\",stop=\"lake_visible\",",
+        "{pipeline=\"score\",stop=\"end_to_end\",",
+        "affluent_inference_seconds_bucket{",
+    ] {
+        let has_exemplar = |line: &str| line.contains(stop) && line.contains(" # {trace_id=\"");
+        assert!(told.lines().any(has_exemplar), "no exemplar of {stop}: {told}");
+    }
     load.stop().await;
     installation.terminate(PATIENCE).await;
+}
+
+/// What a scraper that takes OpenMetrics is told.
+async fn scraped(url: &str) -> String {
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let answer = reqwest::Client::new().get(url).header("accept", accept).send().await.unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    answer.text().await.unwrap()
 }
 
 fn bus(installation: &Installation) -> Bus {

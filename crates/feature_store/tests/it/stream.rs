@@ -95,7 +95,8 @@ async fn values_do_not_wait_for_a_topic_that_is_not_read_any_more() {
             rig.send(&payment).await;
         }
         let running = rig.start(&group, &store, state.path());
-        until("the values of these", async || {
+        let waits_for = format!("{count} payments of {} in the values that group {group} writes", rig.topic);
+        until(&waits_for, async || {
             // Nobody has made the collection before the first values.
             let served = online::read(store.as_ref(), "terminal", "T-1").await.unwrap_or_default();
             let week = served.iter().find(|served| served.name == "terminal_payments_7d");

@@ -263,7 +263,10 @@ impl Core {
         let repeats = record_all(&mut self.waiting, parts.store.as_ref(), &self.before).await?;
         failpoint("score::after_records");
         let begun = || self.waiting.iter().map(|waiting| &waiting.begun_at);
-        metrics_list::pipeline_latencies(ROLE, "score", now_micros(), begun());
+        let now = now_micros();
+        metrics_list::pipeline_latencies(ROLE, "score", now, begun());
+        let followed = self.waiting.iter().filter_map(Waiting::followed);
+        metrics_list::pipeline_exemplars(ROLE, "score", now, followed);
         for (waiting, is_repeat) in self.waiting.iter().zip(&repeats) {
             if !is_repeat {
                 outputs.send(waiting).await?;
@@ -277,7 +280,10 @@ impl Core {
         }
         outputs.flush().await?;
         failpoint("score::after_outputs");
-        metrics_list::pipeline_latencies(ROLE, "end_to_end", now_micros(), begun());
+        let now = now_micros();
+        metrics_list::pipeline_latencies(ROLE, "end_to_end", now, begun());
+        let followed = self.waiting.iter().filter_map(Waiting::followed);
+        metrics_list::pipeline_exemplars(ROLE, "end_to_end", now, followed);
         for waiting in &self.waiting {
             if let Some(trace) = &waiting.trace {
                 trace.finished(&waiting.record);

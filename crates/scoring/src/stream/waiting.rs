@@ -68,6 +68,11 @@ impl Judged {
 }
 
 impl Waiting {
+    /// Its trace and when it was committed, where it is followed.
+    pub(super) fn followed(&self) -> Option<(TraceContext, i64)> {
+        self.trace.map(|trace| (trace.context, self.begun_at))
+    }
+
     /// Whether records and outputs cover it.
     pub(super) fn is_covered(&self, covered: &Offsets) -> bool {
         covered.get(&self.partition).is_some_and(|next| self.offset < *next)
@@ -116,7 +121,11 @@ pub(super) async fn judged(
     };
     let begun = Instant::now();
     let judged = judge.judge(&facts, features);
-    metrics_list::inference((took + begun.elapsed()).as_secs_f64());
+    let seconds = (took + begun.elapsed()).as_secs_f64();
+    metrics_list::inference(seconds);
+    if let Some(trace) = &trace {
+        metrics_list::inference_exemplar(seconds, &trace.context);
+    }
     let begun_at = change.source.ts_us;
     let source = Some(format!("{partition}/{offset}"));
     let record = Record::new(&facts, &features, &judged, Times { begun_at, scored_at: now_micros(), source });

@@ -298,7 +298,10 @@ impl Work<'_> {
         if begun.is_empty() {
             return;
         }
-        metrics_list::pipeline_latencies("score", "oltp_updated", now_micros(), begun.iter());
+        let now = now_micros();
+        metrics_list::pipeline_latencies("score", "oltp_updated", now, begun.iter());
+        let followed = rows.iter().filter_map(|row| Some((row.trace?.0, row.begun_at?)));
+        metrics_list::pipeline_exemplars("score", "oltp_updated", now, followed);
         self.written = rows.iter().map(|row| row.scored_at).fold(self.written, i64::max);
         if self.kept.elapsed() >= PROGRESS_PAUSE {
             match progress::save_written_back(self.store, self.written).await {

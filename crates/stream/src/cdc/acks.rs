@@ -66,6 +66,8 @@ impl Acks {
             covered = covered.max(Some(first.lsn));
             if let Some(Committed { at_us, changes, traced }) = first.committed {
                 metrics_list::pipeline_latency("cdc", "bus", (now_us - at_us) as f64 / 1e6, changes);
+                let followed = traced.iter().map(|(context, _)| (*context, at_us));
+                metrics_list::pipeline_exemplars("cdc", "bus", now_us, followed);
                 traced.into_iter().for_each(|(context, topic)| captured(context, &topic, at_us, now_us));
             }
         }

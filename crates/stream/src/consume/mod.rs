@@ -14,6 +14,7 @@ mod staged;
 mod traced;
 
 pub use options::ConsumeOptions;
+pub(crate) use traced::context as trace_of;
 
 use crate::dead_letters::DeadLetterWriter;
 use crate::sinks::Sink;
@@ -107,7 +108,7 @@ impl ConsumeService {
     async fn run_to_end(self, shutdown: CancellationToken) -> Result<(), ConsumeError> {
         let role = self.sink.name();
         let bus_error = |source| ConsumeError::Bus { role, source };
-        let instance_id = Some(self.options.instance_id.clone()).filter(|id| !id.is_empty());
+        let instance_id = self.options.member();
         let prefetch_bytes = self.options.prefetch_bytes;
         let membership = ConsumerOptions { instance_id, prefetch_bytes, ..ConsumerOptions::default() };
         let consumer = self.bus.consumer(Some(&self.options.group), membership).map_err(bus_error)?;

@@ -1,6 +1,7 @@
 //! What a consume loop reads, how much it stages, and how it waits.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Configuration of one consume loop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -9,7 +10,8 @@ pub struct ConsumeOptions {
     /// Consumer group; processes with the same one share the partitions.
     pub group: String,
     /// Static membership: a process that comes back under this id has its partitions at once, where the
-    /// group would wait for its session to time out. Unique in the group; empty for none.
+    /// group would wait for its session to time out. Unique in the group; empty for none. One that reads other
+    /// topics than before is another member.
     pub instance_id: String,
     /// Topics by name, or by regular expression that begins with `^`.
     pub topics: Vec<String>,
@@ -73,5 +75,42 @@ impl ConsumeOptions {
             return Ok(());
         };
         Err(wrong.to_owned())
+    }
+
+    /// The id of the static member; none where `instance_id` is empty.
+    ///
+    /// Kafka gives a static member that comes back what it had, whatever it subscribes to by now
+    /// (<https://issues.apache.org/jira/browse/KAFKA-12759>): one that reads other topics than before would be given the old ones for
+    /// ever. So that is another member: the id ends with a digest of the topics, in whatever order. The old member is out once its
+    /// session has timed out. Topics that a regular expression has begun to match meanwhile do not change the id.
+    pub(super) fn member(&self) -> Option<String> {
+        if self.instance_id.is_empty() {
+            return None;
+        }
+        let mut topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        topics.sort_unstable();
+        let digest = hex::encode(&Sha256::digest(topics.join("\n"))[..4]);
+        Some(format!("{}-{digest}", self.instance_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_other_topics_is_another_member() {
+        let member = |instance_id: &str, topics: &[&str]| {
+            let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+            ConsumeOptions { instance_id: instance_id.to_owned(), topics, ..ConsumeOptions::default() }
+                .member()
+        };
+        assert_eq!(member("", &["a"]), None);
+        let known = member("sink", &["a", "b"]);
+        assert!(known.as_deref().is_some_and(|id| id.starts_with("sink-")), "{known:?}");
+        assert_eq!(known, member("sink", &["b", "a"]));
+        for other in [member("sink", &["a"]), member("sink", &["ab"]), member("other", &["a", "b"])] {
+            assert_ne!(known, other);
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Traced {
 }
 
 /// The context that a record brings, where it is sampled and this process traces.
-pub(super) fn context(record: &Incoming) -> Option<TraceContext> {
+pub(crate) fn context(record: &Incoming) -> Option<TraceContext> {
     if !traces::is_on() {
         return None;
     }

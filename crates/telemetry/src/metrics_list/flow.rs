@@ -1,7 +1,8 @@
 //! What happens: records, requests, runs, judgements. Called on the hot paths.
 
 use super::labels::open;
-use super::table;
+use super::{exemplars, table};
+use crate::traces::TraceContext;
 use metrics::{counter, gauge, histogram};
 
 /// Seconds from commit (or occurrence) until `stop` (`bus`, `documents`, `lake_visible`, `staged`, `online`, `score`, `end_to_end`,
@@ -26,6 +27,20 @@ pub fn pipeline_latencies<'a>(
         (seconds, 1)
     });
     crate::latency::record_each(pipeline, stop, measured);
+}
+
+/// Of what [`pipeline_latency`] has just counted, the records that are followed: each with its trace and when it began, microseconds UTC.
+/// They become exemplars of their buckets.
+pub fn pipeline_exemplars(
+    pipeline: &'static str,
+    stop: &'static str,
+    now_us: i64,
+    followed: impl Iterator<Item = (TraceContext, i64)>,
+) {
+    for (trace, begun_us) in followed {
+        let seconds = now_us.saturating_sub(begun_us) as f64 / 1e6;
+        exemplars::keep(&table::PIPELINE_LATENCY, &[pipeline, stop], seconds, &trace);
+    }
 }
 
 /// `count` records passed `stage` with `outcome` (`ok`, `duplicate`, `stale`, `dead_letter`).
@@ -90,6 +105,11 @@ pub fn scoring_reload(what: &'static str, outcome: &'static str) {
 pub fn inference(seconds: f64) {
     histogram!(table::INFERENCE.name).record(seconds.max(0.0));
     crate::latency::record("score", "inference", seconds, 1);
+}
+
+/// The judgement that [`inference`] has just counted is followed by this trace: the exemplar of its bucket.
+pub fn inference_exemplar(seconds: f64, trace: &TraceContext) {
+    exemplars::keep(&table::INFERENCE, &[], seconds, trace);
 }
 
 /// A payment was scored by `model` (`none`: by rules alone), and this was decided.

@@ -3,8 +3,10 @@
 //! Adding a metric is one line in [`table`](METRICS) and one function: in `flow` for what happens, in `state` for what is looked at
 //! now and then. `affluent metrics` shows the table.
 
+mod exemplars;
 mod flow;
 mod labels;
+mod open_metrics;
 mod state;
 mod table;
 #[cfg(test)]
@@ -38,6 +40,14 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
     describe();
     Ok(handle)
+}
+
+/// Everything as OpenMetrics, with the exemplars of the latency histograms.
+#[must_use]
+pub fn open_metrics(handle: &PrometheusHandle) -> String {
+    // Taken before the samples: what they are of is counted by then.
+    let exemplars = exemplars::kept();
+    open_metrics::open_metrics(&handle.render(), &exemplars)
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {

@@ -61,18 +61,18 @@ pub(crate) enum Input {
 /// # Errors
 /// Where the platform cannot be started, or events do not arrive.
 pub(crate) async fn clickstream(context: Context) -> anyhow::Result<Report> {
-    let stream = Stream {
-        name: "clickstream",
-        path: "/collect/events",
-        rate: context.rate.unwrap_or(100_000),
-        seconds: context.seconds.unwrap_or(60),
-        documents_goal: 2.0,
-        lake_goal: 3.0,
-        kind: EventKind::Clicks,
-        input: context.input,
-        line: http::click,
-    };
+    let (rate, seconds) = (context.rate.unwrap_or(100_000), context.seconds.unwrap_or(60));
+    let stream = Stream::clicks(rate, seconds, context.input);
     run(context, stream).await
+}
+
+/// Clicks straight to their topic, and nothing else: `rate` a second for so many seconds.
+///
+/// # Errors
+/// A bus that does not answer.
+pub(super) async fn clicks(platform: &Platform, rate: u64, seconds: u64) -> anyhow::Result<()> {
+    let stream = Stream::clicks(rate, seconds, Input::Kafka);
+    Box::pin(kafka::generate(platform, &stream, (rate * seconds / BATCH).max(1) * BATCH)).await
 }
 
 /// Log lines at 20,000 a second for a minute.
@@ -187,6 +187,20 @@ async fn measure(context: &Context, platform: &Arc<Platform>, stream: &Stream) -
 }
 
 impl Stream {
+    fn clicks(rate: u64, seconds: u64, input: Input) -> Self {
+        Stream {
+            name: "clickstream",
+            path: "/collect/events",
+            rate,
+            seconds,
+            documents_goal: 2.0,
+            lake_goal: 3.0,
+            kind: EventKind::Clicks,
+            input,
+            line: http::click,
+        }
+    }
+
     /// Events to send.
     fn total(&self, context: &Context) -> u64 {
         (context.scaled(self.rate * self.seconds) / BATCH).max(1) * BATCH

@@ -2,6 +2,7 @@
 //! itself. Needs Debian's `prometheus` and `prometheus-alertmanager`.
 
 mod dashboards;
+mod drift;
 mod monitors;
 
 use crate::installation::{Installation, turn};
@@ -10,24 +11,36 @@ use affluent_bus::{Bus, Outgoing, ProducerOptions, TopicPartition};
 use affluent_model::names::{TOPIC_ALERTS, TOPIC_CLICKS};
 use affluent_model::{Alert, AlertState};
 use affluent_testkit::{Database, Postgres};
-use monitors::{Monitors, SHORTER, take_messages};
+use monitors::{Messages, Monitors, SHORTER, take_messages};
 use std::time::{Duration, Instant};
 
 const RATE: u32 = 200;
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// An installation that watches itself, with hours of a minute, and is watched; `sections` are further ones of its config file.
-async fn watched(database: &Database, sections: &str) -> (Installation, Monitors) {
+/// An installation that will watch itself, with hours of a minute, and where messages are taken; `sections` are further ones of its config
+/// file. Nothing is started.
+async fn installed(database: &Database, sections: &str) -> (Installation, u16, Messages) {
     let (hooks, messages) = take_messages().await;
     let scale = 1.0 / SHORTER;
     let alerts = format!(
         "[alerts]\nevery_ms = 250\nscale = {scale}\nwebhook_url = \"http://127.0.0.1:{hooks}/self\"\n{sections}"
     );
-    let mut installation = Installation::with_sections(database, &alerts);
-    installation.start(None);
+    (Installation::with_sections(database, &alerts), hooks, messages)
+}
+
+/// Watches an installation that has been started.
+async fn monitored(installation: &mut Installation, hooks: u16, messages: Messages) -> Monitors {
     installation.wait_ready().await;
     let monitors = Monitors::start(&installation.http_url(), hooks, messages);
     monitors.until_data("up{job=\"affluent\"} == 1", LIMIT).await;
+    monitors
+}
+
+/// One that runs and is watched.
+async fn watched(database: &Database, sections: &str) -> (Installation, Monitors) {
+    let (mut installation, hooks, messages) = installed(database, sections).await;
+    installation.start(None);
+    let monitors = monitored(&mut installation, hooks, messages).await;
     (installation, monitors)
 }
 

@@ -9,6 +9,7 @@ use affluent_documents::{CollectionSpec, DocumentStore, VersionedWrite};
 use affluent_model::names::mirror_collection;
 use affluent_model::{Position, time::now_micros};
 use affluent_telemetry::metrics_list;
+use affluent_telemetry::traces::TraceContext;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -34,6 +35,8 @@ pub(super) struct Staged {
     pub(super) truncated_at: Option<Position>,
     /// Commit times at the source, microseconds UTC, of changes that were streamed.
     pub(super) committed_us: Vec<i64>,
+    /// Those among them that are followed, with the commit time.
+    pub(super) followed: Vec<(TraceContext, i64)>,
 }
 
 impl MirrorBatch {
@@ -51,6 +54,7 @@ impl MirrorBatch {
         let staged = self.partitions.entry(partition).or_default();
         staged.writes.append(&mut fresh.writes);
         staged.committed_us.append(&mut fresh.committed_us);
+        staged.followed.append(&mut fresh.followed);
         staged.truncated_at = staged.truncated_at.max(fresh.truncated_at);
     }
 
@@ -73,8 +77,11 @@ impl MirrorBatch {
             metrics_list::records(PIPELINE, "mirrors", "ok", outcome.applied);
             metrics_list::records(PIPELINE, "mirrors", "stale", outcome.stale);
         }
+        let now = now_micros();
         let committed = of_topic().flat_map(|(_, staged)| &staged.committed_us);
-        metrics_list::pipeline_latencies(PIPELINE, "documents", now_micros(), committed);
+        metrics_list::pipeline_latencies(PIPELINE, "documents", now, committed);
+        let followed = of_topic().flat_map(|(_, staged)| staged.followed.iter().copied());
+        metrics_list::pipeline_exemplars(PIPELINE, "documents", now, followed);
         self.partitions.retain(|partition, _| partition.topic != *topic);
         Ok(())
     }

@@ -9,6 +9,7 @@ mod mirror;
 pub use mirror::{Mirrored, Unfit, id_of, mirror};
 
 use super::{Batch, Rejected, Sink, SinkError};
+use crate::consume::trace_of;
 use affluent_bus::codec::{ChangeDecoder, Decoded};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Incoming, TopicPartition};
@@ -76,6 +77,7 @@ impl DocumentsSink {
         }
         if snapshot == Snapshot::False {
             staged.committed_us.push(committed_us);
+            staged.followed.extend(trace_of(record).map(|trace| (trace, committed_us)));
         }
         Ok(Ok(()))
     }

@@ -19,11 +19,13 @@ pub use store::table_of;
 
 use super::events::{EventOptions, refused};
 use super::{Rejected, Sink, SinkError};
+use crate::consume::trace_of;
 use affluent_bus::codec::{ChangeDecoder, Decoded, EventDecoder};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_lake::{Advance, Lake, LakeError, RowBatch};
 use affluent_model::{EventKind, Row, Snapshot, names::TOPIC_DEAD_LETTERS, time::now_micros};
+use affluent_telemetry::traces::TraceContext;
 use affluent_telemetry::{failpoint, metrics_list};
 use async_trait::async_trait;
 use ends::Ends;
@@ -61,6 +63,8 @@ struct Staged {
     next: i64,
     /// When streamed changes were committed at the source, or events occurred; microseconds UTC.
     begun_us: Vec<i64>,
+    /// Those among them that are followed.
+    followed: Vec<(TraceContext, i64)>,
 }
 
 impl LakeSink {
@@ -204,6 +208,7 @@ impl LakeSink {
             self.stored.insert(partition.clone(), Some(advance.next));
             let staged = self.staged.remove(partition).unwrap_or_default();
             metrics_list::pipeline_latencies(pipeline, "lake_visible", now, staged.begun_us.iter());
+            metrics_list::pipeline_exemplars(pipeline, "lake_visible", now, staged.followed.into_iter());
         }
         metrics_list::records(pipeline, "lake", "ok", batch.rows.rows.len() as u64);
     }
@@ -310,6 +315,7 @@ impl Sink for LakeSink {
                 Ok(Some((row, begun_us))) => {
                     staged.rows.push(row);
                     staged.begun_us.extend(begun_us);
+                    staged.followed.extend(begun_us.and_then(|begun_us| Some((trace_of(record)?, begun_us))));
                 }
                 Err((reason, error)) => rejected.push(Rejected { index, reason, error }),
             }
@@ -318,6 +324,7 @@ impl Sink for LakeSink {
             let staged = self.staged.entry(partition).or_default();
             staged.rows.append(&mut fresh.rows);
             staged.begun_us.append(&mut fresh.begun_us);
+            staged.followed.append(&mut fresh.followed);
             staged.next = fresh.next;
         }
         Ok(rejected)

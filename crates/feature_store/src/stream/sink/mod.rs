@@ -1,8 +1,11 @@
 //! The sink of the consume loop: records become events, events change the state, changed keys are written.
 
+mod apply;
+mod holes;
+
 use super::ends::Look;
-use super::follow::{Followed, Follower};
-use super::live::{LiveRow, LiveState};
+use super::follow::Follower;
+use super::live::LiveState;
 use super::past::Past;
 use super::sources::{Occurred, Read, Sources};
 use super::state::{Progress, State};
@@ -12,8 +15,6 @@ use super::{StreamOptions, Streamed, used};
 use affluent_bus::registry::RegistryClient;
 use affluent_bus::{Admin, Incoming, TopicPartition};
 use affluent_documents::DocumentStore;
-use affluent_features::engine::Counters;
-use affluent_features::event::DAY;
 use affluent_features::{Options, Plan};
 use affluent_model::time::now_micros;
 use affluent_model::{ChangeEvent, Reason};
@@ -21,17 +22,13 @@ use affluent_stream::sinks::events::EventOptions;
 use affluent_stream::sinks::{Rejected, Sink, SinkError};
 use affluent_telemetry::traces::{self, HEADER_TRACE, TraceContext};
 use affluent_telemetry::{failpoint, metrics_list};
+use apply::count;
 use async_trait::async_trait;
-use parking_lot::MutexGuard;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const NAME: &str = "features";
-/// Events that are applied before others get the state.
-const EVENTS_LOCKED: usize = 64;
-/// So many latencies are measured between two writes.
-const BEGUN_MAX: usize = 1 << 17;
 /// Keys are let go so long after the last row of a snapshot of a table: its rows come in no order of time, so one of a key that
 /// seems to be over may follow.
 const PAST_OVER: Duration = Duration::from_secs(3_600);
@@ -196,31 +193,6 @@ impl FeaturesSink {
         Ok(())
     }
 
-    /// Goes on at the first record that a partition holds. What lies before, and was not in the lake either, is missing: that is said.
-    fn skip(&mut self, partition: &TopicPartition, first: i64, is_empty: bool) {
-        let missing = self.live.with(|state| state.skip(partition, first));
-        if missing == 0 {
-            return;
-        }
-        tracing::warn!(%partition, missing, first, "records are neither in the topic any more nor in the lake: values that reach back to them are not exact");
-        metrics_list::records(NAME, "state", "missing", missing);
-        self.is_changed = true;
-        // Where no record follows soon, all that is known is that they had happened by now.
-        if let Some(source) = self.sources.source(&partition.topic).filter(|_| is_empty) {
-            self.live.with(|state| state.bound_hole(partition, source, now_micros()));
-        }
-    }
-
-    /// Records from before what is read next are repeats, unless their partition ends before that: then its topic was made anew while it was read.
-    async fn check_repeats(&self, partition: &TopicPartition) -> Result<(), SinkError> {
-        let watermarks = self.admin.watermarks(partition).await;
-        let (_, end) = watermarks.map_err(|error| SinkError::Passing(error.to_string()))?;
-        if end < self.next(partition) {
-            return Err(SinkError::Fenced(format!("{partition} ends before what was read of it")));
-        }
-        Ok(())
-    }
-
     /// Whether this member has all partitions of all topics that there are.
     async fn has_all(&self) -> Result<bool, SinkError> {
         for topic in self.sources.topics() {
@@ -234,100 +206,6 @@ impl FeaturesSink {
             }
         }
         Ok(true)
-    }
-
-    /// Applies what is staged to the state, and hands on what is followed.
-    fn apply(&mut self) -> Result<(), SinkError> {
-        let (mut counters, mut late) = (Counters::default(), 0);
-        for (partition, staged) in std::mem::take(&mut self.staged) {
-            if let Some((_, first)) = staged.events.first() {
-                self.live.with(|state| state.bound_hole(&partition, first.source, before(first)));
-            }
-            let mut events = staged.events.into_iter().peekable();
-            while events.peek().is_some() {
-                self.apply_some(&partition, events.by_ref().take(EVENTS_LOCKED), &mut counters)?;
-            }
-            // No other row depends on them: their order among the others means nothing.
-            for (offset, change) in staged.late_rows {
-                self.hand_on(&partition, offset, change, None);
-            }
-            late += staged.late;
-            self.read.insert(partition.clone(), staged.progress.next);
-            self.live.with(|state| state.advance(partition, staged.progress));
-            self.is_changed = true;
-        }
-        // What nobody has taken, nobody takes.
-        self.traced.clear();
-        self.set_current();
-        count(counters, late);
-        Ok(())
-    }
-
-    /// A few events of a partition, while nobody else has the state.
-    fn apply_some(
-        &mut self,
-        partition: &TopicPartition,
-        events: impl Iterator<Item = (i64, Occurred)>,
-        counters: &mut Counters,
-    ) -> Result<(), SinkError> {
-        let mut followed = Vec::new();
-        let mut guard = self.live.lock();
-        let Some(state) = guard.as_mut() else {
-            return Err(SinkError::Fenced("the state is gone".to_owned()));
-        };
-        for (offset, mut occurred) in events {
-            if occurred.is_past {
-                self.past_read = Instant::now();
-            }
-            let event = occurred.mapped.event(occurred.source);
-            let applied = state.engine.apply(&event);
-            let applied = applied.map_err(|error| SinkError::Fatal(error.to_string()))?;
-            counters.add(applied);
-            if let Some(change) = occurred.inserted.take() {
-                let begun = Instant::now();
-                let mut values = vec![f64::NAN; self.plan.source_shape(event.source).row.len()];
-                let is_exact = state.engine.row(&event, &mut values);
-                followed.push((offset, change, LiveRow { values, is_exact }, begun.elapsed()));
-            }
-            let Some(values) = &mut self.values else { continue };
-            // A repeat changes no value.
-            if applied.new + applied.corrected == 0 {
-                continue;
-            }
-            if self.begun_us.len() < BEGUN_MAX {
-                self.begun_us.extend(occurred.begun_us);
-            }
-            for (entity, key, text) in occurred.entities {
-                if let Some(key) = occurred.mapped.keys[key] {
-                    values.change(entity, key, text);
-                }
-            }
-        }
-        MutexGuard::unlock_fair(guard);
-        for (offset, change, row, took) in followed {
-            self.hand_on(partition, offset, change, Some((row, took)));
-        }
-        Ok(())
-    }
-
-    /// Hands on a row to who follows, unless it was taken before.
-    fn hand_on(
-        &mut self,
-        partition: &TopicPartition,
-        offset: i64,
-        change: Box<ChangeEvent>,
-        row: Option<(LiveRow, Duration)>,
-    ) {
-        let is_whole = self.is_whole;
-        if let Some(follower) = &mut self.follower
-            && follower.next(partition).is_some_and(|next| offset >= next)
-        {
-            let (row, took) = row.map_or((None, Duration::ZERO), |(row, took)| (Some(row), took));
-            let partition = partition.clone();
-            let is_traced = !self.traced.is_empty();
-            let trace = is_traced.then(|| self.traced.remove(&(partition.clone(), offset))).flatten();
-            follower.take(Followed { partition, offset, change, row, is_whole, took, trace });
-        }
     }
 
     /// Tells who asks the state whether it is up to date.
@@ -371,26 +249,6 @@ async fn write(
     metrics_list::pipeline_latencies(NAME, "online", now_micros(), begun_us.iter());
     begun_us.clear();
     Ok(())
-}
-
-/// By when whatever stands before this event in its partition had happened, microseconds UTC: nothing happens later than a day after its arrival. Rows of
-/// a snapshot come in no order of time.
-fn before(event: &Occurred) -> i64 {
-    if event.is_past { now_micros() } else { event.mapped.arrived.saturating_add(DAY) }
-}
-
-/// Tells what became of events.
-fn count(counters: Counters, late: u64) {
-    for (outcome, count) in [
-        ("ok", counters.new),
-        ("corrected", counters.corrected),
-        ("duplicate", counters.duplicates),
-        ("late", late + counters.late),
-        ("refused", counters.refused),
-        ("shortened", counters.shortened),
-    ] {
-        metrics_list::records(NAME, "state", outcome, count);
-    }
 }
 
 #[async_trait]
