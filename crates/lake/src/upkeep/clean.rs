@@ -108,7 +108,7 @@ impl LakeTable {
 }
 
 /// Every path that the table's metadata and kept snapshots refer to.
-async fn referenced(table: &Table) -> Result<HashSet<String>, LakeError> {
+pub(crate) async fn referenced(table: &Table) -> Result<HashSet<String>, LakeError> {
     let metadata = table.metadata();
     let mut paths: HashSet<String> = HashSet::new();
     let mut manifests = HashSet::new();
