@@ -55,7 +55,7 @@ impl LakeTable {
             Ok((!updates.is_empty()).then(|| Alteration { requirements: Vec::new(), updates }))
         })
         .await?;
-        failpoint("lake::before_forgotten_files");
+        failpoint("erase::before_files");
         let after = clean::referenced(&self.refreshed().await?).await?;
         for path in before.difference(&after) {
             files::remove(Path::new(local(path)))?;

@@ -109,7 +109,7 @@ impl LakeTable {
             if removed.is_empty() {
                 return Ok(Edited::default());
             }
-            failpoint("lake::after_edit_files");
+            failpoint("erase::after_files");
             let files = removed.len();
             let decide = async |_: &Table| Ok(Some(change(added.clone(), removed.clone())));
             let schema_id = base.metadata().current_schema_id();
