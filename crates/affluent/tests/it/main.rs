@@ -13,6 +13,7 @@ mod cli;
 mod console;
 mod console_http;
 mod demo;
+mod erase;
 mod events;
 mod evolution;
 mod features_kill;
