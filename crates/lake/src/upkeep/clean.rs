@@ -133,7 +133,11 @@ pub(crate) async fn referenced(table: &Table) -> Result<HashSet<String>, LakeErr
 }
 
 /// Files last written before `before`, in all directories below.
-fn list(directory: &Path, before: Option<SystemTime>, found: &mut Vec<PathBuf>) -> Result<(), LakeError> {
+pub(crate) fn list(
+    directory: &Path,
+    before: Option<SystemTime>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), LakeError> {
     let Some(before) = before else { return Ok(()) };
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -1,7 +1,7 @@
-//! Ending a table's history now: older snapshots go, and the files that only these referred to, without the grace of `clean`.
+//! Ending a table's history now: older snapshots go, and all files that nothing refers to, without the grace of `clean`.
 //!
-//! Only files that a snapshot of the table has referred to are deleted, so no writer loses what it is about to commit. Whoever reads an older
-//! snapshot meanwhile fails. Killed between the two, the files are found by `clean` as unreferenced.
+//! Nobody else may write to the table or read it meanwhile: what another process is about to commit counts as unreferenced, too. Killed at any moment,
+//! the next call finds what is left to do.
 
 use crate::LakeError;
 use crate::files::{self, local};
@@ -13,6 +13,7 @@ use iceberg::TableUpdate;
 use iceberg::spec::MAIN_BRANCH;
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub struct Forgotten {
 }
 
 impl LakeTable {
-    /// Drops every snapshot but the current one and those of the tags that `keeps` is true for; then deletes the files that nothing
-    /// refers to any more.
+    /// Drops every snapshot but the current one and those of the tags that `keeps` is true for; then deletes every file of the table that
+    /// nothing refers to. The caller answers for it that no other process uses the table.
     ///
     /// # Errors
     /// [`LakeError::Contention`], disk and catalog.
@@ -36,7 +37,6 @@ impl LakeTable {
     }
 
     async fn forget_here(&self, keeps: &impl Fn(&str) -> bool) -> Result<Forgotten, LakeError> {
-        let before = clean::referenced(&self.refreshed().await?).await?;
         let mut forgotten = Forgotten::default();
         self.alter(|base| {
             let metadata = base.metadata();
@@ -56,10 +56,15 @@ impl LakeTable {
         })
         .await?;
         failpoint("erase::before_files");
-        let after = clean::referenced(&self.refreshed().await?).await?;
-        for path in before.difference(&after) {
-            files::remove(Path::new(local(path)))?;
-            forgotten.files += 1;
+        let table = self.refreshed().await?;
+        let mut there = Vec::new();
+        clean::list(Path::new(local(table.metadata().location())), Some(SystemTime::now()), &mut there)?;
+        let referenced = clean::referenced(&table).await?;
+        for path in there {
+            if path.to_str().is_some_and(|path| !referenced.contains(path)) {
+                files::remove(&path)?;
+                forgotten.files += 1;
+            }
         }
         Ok(forgotten)
     }
