@@ -20,6 +20,7 @@ Examples:
   affluent import transactions --from old.parquet         history from a file, each row once
   affluent features list                the features that are defined, with owner, window and freshness
   affluent train fraud --help           train a model on a file of payments, and judge it
+  affluent erase --check --customer 42    where is anything of this customer?
   affluent config init --help           a configuration to start from, for a database of your own
   affluent config check --connect       try every connection and permission, and say what to fix
   affluent config show                  what is in force: defaults, file and environment together
