@@ -60,14 +60,13 @@ impl Wanted<'_> {
             || document.fields.iter().any(|(_, value)| self.names(value))
     }
 
-    /// `key`: place of the column that is the customer's own key.
-    fn is_row(&self, columns: &[String], key: Option<usize>, row: &[Value]) -> bool {
+    /// `key`: place of the column that is the customer's own key. `by_ids`: ids of customers mean ours in the table.
+    fn is_row(&self, columns: &[String], key: Option<usize>, by_ids: bool, row: &[Value]) -> bool {
         let is_own = |place: usize| row.get(place).is_some_and(|value| value.to_text() == self.person.id);
-        key.is_some_and(is_own)
-            || columns
-                .iter()
-                .zip(row)
-                .any(|(name, value)| self.person.is_in(name, value) || self.names(value))
+        let is_in = |(name, value): (&String, &Value)| {
+            (by_ids && self.person.is_in(name, value)) || self.names(value)
+        };
+        key.is_some_and(is_own) || columns.iter().zip(row).any(is_in)
     }
 }
 
@@ -136,9 +135,10 @@ fn in_file(
     let key = plan::own_key(Table { zone, name, columns: &known, is_of_customers });
     let key = key.and_then(|key| columns.iter().position(|column| column == key));
     let all: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let by_ids = plan::knows_customers(name);
     let mut count = 0;
     for rows in ParquetFile::open(path, &all)? {
-        count += rows?.iter().filter(|row| wanted.is_row(&columns, key, row)).count() as u64;
+        count += rows?.iter().filter(|row| wanted.is_row(&columns, key, by_ids, row)).count() as u64;
     }
     Ok(count)
 }
@@ -185,10 +185,11 @@ mod tests {
         let row = |id, customer, note: &str| {
             vec![Value::Int(id), Value::Int(customer), Value::Text(note.to_owned())]
         };
-        assert!(wanted.is_row(&columns, Some(0), &row(42, 1, "")));
-        assert!(!wanted.is_row(&columns, None, &row(42, 1, "")));
-        assert!(wanted.is_row(&columns, None, &row(1, 42, "")));
-        assert!(wanted.is_row(&columns, None, &row(1, 1, "to ada@example.org")));
+        assert!(wanted.is_row(&columns, Some(0), true, &row(42, 1, "")));
+        assert!(!wanted.is_row(&columns, None, true, &row(42, 1, "")));
+        assert!(wanted.is_row(&columns, None, true, &row(1, 42, "")));
+        assert!(!wanted.is_row(&columns, None, false, &row(1, 42, "")), "another customer 42");
+        assert!(wanted.is_row(&columns, None, false, &row(1, 1, "to ada@example.org")));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::write::commits::{Commit, Stored};
 use crate::write::overwrite::change;
 use affluent_model::Value;
 use affluent_telemetry::failpoint;
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow_schema::DataType;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::zip::zip;
@@ -70,7 +70,7 @@ pub struct Edit {
 pub enum RowChange {
     /// It goes.
     Remove,
-    /// It stays, with these columns set: to a whole number, or to null.
+    /// It stays, with these columns set: to a whole number (in a column of texts, its digits), or to null.
     Set(Vec<(String, Option<i64>)>),
 }
 
@@ -94,7 +94,7 @@ impl LakeTable {
     /// Rows that others append meanwhile are not looked at. Older snapshots keep what they refer to: see [`LakeTable::forget`].
     ///
     /// # Errors
-    /// [`LakeError::NoColumn`]; [`LakeError::Incompatible`] for a number in a column of another type; [`LakeError::Contention`], disk and
+    /// [`LakeError::NoColumn`]; [`LakeError::Malformed`] for a number in a column of neither whole numbers nor texts; [`LakeError::Contention`], disk and
     /// catalog: nothing was stored.
     pub async fn edit(&self, edit: Edit) -> Result<Edited, LakeError> {
         let table = self.clone();
@@ -243,6 +243,9 @@ fn set(
             Some(number) if *old.data_type() == DataType::Int64 => {
                 Arc::new(Int64Array::from(vec![number; batch.num_rows()]))
             }
+            Some(number) if *old.data_type() == DataType::Utf8 => {
+                Arc::new(StringArray::from(vec![number.to_string(); batch.num_rows()]))
+            }
             Some(_) => {
                 return Err(LakeError::Malformed {
                     what: format!("edit of column {}", batch.schema_ref().field(place).name()),
@@ -265,7 +268,6 @@ fn changed(live: &LiveFile, expected: usize) -> LakeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::StringArray;
     use arrow_array::cast::AsArray;
     use arrow_array::types::Int64Type;
 
@@ -301,6 +303,10 @@ mod tests {
         let ids: Vec<Option<i64>> = done.column(0).as_primitive::<Int64Type>().iter().collect();
         let names: Vec<Option<&str>> = done.column(1).as_string::<i32>().iter().collect();
         assert_eq!((ids, names), (vec![Some(1), Some(-7), None], vec![Some("a"), None, Some("c")]));
-        set(&batch, &mask, &[(1, Some(1))]).unwrap_err();
+        let done = set(&batch, &mask, &[(1, Some(-7))]).unwrap();
+        assert_eq!(done.column(1).as_string::<i32>().value(1), "-7");
+        let flags: ArrayRef = Arc::new(mask.clone());
+        let flags = RecordBatch::try_from_iter_with_nullable([("flag", flags, true)]).unwrap();
+        set(&flags, &mask, &[(0, Some(1))]).unwrap_err();
     }
 }

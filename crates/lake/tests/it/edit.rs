@@ -99,9 +99,9 @@ async fn what_is_edited_is_gone_from_the_disk_and_the_rest_is_as_it_was() {
     assert!(!table.tags().await.unwrap().contains_key("kept-by-name"), "a tag that is not kept goes");
     table.edit(edit("nowhere", "3", RowChange::Remove)).await.unwrap_err();
     table
-        .edit(edit("owner", "2", RowChange::Set(vec![("name".to_owned(), Some(1))])))
+        .edit(edit("owner", "2", RowChange::Set(vec![("at".to_owned(), Some(1))])))
         .await
-        .expect_err("a number does not go into a column of texts");
+        .expect_err("a number does not go into a column of times");
     assert_eq!(rows(&table).await, expected, "what failed has changed nothing");
 }
 
