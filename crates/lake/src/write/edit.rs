@@ -14,7 +14,7 @@ use crate::values::{decode, schema};
 use crate::write::append::{LEVEL_FRESH, discard};
 use crate::write::commits::{Commit, Stored};
 use crate::write::overwrite::change;
-use affluent_model::Value;
+use affluent_model::{Row, Value};
 use affluent_telemetry::failpoint;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow_schema::DataType;
@@ -70,7 +70,8 @@ pub struct Edit {
 pub enum RowChange {
     /// It goes.
     Remove,
-    /// It stays, with these columns set: to a whole number (in a column of texts, its digits), or to null.
+    /// It stays, with these columns set: to a whole number (in a column of texts, its digits), or to null. A row that has them so already is
+    /// left alone.
     Set(Vec<(String, Option<i64>)>),
 }
 
@@ -138,7 +139,7 @@ impl LakeTable {
         let files: HashMap<&str, &LiveFile> = files.iter().map(|live| (live.path(), live)).collect();
         for task in &tasks {
             let Some(live) = files.get(task.data_file_path.as_str()) else { continue };
-            let hits = self.hits(base, task, &edit.sought).await?;
+            let hits = self.hits(base, task, edit).await?;
             let count = hits.iter().filter(|hit| **hit).count();
             if count == 0 {
                 continue;
@@ -161,15 +162,33 @@ impl LakeTable {
         Ok((place, field.id))
     }
 
-    /// Of each row of the file, whether it holds what is sought.
-    async fn hits(&self, base: &Table, task: &FileScanTask, sought: &Sought) -> Result<Vec<bool>, LakeError> {
-        let (_, id) = self.place(base, &sought.column)?;
-        let columns = Columns::new(base.metadata().current_schema(), vec![id])?;
+    /// Of each row of the file, whether it holds what is sought and is not what it is to become already.
+    async fn hits(&self, base: &Table, task: &FileScanTask, edit: &Edit) -> Result<Vec<bool>, LakeError> {
+        let mut ids = vec![self.place(base, &edit.sought.column)?.1];
+        let set: &[(String, Option<i64>)] = match &edit.change {
+            RowChange::Remove => &[],
+            RowChange::Set(columns) => columns,
+        };
+        // A column may be sought and set: it is read once.
+        let mut places = Vec::new();
+        for (name, to) in set {
+            let (_, id) = self.place(base, name)?;
+            let known = ids.iter().position(|known| *known == id);
+            places
+                .push((known.unwrap_or(ids.len()), to.map(|number| number.to_string()).unwrap_or_default()));
+            if known.is_none() {
+                ids.push(id);
+            }
+        }
+        let is_due = |row: &Row| {
+            let is_other = |(place, to): &(usize, String)| row[*place].to_text() != *to;
+            edit.sought.hits(&row[0]) && (edit.change == RowChange::Remove || places.iter().any(is_other))
+        };
+        let columns = Columns::new(base.metadata().current_schema(), ids)?;
         let mut batches = FileBatches::open(base, task, &columns, BATCH_ROWS, None)?;
         let mut hits = Vec::new();
         while let Some(batch) = batches.next().await {
-            let rows = decode::rows(&batch?)?;
-            hits.extend(rows.iter().map(|row| row.first().is_some_and(|value| sought.hits(value))));
+            hits.extend(decode::rows(&batch?)?.iter().map(is_due));
         }
         Ok(hits)
     }

@@ -86,6 +86,9 @@ async fn what_is_edited_is_gone_from_the_disk_and_the_rest_is_as_it_was() {
         assert_eq!(table.edit(repeated).await.unwrap(), Edited::default(), "there is nothing left to do");
     }
 
+    let again = edit("id", "4", RowChange::Set(vec![("name".to_owned(), None)]));
+    assert_eq!(table.edit(again).await.unwrap(), Edited::default(), "it has no name already");
+
     assert!(on_disk(dir.path(), "owner 3") > 0, "older snapshots still have it");
     table.tag("kept-by-name", table.snapshots().await.unwrap().last().unwrap().id).await.unwrap();
     let forgotten = table.forget(|tag| tag == "kept-by-name").await.unwrap();
