@@ -2,8 +2,8 @@
 //! own module.
 
 use crate::{
-    batch, bench, config, dead_letters, demo, features, import, metrics, models, roles, sql, status, train,
-    verify,
+    batch, bench, config, dead_letters, demo, erase, features, import, metrics, models, roles, sql, status,
+    train, verify,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ Examples:
   affluent import transactions --from old.parquet         history from a file, each row once
   affluent features list                the features that are defined, with owner, window and freshness
   affluent train fraud --help           train a model on a file of payments, and judge it
+  affluent erase --check --customer 42    where is anything of this customer?
   affluent config init --help           a configuration to start from, for a database of your own
   affluent config check --connect       try every connection and permission, and say what to fix
   affluent config show                  what is in force: defaults, file and environment together
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Config(config::Args),
     /// List, show or replay quarantined records
     DeadLetters(dead_letters::Args),
+    /// Erase customers from every store, or search where they still are
+    Erase(erase::Args),
     /// Ask the lake in SQL
     Sql(sql::Args),
     /// Run the pipelines to the warehouse, and see or turn back what they made
@@ -134,6 +137,7 @@ mod tests {
             ("README.fr.md", include_str!("../../../README.fr.md")),
             ("docs/quick-start.md", include_str!("../../../docs/quick-start.md")),
             ("docs/operations.md", include_str!("../../../docs/operations.md")),
+            ("docs/erasure.md", include_str!("../../../docs/erasure.md")),
         ] {
             let text = text.replace("\\\n", " ");
             let shell = text.split("```").filter_map(|part| part.strip_prefix("sh\n"));

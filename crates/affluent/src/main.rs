@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod dead_letters;
 mod demo;
+mod erase;
 mod features;
 mod http;
 mod import;
@@ -65,6 +66,7 @@ fn run(cli: Cli, format: Format) -> anyhow::Result<Exit> {
         Command::Verify(args) => runtime()?.block_on(verify::run(args, configured(file)?, format)),
         Command::Config(args) => config::run(&args, file, format),
         Command::DeadLetters(args) => runtime()?.block_on(dead_letters::run(args, configured(file)?, format)),
+        Command::Erase(args) => runtime()?.block_on(erase::run(args, configured(file)?, format)),
         Command::Sql(args) => runtime()?.block_on(sql::run(args, &configured(file)?, cli.format)),
         Command::Batch(args) => runtime()?.block_on(batch::run(args, &configured(file)?, format)),
         Command::Features(args) => runtime()?.block_on(features::run(args, &configured(file)?, format)),

@@ -8,7 +8,7 @@ mod versions;
 
 pub(crate) use every::every;
 pub(crate) use openlineage::Emitter;
-pub(crate) use run::{NAMES, stopped_by_signals, time, word};
+pub(crate) use run::{NAMES, rebuild, stopped_by_signals, time, word};
 
 use crate::cli::Format;
 use crate::config::Config;

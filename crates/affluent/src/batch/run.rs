@@ -33,6 +33,9 @@ pub(crate) const NAMES: [&str; 10] = [
     DRIFT,
 ];
 
+/// A rebuild that is asked for by another command waits so long for a run that is in the way.
+const REBUILD_WAIT_S: u64 = 300;
+
 /// Options of `affluent batch run`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunArgs {
@@ -120,6 +123,25 @@ pub(crate) async fn run(args: RunArgs, config: &Config, format: Format) -> anyho
         }
     }
     Ok(exit(&end))
+}
+
+/// Computes the warehouse anew, now, and publishes it.
+///
+/// # Errors
+/// No lake or ledger.
+pub(crate) async fn rebuild(config: &Config) -> anyhow::Result<RunEnd> {
+    let (runner, pipeline, emitter) = prepared(config, REBUILD, true).await?;
+    let now = runner.ledger().clock().now_us();
+    let interval = match last(&pipeline, runner.ledger()) {
+        Ok(interval) => interval,
+        // Without a calendar: an interval of its own.
+        Err(_) => interval(now - 1_000_000, now)?,
+    };
+    let wait = Duration::from_secs(REBUILD_WAIT_S);
+    let request = Request { interval, only: None, fresh: true, reason: Reason::Manual, wait };
+    let end = runner.run(&pipeline, &request, &stopped_by_signals()?).await;
+    told(emitter).await;
+    Ok(end?)
 }
 
 /// Runs the intervals of a range.

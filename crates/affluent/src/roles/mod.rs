@@ -10,6 +10,7 @@ mod services;
 mod supervise;
 mod up;
 
+pub(crate) use protect_key::provide as provide_protect_key;
 pub(crate) use running::{Running, all_ready};
 pub(crate) use up::{RunArgs, UpArgs, run, up};
 

@@ -17,7 +17,7 @@ const BYTES: usize = 32;
 ///
 /// # Errors
 /// When the file can be neither read nor made.
-pub(super) fn provide(config: &mut Config) -> anyhow::Result<()> {
+pub(crate) fn provide(config: &mut Config) -> anyhow::Result<()> {
     if config.cdc.protect_key.is_some() || config.cdc.protect.is_empty() {
         return Ok(());
     }

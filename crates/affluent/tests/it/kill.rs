@@ -34,6 +34,7 @@ const ELSEWHERE: &[&str] = &[
     "materialise::",
     "training::",
     "customers::",
+    "erase::",
 ];
 /// How long an armed failpoint may wait to be passed before it is armed for its first pass.
 const PATIENCE: Duration = Duration::from_secs(8);

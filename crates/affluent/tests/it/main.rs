@@ -15,6 +15,7 @@ mod console;
 mod console_http;
 mod demo;
 mod disk;
+mod erase;
 mod events;
 mod evolution;
 mod features_kill;

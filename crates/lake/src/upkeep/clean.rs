@@ -108,7 +108,7 @@ impl LakeTable {
 }
 
 /// Every path that the table's metadata and kept snapshots refer to.
-async fn referenced(table: &Table) -> Result<HashSet<String>, LakeError> {
+pub(crate) async fn referenced(table: &Table) -> Result<HashSet<String>, LakeError> {
     let metadata = table.metadata();
     let mut paths: HashSet<String> = HashSet::new();
     let mut manifests = HashSet::new();
@@ -133,7 +133,11 @@ async fn referenced(table: &Table) -> Result<HashSet<String>, LakeError> {
 }
 
 /// Files last written before `before`, in all directories below.
-fn list(directory: &Path, before: Option<SystemTime>, found: &mut Vec<PathBuf>) -> Result<(), LakeError> {
+pub(crate) fn list(
+    directory: &Path,
+    before: Option<SystemTime>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), LakeError> {
     let Some(before) = before else { return Ok(()) };
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -2,6 +2,7 @@
 
 pub(crate) mod clean;
 pub(crate) mod compact;
+pub(crate) mod forget;
 mod purge;
 pub(crate) mod retain;
 pub(crate) mod service;

@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod commits;
+pub(crate) mod edit;
 pub(crate) mod judge;
 pub(crate) mod keys;
 pub(crate) mod overwrite;

@@ -4,6 +4,7 @@
 
 mod append;
 mod crashes;
+mod edit;
 mod lookup;
 mod merge;
 mod oracle;

@@ -37,7 +37,8 @@ async fn given_types_go_before_those_that_are_guessed() {
     let dir = tempfile::tempdir().unwrap();
     let session = session(&lake(dir.path()).await).await;
     let parse = |text| Parser::parse_sql(&PostgreSqlDialect {}, text).unwrap().remove(0);
-    let cast = session.prepare(&parse("select $1::bigint / 2 where $2::date is not null"), &[]).await.unwrap();
+    let cast =
+        session.prepare(&parse("select $1::bigint / 2 where $2::date is not null"), &[]).await.unwrap();
     assert_eq!(cast.parameters, [DataType::Int64, DataType::Date32]);
     let statement = parse("select $1 as v");
     for (given, expected) in [(None, DataType::Utf8), (Some(DataType::Int32), DataType::Int32)] {
