@@ -69,17 +69,17 @@ interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, 
 	  cargo test --locked -p affluent --test it -- nothing_is_lost_or_doubled_by_kills_at_random_moments events:: score_rest::
 	# Programs of Java on our broker; Debezium and Connect's sinks beside our own parts, on our broker and on Apache Kafka.
 	ulimit -n 8192 && crates/testkit/interop/connect.sh run crates/testkit/interop/apicurio.sh run \
-	  cargo test --locked --workspace --exclude affluent --test java --test connect --test registry
+	  cargo test --locked --workspace --test java --test connect --test registry
 	ulimit -n 8192 && crates/testkit/interop/kafka.sh run crates/testkit/interop/connect.sh run crates/testkit/interop/apicurio.sh run \
 	  crates/testkit/interop/iceberg.sh run crates/testkit/interop/ferretdb.sh run \
-	  cargo test --locked --workspace --exclude affluent --test connect
+	  cargo test --locked --workspace --test connect
 	crates/testkit/interop/iceberg.sh run crates/testkit/interop/spark.sh run \
-	  cargo test --locked --workspace --exclude affluent --test spark
+	  cargo test --locked --workspace --test spark
 	crates/testkit/interop/postgres.sh all cargo test --locked --workspace --exclude affluent --test it cdc::
-	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
+	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --test mongodb
 	# Several sinks of documents and several scorers need a store that takes several processes.
 	ulimit -n 8192 && crates/testkit/interop/ferretdb.sh run cargo test --locked -p affluent --test it scale_out::
-	crates/testkit/interop/mlflow.sh run cargo test --locked --workspace --exclude affluent --test mlflow
+	crates/testkit/interop/mlflow.sh run cargo test --locked --workspace --test mlflow
 	crates/testkit/interop/pgjdbc.sh run crates/testkit/interop/superset.sh run \
-	  cargo test --locked --workspace --exclude affluent --test tools
+	  cargo test --locked --workspace --test tools
 	deploy/airflow/check.sh $(AFFLUENT)

@@ -4,10 +4,11 @@
 
 use super::Removed;
 use super::person::Person;
-use affluent_lake::{Lake, Partition, RowBatch};
+use affluent_lake::{Lake, LakeError, Partition, RowBatch, Scan};
 use affluent_model::names::NAMESPACE_OPS;
 use affluent_model::{Column, ColumnType, Row, Value, time::now_micros};
 use anyhow::Context as _;
+use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -72,6 +73,31 @@ impl Erasure {
         table.append(Arc::new(RowBatch { columns, rows }), Vec::new()).await.context("write ops.erasures")?;
         Ok(())
     }
+}
+
+/// The hashes of those whose erasure is done.
+///
+/// # Errors
+/// Disk and catalog.
+pub(super) async fn subjects(lake: &Lake) -> anyhow::Result<HashSet<String>> {
+    let mut subjects = HashSet::new();
+    let table = match lake.table(NAMESPACE_OPS, TABLE).await {
+        Ok(table) => table,
+        Err(LakeError::NotFound(_)) => return Ok(subjects),
+        Err(error) => return Err(error).context("open ops.erasures"),
+    };
+    let columns = vec!["subject".to_owned(), "state".to_owned()];
+    let mut rows = table.scan(Scan { columns, ..Scan::default() }).await.context("read ops.erasures")?;
+    while let Some(batch) = rows.next().await {
+        for row in batch.context("read ops.erasures")? {
+            if let [Value::Text(subject), Value::Text(state)] = row.as_slice()
+                && state == "done"
+            {
+                subjects.insert(subject.clone());
+            }
+        }
+    }
+    Ok(subjects)
 }
 
 fn columns() -> Arc<[Column]> {

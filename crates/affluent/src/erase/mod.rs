@@ -7,6 +7,7 @@
 
 mod audit;
 mod documents;
+mod erased;
 mod lake;
 mod person;
 mod plan;
@@ -21,6 +22,7 @@ use affluent_documents::DocumentStore;
 use affluent_lake::{Lake, LakeFormat};
 use anyhow::{Context as _, bail};
 use audit::Erasure;
+pub(crate) use erased::Erased;
 use lake::Meaning;
 use person::Person;
 use search::{Found, Wanted};

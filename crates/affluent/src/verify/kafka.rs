@@ -4,6 +4,7 @@ use super::digest::{Digest, KEY_SEPARATOR, Measures, TableShape};
 use super::fold::{Event, Fold, Later, Repeats};
 use super::keyless::Keyless;
 use super::source::Visible;
+use crate::erase::Erased;
 use affluent_bus::codec::{ChangeDecoder, Decoded};
 use affluent_bus::{Admin, BatchLimits, Bus, ConsumerOptions, Incoming, Polled, TopicPartition};
 use affluent_model::{ChangeEvent, Op, Row};
@@ -39,6 +40,8 @@ pub(super) struct KafkaRows {
     pub(super) records: u64,
     /// Records that are no change event of this table.
     pub(super) undecodable: u64,
+    /// Records about customers who were erased: the lake has them no longer.
+    pub(super) erased: u64,
 }
 
 impl KafkaRows {
@@ -50,6 +53,7 @@ impl KafkaRows {
             later_offsets: HashSet::new(),
             records: 0,
             undecodable: 0,
+            erased: 0,
         }
     }
 
@@ -59,6 +63,7 @@ impl KafkaRows {
         reader: &mut TopicReader<'_>,
         range: &Watermarks,
         visible: &Visible,
+        erased: &Erased,
     ) -> anyhow::Result<()> {
         let (shape, measures) = (reader.shape, reader.measures.clone());
         reader
@@ -68,6 +73,7 @@ impl KafkaRows {
                     self.undecodable += 1;
                     return;
                 };
+                self.erased += u64::from(erased.has(&change));
                 let event = event(shape, &measures, &change);
                 if change.source.tx_id.is_some_and(|id| !visible.saw(id)) {
                     self.later_offsets.insert((record.partition, record.offset));

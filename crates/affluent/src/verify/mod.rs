@@ -27,6 +27,7 @@ pub(crate) use report::{Reconciled, Report, Store};
 
 use crate::cli::Format;
 use crate::config::Config;
+use crate::erase::Erased;
 use crate::output::{self, Exit};
 use crate::platform::Platform;
 use affluent_bus::Admin;
@@ -139,7 +140,18 @@ pub(crate) async fn verify(
             None
         }
     };
-    let stores = tables::Stores { platform, admin: &admin, mirrors, lake: lake.as_ref(), visible: &visible };
+    let erased = match &lake {
+        Some(lake) => Erased::load(platform.config(), lake).await?,
+        None => Erased::default(),
+    };
+    let stores = tables::Stores {
+        platform,
+        admin: &admin,
+        mirrors,
+        lake: lake.as_ref(),
+        visible: &visible,
+        erased: &erased,
+    };
     let mut marked = Vec::new();
     for (shape, rows) in tables {
         let marks = kafka::watermarks(&admin, &shape.topic).await.context("read the offsets of Kafka")?;

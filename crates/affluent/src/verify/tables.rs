@@ -8,6 +8,7 @@ use super::lake::{self, LakeRows};
 use super::mirrors::{Mirrored, Mirrors};
 use super::report::{Difference, Kind, Reconciled, Report, Store};
 use super::source::{SourceRows, Visible};
+use crate::erase::Erased;
 use crate::platform::Platform;
 use affluent_bus::Admin;
 use affluent_bus::codec::ChangeDecoder;
@@ -21,6 +22,7 @@ pub(super) struct Stores<'a> {
     /// Absent where the raw zone is plain files, which are not compared.
     pub(super) lake: Option<&'a Lake>,
     pub(super) visible: &'a Visible,
+    pub(super) erased: &'a Erased,
 }
 
 impl Stores<'_> {
@@ -36,8 +38,8 @@ impl Stores<'_> {
         let registry = self.platform.registry().clone();
         let mut reader = TopicReader::new(self.platform.bus(), ChangeDecoder::new(Some(registry)), shape);
         let mut kafka = KafkaRows::new();
-        kafka.read(&mut reader, marks, self.visible).await?;
-        let (records, undecodable) = (kafka.records, kafka.undecodable);
+        kafka.read(&mut reader, marks, self.visible, self.erased).await?;
+        let (records, undecodable, erased) = (kafka.records, kafka.undecodable, kafka.erased);
         let in_lake = match self.lake {
             Some(lake) => Some(match lake::raw_table(lake, &shape.topic).await? {
                 Some(table) => lake::read(&table, shape, &measures, marks, &kafka.later_offsets).await?,
@@ -51,11 +53,15 @@ impl Stores<'_> {
         let ends = kafka::watermarks(self.admin, &shape.topic).await?;
         let start = |partition: &i32| marks.get(partition).map_or(0, |&(_, end)| end);
         let rest = ends.iter().map(|(&partition, &(_, end))| (partition, (start(&partition), end))).collect();
-        kafka.read(&mut reader, &rest, self.visible).await?;
+        kafka.read(&mut reader, &rest, self.visible, self.erased).await?;
 
         let mut all = Table { shape, measures: &measures, report };
         all.repeats(&kafka);
-        all.lake_records(in_lake.as_ref(), records, undecodable);
+        all.lake_records(in_lake.as_ref(), records - undecodable, erased);
+        if undecodable > 0 {
+            let topic = &shape.topic;
+            all.report.notes.push(format!("{topic}: {undecodable} records are no change events"));
+        }
         match source {
             SourceRows::Keyed(rows) => all.keyed(rows, kafka, in_lake, documents, marks),
             SourceRows::Keyless(bag) => all.keyless(&bag, &kafka, in_lake.as_ref(), &documents),
@@ -151,18 +157,20 @@ impl Table<'_> {
         }
     }
 
-    /// Every record of the topic is in the raw table once.
-    fn lake_records(&mut self, in_lake: Option<&LakeRows>, records: u64, undecodable: u64) {
+    /// Every change of the topic is in the raw table once, but for those of customers who were erased.
+    fn lake_records(&mut self, in_lake: Option<&LakeRows>, changes: u64, erased: u64) {
         if let Some(rows) = in_lake {
             for record in &rows.duplicates {
                 self.differ(Store::Lake, record, Kind::Duplicate, 1);
             }
-            let missing = records.saturating_sub(undecodable).saturating_sub(rows.records);
+            let missing = changes.saturating_sub(rows.records).saturating_sub(erased);
             self.differ(Store::Lake, "record of the topic", Kind::Missing, missing);
         }
-        if undecodable > 0 {
+        if erased > 0 {
             let topic = &self.shape.topic;
-            self.report.notes.push(format!("{topic}: {undecodable} records are no change events"));
+            self.report
+                .notes
+                .push(format!("{topic}: {erased} records are of customers who were erased elsewhere"));
         }
     }
 

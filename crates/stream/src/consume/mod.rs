@@ -122,6 +122,7 @@ impl ConsumeService {
             options: self.options,
             health: self.health,
             assigned: BTreeSet::new(),
+            told_below: BTreeMap::new(),
             staged: Staged::default(),
             flight: None,
             lag_published: Instant::now(),
@@ -161,6 +162,8 @@ struct Loop {
     options: ConsumeOptions,
     health: Health,
     assigned: BTreeSet<TopicPartition>,
+    /// What lies before these offsets was read before, by this member or another, and what was refused of it is in the dead letters.
+    told_below: BTreeMap<TopicPartition, i64>,
     /// Since the last commit, or since a batch was handed over.
     staged: Staged,
     /// The batch that is being written meanwhile.
@@ -256,6 +259,9 @@ impl Loop {
             };
             for refused in &rejected {
                 let Some(record) = records.get(refused.index) else { continue };
+                if self.told_below.get(&record.topic_partition()).is_some_and(|&told| record.offset < told) {
+                    continue;
+                }
                 tracing::warn!(
                     role = self.role, topic = %record.topic, partition = record.partition,
                     offset = record.offset, reason = %refused.reason, error = refused.error,
@@ -358,12 +364,30 @@ impl Loop {
         // The group learns what the sink has stored, even if nothing new ever comes: a crash between
         // the two commits must not show as lag for ever.
         let stored: Vec<(TopicPartition, i64)> = starts.into_iter().collect();
-        if !stored.is_empty()
-            && let Err(error) = self.consumer.commit(&stored).await
-        {
+        if stored.is_empty() {
+            return Ok(());
+        }
+        self.note_told(&stored).await;
+        if let Err(error) = self.consumer.commit(&stored).await {
             tracing::warn!(role = self.role, %error, "offsets of the sink not committed");
         }
         Ok(())
+    }
+
+    /// Learns up to where the group had read partitions that are read again from before: nobody is told twice what was refused there.
+    async fn note_told(&mut self, starts: &[(TopicPartition, i64)]) {
+        let partitions: Vec<TopicPartition> = starts.iter().map(|(partition, _)| partition.clone()).collect();
+        match self.consumer.committed(&partitions).await {
+            Ok(committed) => {
+                for (partition, offset) in committed {
+                    let told = self.told_below.entry(partition).or_insert(offset);
+                    *told = offset.max(*told);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(role = self.role, %error, "what was refused before may be told again");
+            }
+        }
     }
 
     /// Drops what is staged and reads it again from where the sink or the first staged record says.
