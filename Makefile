@@ -77,8 +77,6 @@ interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, 
 	  cargo test --locked --workspace --test spark
 	crates/testkit/interop/postgres.sh all cargo test --locked --workspace --exclude affluent --test it cdc::
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --test mongodb
-	# Several sinks of documents and several scorers need a store that takes several processes.
-	ulimit -n 8192 && crates/testkit/interop/ferretdb.sh run cargo test --locked -p affluent --test it scale_out::
 	crates/testkit/interop/mlflow.sh run cargo test --locked --workspace --test mlflow
 	crates/testkit/interop/pgjdbc.sh run crates/testkit/interop/superset.sh run \
 	  cargo test --locked --workspace --test tools

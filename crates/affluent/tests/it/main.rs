@@ -27,7 +27,6 @@ mod load;
 mod models;
 mod outages;
 mod platform;
-mod scale_out;
 mod score_http;
 mod score_kill;
 mod score_rest;

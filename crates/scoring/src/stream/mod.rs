@@ -17,6 +17,7 @@ mod progress;
 mod recorded;
 mod scores;
 mod statement;
+mod unfound;
 mod waiting;
 mod write_back;
 

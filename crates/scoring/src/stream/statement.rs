@@ -33,11 +33,11 @@ impl Database {
         Database { options: database, statement, limit, lock_limit, connected }
     }
 
-    /// Runs the statement for these rows; the connection is given up unless the fault is the rows'.
+    /// Runs the statement for these rows, and says how many it changed; the connection is given up unless the fault is the rows'.
     ///
     /// # Errors
     /// [`Fault`]
-    pub(super) async fn write(&mut self, rows: &[Row]) -> Result<(), Fault> {
+    pub(super) async fn write(&mut self, rows: &[Row]) -> Result<u64, Fault> {
         let limit = self.limit;
         let written = match tokio::time::timeout(limit, self.run(rows)).await {
             Ok(written) => written,
@@ -49,7 +49,7 @@ impl Database {
         written
     }
 
-    async fn run(&mut self, rows: &[Row]) -> Result<(), Fault> {
+    async fn run(&mut self, rows: &[Row]) -> Result<u64, Fault> {
         let (client, statement) = match &mut self.connected {
             Some(connected) => &*connected,
             none @ None => {
@@ -72,7 +72,7 @@ impl Database {
         let times: Vec<DateTime<Utc>> =
             rows.iter().filter_map(|row| DateTime::from_timestamp_micros(row.scored_at)).collect();
         let written = client.execute(statement, &[&ids, &scores, &decisions, &times]).await;
-        written.map(drop).map_err(|error| fault(&error))
+        written.map_err(|error| fault(&error))
     }
 }
 

@@ -8,6 +8,7 @@ use super::WriteBackOptions;
 use super::aside::{Aside, PAUSE_MAX};
 use super::progress;
 use super::statement::{Database, Fault};
+use super::unfound::Unfound;
 use super::waiting::Waiting;
 use crate::record::{COLLECTION, Record};
 use affluent_documents::{DocumentError, DocumentStore, Range, Scan};
@@ -152,9 +153,9 @@ pub(super) async fn run(
     // What a run before has said of the database is over.
     health.set(HEALTH, State::Ready);
     let database = Database::new(database, options);
-    let aside = Aside::new(options);
+    let (aside, unfound) = (Aside::new(options), Unfound::new(options.waiting_max));
     let (written, kept) = (0, Instant::now());
-    let mut work = Work { queue, store, database, options, health, ending, aside, written, kept };
+    let mut work = Work { queue, store, database, options, health, ending, aside, unfound, written, kept };
     work.run().await;
 }
 
@@ -166,6 +167,7 @@ struct Work<'a> {
     health: &'a Health,
     ending: &'a CancellationToken,
     aside: Aside,
+    unfound: Unfound,
     /// The latest score that is written, microseconds UTC.
     written: i64,
     /// When that was kept last.
@@ -192,9 +194,14 @@ impl Work<'_> {
                     self.health.set(HEALTH, State::Ready);
                 }
             }
+            let again = self.unfound.take(self.options.batch_rows);
+            if !again.is_empty() {
+                self.write(again).await;
+            }
             let rows = self.queue.take(self.options.batch_rows);
             if rows.is_empty() {
-                let again = self.aside.due().unwrap_or_else(|| Instant::now() + PAUSE_MAX);
+                let due = self.aside.due().into_iter().chain(self.unfound.due()).min();
+                let again = due.unwrap_or_else(|| Instant::now() + PAUSE_MAX);
                 tokio::select! {
                     () = self.queue.filled.notified() => {}
                     () = tokio::time::sleep_until(again.into()) => continue,
@@ -235,11 +242,12 @@ impl Work<'_> {
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         let first = Duration::from_millis(self.options.retry_first_ms);
         let (mut left, mut pause, mut faults) = (vec![rows.as_slice()], first, 0u32);
-        let mut refused: Vec<(Row, String)> = Vec::new();
+        let (mut refused, mut unfound): (Vec<(Row, String)>, Vec<Row>) = (Vec::new(), Vec::new());
         while let Some(part) = left.pop().filter(|part| !part.is_empty()) {
             failpoint("score::before_write_back");
             match self.database.write(part).await {
-                Ok(()) => {}
+                Ok(changed) if changed < part.len() as u64 => unfound.extend_from_slice(part),
+                Ok(_) => {}
                 Err(Fault::Passing(error)) => {
                     faults += 1;
                     tracing::warn!(error, faults, rows = part.len(), "scores not written back, trying again");
@@ -261,6 +269,7 @@ impl Work<'_> {
             }
         }
         failpoint("score::after_write_back");
+        self.unfound.put(unfound);
         rows.retain(|row| !refused.iter().any(|(refused, _)| refused.id == row.id));
         self.note(&rows).await;
         let count = refused.len();

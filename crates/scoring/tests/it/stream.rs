@@ -172,6 +172,24 @@ async fn the_payments_database_is_waited_for_and_one_bad_row_keeps_back_none() {
     process.stop().await;
 }
 
+/// A change is captured when its commit is in the log, which is before everybody sees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_score_that_is_faster_than_its_payment_is_written_back() {
+    let mut rig = Rig::new().await;
+    let some = payments(60);
+    let (visible, late) = some.split_at(59);
+    rig.insert(visible).await;
+    let process = rig.start("only").await;
+    for payment in &some {
+        rig.send(payment).await;
+    }
+    until("all are recorded", async || rig.records().await.len() == some.len()).await;
+    until("all others are written back", async || rig.written_back().await.len() == visible.len()).await;
+    rig.insert(late).await;
+    are_scored(&rig, &some).await;
+    process.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_a_trigger_refuses_or_somebody_holds_are_written_back_later() {
     let mut rig = Rig::new().await;
