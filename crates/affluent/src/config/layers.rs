@@ -262,7 +262,10 @@ fn remedy(default: &Value, key: &str) -> String {
     }
 }
 
-/// `; did you mean `x`?` of the nearest known key: first among its siblings, then anywhere.
+/// Keys that are named where several are as near.
+const NEAREST_MAX: usize = 8;
+
+/// `; did you mean `x` or `y`?` of the nearest known keys: first among its siblings, then anywhere.
 fn nearest(defaults: &Table, path: &[String]) -> String {
     let known_parents = (0..path.len()).rev().find(|&n| n == 0 || lookup(defaults, &path[..n]).is_some());
     let parents = &path[..known_parents.unwrap_or(0)];
@@ -278,10 +281,13 @@ fn nearest(defaults: &Table, path: &[String]) -> String {
     every_path(defaults, &mut Vec::new(), &mut all);
     let last = &path[path.len() - 1];
     let elsewhere = all.into_iter().filter(|p| p.last() == Some(last)).map(|p| (0.85, p));
-    let best = by_name.chain(elsewhere).filter(|(score, _)| *score >= 0.8);
-    best.max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, path)| format!("; did you mean `{}`?", dotted(&path)))
-        .unwrap_or_default()
+    let mut near: Vec<(f64, Vec<String>)> =
+        by_name.chain(elsewhere).filter(|(score, _)| *score >= 0.8).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let Some(best) = near.first().map(|(score, _)| *score) else { return String::new() };
+    let nearest = near.iter().take_while(|(score, _)| *score >= best).take(NEAREST_MAX);
+    let names: Vec<String> = nearest.map(|(_, path)| format!("`{}`", dotted(path))).collect();
+    format!("; did you mean {}?", names.join(" or "))
 }
 
 fn every_path(table: &Table, path: &mut Vec<String>, into: &mut Vec<Vec<String>>) {

@@ -182,7 +182,7 @@ fn errors_name_the_key_the_place_and_the_remedy() {
             ("", ""),
             &["http.lisen", "shop.toml:3", "did you mean `http.listen`?"][..],
         ),
-        ("listen = 'x'", ("", ""), &["`listen`", "shop.toml:1", "did you mean `http.listen`?"]),
+        ("listen = 'x'", ("", ""), &["`listen`", "shop.toml:1", "did you mean `", "`http.listen`"]),
         ("[htpp]\nlisten = 'x'", ("", ""), &["`htpp`", "did you mean `http`?"]),
         ("", ("AFFLUENT__LOG__FILTR", "x"), &["log.filtr", "variable AFFLUENT__LOG__FILTR", "`log.filter`?"]),
         ("[zzz]\nq = 1", ("", ""), &["unknown key `zzz`", "config show"]),

@@ -59,7 +59,10 @@ async fn one(database: Database, place: usize, stop: CancellationToken) -> Met {
             }
             Err(error) => {
                 met.errors += 1;
-                met.said.push(error.to_string());
+                met.said.push(match error.as_db_error() {
+                    Some(told) => format!("{question}: {} ({})", told.message(), told.code().code()),
+                    None => error.to_string(),
+                });
                 if client.is_closed() {
                     break;
                 }
