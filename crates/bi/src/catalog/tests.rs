@@ -166,6 +166,13 @@ fn java_clients_number_columns() {
 }
 
 #[test]
+fn java_clients_ask_for_foreign_keys() {
+    let text = "select con.conname, pos.n from pg_catalog.pg_constraint con, pg_catalog.generate_series(1, 32) pos(n), \
+                pg_catalog.pg_attribute fka where fka.attnum = con.conkey[pos.n] and con.contype = 'f' order by 1, pos.n";
+    assert_eq!(answer(text), Vec::<String>::new());
+}
+
+#[test]
 fn subqueries_sets_and_groups_are_understood() {
     for (text, expected) in [
         ("select unnest(current_schemas(true))", &["pg_catalog", "public", "dwh"][..]),

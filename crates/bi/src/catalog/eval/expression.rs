@@ -286,7 +286,13 @@ impl Binder<'_> {
 
     /// Fields of records and items of arrays.
     fn access(&mut self, root: &Ast, chain: &[AccessExpr], scope: &Scope<'_>) -> Result<Typed, PgError> {
-        let (mut bound, mut kind) = self.expr(root, scope)?;
+        let ((mut bound, mut kind), chain) = match (root, chain) {
+            // `con.conkey[1]`: a column of a table. A field of a column has brackets around the column.
+            (Ast::Identifier(table), [AccessExpr::Dot(Ast::Identifier(column)), rest @ ..]) => {
+                (self.column(&[table.clone(), column.clone()], scope)?, rest)
+            }
+            _ => (self.expr(root, scope)?, chain),
+        };
         for access in chain {
             (bound, kind) = match access {
                 AccessExpr::Dot(Ast::Identifier(field)) => {
