@@ -1,6 +1,6 @@
 //! What can go wrong in the lake, told apart where a caller acts on it.
 
-use crate::OffsetConflict;
+use crate::{OffsetConflict, StoreError};
 use affluent_model::Reason;
 
 /// An operation of the lake failed.
@@ -42,8 +42,11 @@ pub enum LakeError {
     /// A REST catalog refuses, or cannot be reached. Nothing was stored.
     #[error("catalog {0}")]
     Rest(String),
+    /// The object store that the tables lie in fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("iceberg: {0}")]
-    Iceberg(#[from] iceberg::Error),
+    Iceberg(#[source] iceberg::Error),
     #[error("arrow: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
     #[error("catalog: {0}")]
@@ -54,6 +57,16 @@ pub enum LakeError {
     Malformed { what: String, error: String },
     #[error("lake task ended: {0}")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl From<iceberg::Error> for LakeError {
+    /// What the object store said is told, not who passed it on.
+    fn from(error: iceberg::Error) -> Self {
+        match StoreError::among_causes(&error) {
+            Some(ours) => LakeError::Store(ours.clone()),
+            None => LakeError::Iceberg(error),
+        }
+    }
 }
 
 impl LakeError {
@@ -80,6 +93,7 @@ impl LakeError {
             | LakeError::Contention { .. }
             | LakeError::Unsettled { .. }
             | LakeError::Rest(_)
+            | LakeError::Store(_)
             | LakeError::Iceberg(_)
             | LakeError::Catalog(_)
             | LakeError::Io { .. }
@@ -114,6 +128,7 @@ impl LakeError {
             | LakeError::Contention { .. }
             | LakeError::Unsettled { .. }
             | LakeError::Rest(_)
+            | LakeError::Store(_)
             | LakeError::Iceberg(_)
             | LakeError::Arrow(_)
             | LakeError::Catalog(_)

@@ -4,14 +4,14 @@
 //! behind Iceberg's REST protocol, so pyiceberg, DuckDB or Spark read it beside us. What lives here, in the order of a row's life:
 //!
 //! - `values`: types and values, exactly or as an error.
-//! - `write`: append, overwrite, upsert; commits into the `catalog`, files by `files`.
+//! - `write`: append, overwrite, upsert; commits into the `catalog`, files by `files`: of this machine, or by `store` in a bucket.
 //! - `read`: scans and look-ups; Parquet files of others. [`sql`]: queries.
 //! - `upkeep`: merging, expiry, deletion, named snapshots and the way back.
 //! - `json`: the same promises over plain NDJSON files.
 //!
 //! What does not: topics, change events, anything of Kafka beyond a name and an offset.
 //!
-//! Invariants: a commit is a compare-and-swap on the table's state, after everything it refers to is on disk; rows and offsets change together; a value that a column cannot hold
+//! Invariants: a commit is a compare-and-swap on the table's state, after everything it refers to is on disk (in a bucket: acknowledged); rows and offsets change together; a value that a column cannot hold
 //! exactly is an error.
 
 mod catalog;
@@ -22,6 +22,7 @@ mod offsets;
 mod options;
 mod read;
 pub mod sql;
+mod store;
 mod table;
 mod upkeep;
 mod values;
@@ -30,11 +31,12 @@ mod write;
 pub use error::{LakeError, Misfit};
 pub use json::{JsonLake, JsonTable, exact_json};
 pub use offsets::{Advance, OFFSETS_PROPERTY, OffsetConflict, Offsets};
-pub use options::{LakeFormat, LakeOptions, MaintenanceOptions, RestOptions};
+pub use options::{LakeFormat, LakeOptions, MaintenanceOptions, RestOptions, S3Options};
 pub use read::choose::ColumnRange;
 pub use read::lookup::Lookup;
 pub use read::parquet_file::ParquetFile;
 pub use read::scan::{RowStream, Scan};
+pub use store::{StoreError, StoreProblem};
 pub use table::{Lake, LakeTable, SnapshotInfo};
 pub use upkeep::clean::Cleaned;
 pub use upkeep::compact::Compacted;

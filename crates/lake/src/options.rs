@@ -1,8 +1,13 @@
 //! The checked configuration of the lake: section `[lake]`.
 
 use crate::LakeError;
+use crate::store::Place;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Least and greatest size of a part of a file that goes up in several.
+const PART_BYTES_MIN: u64 = 5 << 20;
+const PART_BYTES_MAX: u64 = 512 << 20;
 
 /// The catalog that needs nothing else.
 const CATALOG_SQLITE: &str = "sqlite";
@@ -24,9 +29,11 @@ pub enum LakeFormat {
 pub struct LakeOptions {
     /// What the raw zone is written as.
     pub format: LakeFormat,
-    /// Directory of the tables.
+    /// Where the tables lie: a directory, or `s3://bucket/prefix`.
     pub warehouse: PathBuf,
-    /// Which catalog the tables are in: `sqlite` is the file `<warehouse>/catalog.db`; else the path of another
+    /// How the server of that bucket is spoken to.
+    pub s3: S3Options,
+    /// Which catalog the tables are in: `sqlite` is the file `catalog.db` in [`LakeOptions::directory`]; else the path of another
     /// SQLite file, or the URL (`http://…`, `https://…`) of a catalog that speaks Iceberg's REST protocol.
     pub catalog: String,
     /// How a REST catalog is spoken to.
@@ -40,6 +47,55 @@ pub struct LakeOptions {
     /// Attempts of a commit against other writers before it is reported as contention.
     pub commit_attempts: u32,
     pub maintenance: MaintenanceOptions,
+}
+
+/// How an object store is spoken to that speaks S3's protocol: section `[lake.s3]`. Empty texts count as absent.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3Options {
+    /// Directory of this machine for what is no object: the file of a SQLite catalog, and what was seen unreferenced.
+    pub directory: PathBuf,
+    /// URL of the server; absent: AWS's own, of the region.
+    pub endpoint: String,
+    pub region: String,
+    /// Key and its secret; absent: from where AWS's own tools take them (`AWS_…` variables, a role of the machine).
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    /// Goes with a key that is for a time.
+    pub session_token: String,
+    /// The bucket is in the path of URLs, not before the host.
+    pub path_style: bool,
+    /// Requests, and with them all that is in the tables, may travel without TLS.
+    pub allow_http: bool,
+    /// PEM file of certificates that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Longest time of one request.
+    pub timeout_s: u64,
+    /// Repeats of a request that did not get through, or that the server had no time for.
+    pub retries: usize,
+    /// No request is repeated this long after it was first sent.
+    pub retry_s: u64,
+    /// Larger files go up in parts of this size, in bytes, four at once for each file.
+    pub part_bytes: u64,
+}
+
+impl std::fmt::Debug for S3Options {
+    /// Without the secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Options")
+            .field("directory", &self.directory)
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .field("access_key_id", &self.access_key_id)
+            .field("path_style", &self.path_style)
+            .field("allow_http", &self.allow_http)
+            .field("ca_file", &self.ca_file)
+            .field("timeout_s", &self.timeout_s)
+            .field("retries", &self.retries)
+            .field("retry_s", &self.retry_s)
+            .field("part_bytes", &self.part_bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a REST catalog wants to know: section `[lake.rest]`. Empty texts count as absent.
@@ -116,6 +172,7 @@ impl Default for LakeOptions {
         LakeOptions {
             format: LakeFormat::Iceberg,
             warehouse: PathBuf::from("data/lake"),
+            s3: S3Options::default(),
             catalog: CATALOG_SQLITE.to_owned(),
             rest: RestOptions::default(),
             catalog_name: "affluent".to_owned(),
@@ -124,6 +181,72 @@ impl Default for LakeOptions {
             commit_attempts: 100,
             maintenance: MaintenanceOptions::default(),
         }
+    }
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        S3Options {
+            directory: PathBuf::from("data/lake"),
+            endpoint: String::new(),
+            region: "us-east-1".to_owned(),
+            access_key_id: String::new(),
+            secret_access_key: String::new(),
+            session_token: String::new(),
+            path_style: false,
+            allow_http: false,
+            ca_file: None,
+            timeout_s: 30,
+            retries: 8,
+            retry_s: 60,
+            part_bytes: 8 << 20,
+        }
+    }
+}
+
+impl S3Options {
+    fn check(&self) -> Result<(), String> {
+        if !self.endpoint.is_empty() {
+            let url = reqwest::Url::parse(&self.endpoint)
+                .map_err(|error| format!("s3.endpoint {:?} is not a URL: {error}", self.endpoint))?;
+            if !url.username().is_empty() || url.password().is_some() {
+                return Err("s3.endpoint with a password is not supported: use s3.access_key_id".to_owned());
+            }
+            match url.scheme() {
+                "https" => {}
+                "http" if self.allow_http => {}
+                "http" => {
+                    return Err(format!(
+                        "s3.endpoint {:?} is without TLS, and whoever listens reads the tables: write https://…, or set s3.allow_http = true",
+                        self.endpoint
+                    ));
+                }
+                _ => return Err(format!("s3.endpoint {:?}: write https://…", self.endpoint)),
+            }
+        }
+        if self.region.is_empty() {
+            return Err("s3.region is empty: most servers but AWS's take us-east-1".to_owned());
+        }
+        if self.access_key_id.is_empty() != self.secret_access_key.is_empty() {
+            return Err("s3.access_key_id and s3.secret_access_key go together".to_owned());
+        }
+        if self.access_key_id.is_empty() && !self.session_token.is_empty() {
+            return Err("s3.session_token goes with s3.access_key_id and s3.secret_access_key".to_owned());
+        }
+        if self.directory.as_os_str().is_empty() {
+            return Err("s3.directory is empty: name a directory of this machine".to_owned());
+        }
+        if self.timeout_s == 0 || self.retry_s == 0 {
+            return Err("s3.timeout_s and s3.retry_s must be above 0".to_owned());
+        }
+        // S3's own bounds of a part: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+        if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&self.part_bytes) {
+            return Err(format!(
+                "s3.part_bytes = {} is not between {PART_BYTES_MIN} and {PART_BYTES_MAX}",
+                self.part_bytes
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -159,6 +282,27 @@ impl Default for MaintenanceOptions {
 }
 
 impl LakeOptions {
+    /// Whether the tables lie in an object store.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.warehouse.to_str().is_some_and(|text| text.contains("://"))
+    }
+
+    /// The directory of this machine that belongs to the lake: that of its tables, or what `s3.directory` names beside a bucket.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        if self.is_remote() { &self.s3.directory } else { &self.warehouse }
+    }
+
+    /// Where in an object store the tables lie; `None` where they are in a directory.
+    ///
+    /// # Errors
+    /// [`LakeError::Options`] for a place that is none.
+    pub(crate) fn bucket(&self) -> Result<Option<Place>, LakeError> {
+        let Some(text) = self.warehouse.to_str().filter(|_| self.is_remote()) else { return Ok(None) };
+        Place::parse(text).map(Some).map_err(|error| LakeError::Options(format!("warehouse {error}")))
+    }
+
     /// Which catalog is meant.
     ///
     /// # Errors
@@ -177,7 +321,7 @@ impl LakeOptions {
             },
             Some(_) => refuse(format!("catalog {named:?}: write sqlite, a file, http://… or https://…")),
             None if named.is_empty() => refuse("catalog is empty: write sqlite, a file or a URL".into()),
-            None if named == CATALOG_SQLITE => Ok(CatalogPlace::Sqlite(self.warehouse.join("catalog.db"))),
+            None if named == CATALOG_SQLITE => Ok(CatalogPlace::Sqlite(self.directory().join("catalog.db"))),
             None => Ok(CatalogPlace::Sqlite(PathBuf::from(named))),
         }
     }
@@ -193,6 +337,14 @@ impl LakeOptions {
         }
         if self.catalog_name.trim().is_empty() {
             return refuse("catalog_name is empty");
+        }
+        if self.bucket()?.is_some() {
+            if self.format == LakeFormat::Json {
+                return refuse(
+                    "format = \"json\" is of files of this machine: name a directory as warehouse",
+                );
+            }
+            self.s3.check().map_err(LakeError::Options)?;
         }
         self.catalog_place()?;
         let rest = &self.rest;
@@ -242,6 +394,50 @@ mod tests {
         for refused in ["", "ftp://c", "http://", "http://user:secret@c"] {
             let error = place(refused).unwrap_err();
             assert!(error.contains("catalog") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_warehouse_is_a_directory_or_a_place_in_a_bucket() {
+        let options = |warehouse: &str| LakeOptions { warehouse: warehouse.into(), ..LakeOptions::default() };
+        let remote = options("s3://lake/a");
+        remote.check().unwrap();
+        assert_eq!(remote.directory(), Path::new("data/lake"));
+        assert_eq!(remote.catalog_place().unwrap(), CatalogPlace::Sqlite("data/lake/catalog.db".into()));
+        assert_eq!(remote.bucket().unwrap().unwrap().location(), "s3://lake/a");
+        let local = options("/l");
+        assert_eq!((local.directory(), local.bucket().unwrap()), (Path::new("/l"), None));
+        for refused in ["gs://lake/a", "s3://", "file:///l"] {
+            let error = options(refused).check().unwrap_err().to_string();
+            assert!(error.contains("warehouse") && error.contains(refused), "{error}");
+        }
+        let error = LakeOptions { format: LakeFormat::Json, ..remote }.check().unwrap_err().to_string();
+        assert!(error.contains("json"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_work_with_an_object_store_is_refused_by_key() {
+        let told = |s3: S3Options| {
+            let warehouse = "s3://lake".into();
+            let options = LakeOptions { warehouse, s3, ..LakeOptions::default() };
+            options.check().map_err(|error| error.to_string())
+        };
+        let default = S3Options::default;
+        let plain = S3Options { endpoint: "http://127.0.0.1:9000".to_owned(), ..default() };
+        told(S3Options { allow_http: true, ..plain.clone() }).unwrap();
+        for (refused, word) in [
+            (plain, "s3.allow_http"),
+            (S3Options { endpoint: "127.0.0.1:9000".to_owned(), ..default() }, "s3.endpoint"),
+            (S3Options { endpoint: "https://u:t0p@s".to_owned(), ..default() }, "s3.endpoint"),
+            (S3Options { access_key_id: "k".to_owned(), ..default() }, "s3.secret_access_key"),
+            (S3Options { session_token: "t0p".to_owned(), ..default() }, "s3.session_token"),
+            (S3Options { region: String::new(), ..default() }, "s3.region"),
+            (S3Options { timeout_s: 0, ..default() }, "s3.timeout_s"),
+            (S3Options { part_bytes: 1 << 20, ..default() }, "s3.part_bytes = 1048576"),
+            (S3Options { directory: PathBuf::new(), ..default() }, "s3.directory"),
+        ] {
+            let error = told(refused).unwrap_err();
+            assert!(error.contains(word) && !error.contains("t0p"), "{error}");
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::catalog::{self, Catalog};
 use crate::files;
 use crate::options::CatalogPlace;
+use crate::store::Store;
 use crate::values::schema;
 use crate::values::types;
 use crate::write::commits::Alteration;
@@ -37,7 +38,7 @@ pub struct SnapshotInfo {
     pub offsets: Option<Offsets>,
 }
 
-/// A directory of Iceberg tables and their catalog. Cheap to clone.
+/// Iceberg tables in a directory or a bucket, and their catalog. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lake {
     catalog: Arc<dyn Catalog>,
@@ -88,6 +89,19 @@ impl Lake {
             return Err(LakeError::Options(format!("there is no lake: no file {}", file.display())));
         }
         Self::open(options).await
+    }
+
+    /// Tries the object store that the tables are to lie in: a small object is written, read and deleted. Does nothing where
+    /// they lie in a directory.
+    ///
+    /// # Errors
+    /// [`LakeError::Options`], [`LakeError::Store`].
+    pub fn try_out(options: &LakeOptions) -> BoxFuture<'_, Result<(), LakeError>> {
+        Box::pin(async move {
+            options.check()?;
+            let Some(place) = options.bucket()? else { return Ok(()) };
+            Store::new(&place.bucket, &options.s3)?.try_out(&place.location()).await
+        })
     }
 
     pub(crate) fn catalog(&self) -> &dyn Catalog {
@@ -182,7 +196,7 @@ impl Lake {
         Ok(table)
     }
 
-    /// Takes a table out of the catalog. Its files stay on disk.
+    /// Takes a table out of the catalog. Its files stay.
     ///
     /// # Errors
     /// [`LakeError::NotFound`]; the catalog fails.

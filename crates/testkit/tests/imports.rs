@@ -37,6 +37,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("metrics", &["telemetry"]),
     ("metrics-exporter-prometheus", &["telemetry"]),
     ("mongodb", &["documents"]),
+    ("object_store", &["lake"]),
     ("parquet", &["lake"]),
     ("perpetual", &["learning"]),
     ("pgwire-replication", &["stream"]),

@@ -130,6 +130,12 @@ async fn open(config: Config) -> anyhow::Result<Stores> {
     if config.lake.format == LakeFormat::Json {
         return Err(output::usage("lake.format is json: erasure is of Iceberg tables".to_owned()));
     }
+    if config.lake.is_remote() {
+        // Else `--check` would say that nothing is left where it has not looked.
+        return Err(output::usage(
+            "lake.warehouse is in an object store: whether a person is gone can only be searched in files of this machine".to_owned(),
+        ));
+    }
     let client = config.http.client()?.timeout(PROBE_TIMEOUT).build()?;
     let url = config.http.url();
     if client.get(format!("{url}/healthz")).send().await.is_ok() {

@@ -28,7 +28,7 @@ pub(super) async fn run(platform: &Platform, roles: &[&'static str]) {
     let documents = documents.unwrap_or_else(|| config.data_dir.join("documents"));
     let documents = Some(documents).filter(|_| has_documents);
     let mut volumes = vec![("data", config.data_dir.clone())];
-    volumes.extend(has_lake.then(|| ("lake", config.lake.warehouse.clone())));
+    volumes.extend(has_lake.then(|| ("lake", config.lake.directory().to_owned())));
     volumes.extend(documents.clone().map(|path| ("documents", path)));
     let (http, bi) = (&config.http.tls, &config.bi.tls);
     let mut certificates: Certificates = Vec::new();

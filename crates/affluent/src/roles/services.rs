@@ -330,7 +330,8 @@ pub(super) async fn batch_scheduler(
     shutdown: CancellationToken,
 ) -> Result<(), RoleError> {
     let (options, health) = (platform.config().batch_scheduler.clone(), platform.health().clone());
-    SchedulerNode::new(options, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+    let lake = &platform.config().lake;
+    SchedulerNode::new(options, lake, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
 }
 
 /// A node of a cluster that computes. It reports its own health.
@@ -339,8 +340,8 @@ pub(super) async fn batch_executor(
     shutdown: CancellationToken,
 ) -> Result<(), RoleError> {
     let (options, health) = (platform.config().batch_executor.clone(), platform.health().clone());
-    let warehouse = platform.config().lake.warehouse.clone();
-    ExecutorNode::new(options, warehouse, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
+    let lake = &platform.config().lake;
+    ExecutorNode::new(options, lake, health).map_err(node_error)?.run(shutdown).await.map_err(node_error)
 }
 
 fn node_error(error: NodeError) -> RoleError {

@@ -8,6 +8,7 @@ mod rest;
 mod sqlite;
 
 use crate::options::CatalogPlace;
+use crate::store::Store;
 use crate::{LakeError, LakeOptions};
 use async_trait::async_trait;
 use iceberg::io::FileIO;
@@ -59,6 +60,9 @@ pub(crate) trait Catalog: std::fmt::Debug + Send + Sync {
     /// [`LakeError::NotFound`].
     async fn drop_table(&self, ident: &TableIdent) -> Result<(), LakeError>;
 
+    /// The object store that the tables lie in, if they do.
+    fn store(&self) -> Option<&Store>;
+
     /// Where `clean` keeps what it has seen unreferenced.
     async fn sightings(&self) -> Result<SqlitePool, LakeError>;
 }
@@ -81,19 +85,28 @@ fn conflict(ident: &TableIdent) -> LakeError {
     Error::new(ErrorKind::CatalogCommitConflicts, message).with_retryable(true).into()
 }
 
-/// What tables are made with: files of the local disk.
+/// What tables are made with: files of the local disk, or of an object store.
 #[derive(Debug, Clone)]
-struct Disk {
-    /// Absolute path of the warehouse.
+struct Ground {
+    /// Absolute path of the warehouse, or its location in the store.
     warehouse: String,
+    store: Option<Store>,
     file_io: FileIO,
     runtime: Runtime,
 }
 
-impl Disk {
-    fn new(options: &LakeOptions) -> Result<Self, LakeError> {
-        let warehouse = absolute(&options.warehouse)?;
-        Ok(Disk { warehouse, file_io: FileIO::new_with_fs(), runtime: Runtime::try_current()? })
+impl Ground {
+    /// # Errors
+    /// [`LakeError::Store`] where the object store is not to be used.
+    async fn new(options: &LakeOptions) -> Result<Self, LakeError> {
+        let runtime = Runtime::try_current()?;
+        let Some(place) = options.bucket()? else {
+            let warehouse = absolute(&options.warehouse)?;
+            return Ok(Ground { warehouse, store: None, file_io: FileIO::new_with_fs(), runtime });
+        };
+        let (store, warehouse) = (Store::new(&place.bucket, &options.s3)?, place.location());
+        store.reach(&warehouse).await?;
+        Ok(Ground { warehouse, file_io: store.file_io(), store: Some(store), runtime })
     }
 
     /// Where a new table lies.
@@ -108,9 +121,16 @@ impl Disk {
         metadata: Arc<TableMetadata>,
     ) -> Result<Table, LakeError> {
         let files = metadata.location();
-        if files.contains("://") && !files.starts_with("file://") {
+        let (is_ours, ours) = match &self.store {
+            Some(store) => (store.holds(files), "in the bucket that lake.warehouse names"),
+            None => {
+                let is_local = !files.contains("://") || files.starts_with("file://");
+                (is_local, "on local disk, as lake.warehouse says")
+            }
+        };
+        if !is_ours {
             return Err(LakeError::Options(format!(
-                "table {ident} lies at {files}: the lake's files have to be on local disk"
+                "table {ident} lies at {files}: the lake's files have to be {ours}"
             )));
         }
         let mut table = Table::builder()

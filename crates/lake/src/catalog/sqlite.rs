@@ -1,11 +1,12 @@
-//! The catalog in one SQLite file, beside the tables.
+//! The catalog in one SQLite file of this machine.
 //!
 //! Its tables are those of Iceberg's SQL catalogs, so other engines open the same file. Creating and
 //! committing are ours: the stock catalog ignores the outcome of its SQL commit and does not flush what
 //! it points at. Invariant: the row of a table changes only by compare-and-swap, and only after the
-//! new metadata file is on disk.
+//! new metadata file is on disk, or acknowledged by the object store.
 
-use super::{Catalog, Disk, conflict};
+use super::{Catalog, Ground, conflict};
+use crate::store::Store;
 use crate::upkeep::clean;
 use crate::{LakeError, LakeOptions, files};
 use affluent_telemetry::failpoint;
@@ -47,7 +48,7 @@ const LOADS_MAX: u32 = 10;
 pub(super) struct SqliteCatalog {
     pool: SqlitePool,
     name: String,
-    disk: Disk,
+    ground: Ground,
 }
 
 /// A pool on a SQLite file, flushed at every commit. Missing directories and file are created.
@@ -67,13 +68,13 @@ pub(super) async fn connect(path: &Path) -> Result<SqlitePool, LakeError> {
 impl SqliteCatalog {
     /// Opens the catalog, creating file and tables where they are missing.
     pub(super) async fn open(path: &Path, options: &LakeOptions) -> Result<Self, LakeError> {
-        files::create_dirs(&options.warehouse)?;
+        files::create_dirs(options.directory())?;
         let pool = connect(path).await?;
         for table in SCHEMA {
             sqlx::query(table).execute(&pool).await?;
         }
         clean::prepare(&pool).await?;
-        Ok(SqliteCatalog { pool, name: options.catalog_name.clone(), disk: Disk::new(options)? })
+        Ok(SqliteCatalog { pool, name: options.catalog_name.clone(), ground: Ground::new(options).await? })
     }
 
     /// Where every table stands, at one moment: one read of the catalog.
@@ -97,8 +98,16 @@ impl SqliteCatalog {
 
     /// The table as the metadata file at `location` has it.
     async fn at(&self, ident: &TableIdent, location: String) -> Result<Table, LakeError> {
-        let metadata = TableMetadata::read_from(&self.disk.file_io, &location).await?;
-        self.disk.table(ident, Some(location), Arc::new(metadata))
+        let metadata = TableMetadata::read_from(&self.ground.file_io, &location).await?;
+        self.ground.table(ident, Some(location), Arc::new(metadata))
+    }
+
+    async fn write_metadata(&self, location: &str, metadata: &TableMetadata) -> Result<(), LakeError> {
+        let json = serde_json::to_vec(metadata).map_err(|error| LakeError::Malformed {
+            what: "table metadata".into(),
+            error: error.to_string(),
+        })?;
+        files::write(&self.ground.file_io, location, json).await
     }
 
     /// Where the table stands.
@@ -200,11 +209,11 @@ impl Catalog for SqliteCatalog {
         .execute(&self.pool)
         .await?;
         let ident = TableIdent::new(namespace.clone(), creation.name.clone());
-        let location = self.disk.location(namespace, &creation.name);
+        let location = self.ground.location(namespace, &creation.name);
         creation.location = Some(location.clone());
         let metadata = TableMetadataBuilder::from_table_creation(creation)?.build()?.metadata;
         let path = MetadataLocation::new_with_metadata(&location, &metadata).to_string();
-        write_metadata(&path, &metadata)?;
+        self.write_metadata(&path, &metadata).await?;
         let created = sqlx::query(
             "INSERT INTO iceberg_tables
                  (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
@@ -217,9 +226,9 @@ impl Catalog for SqliteCatalog {
         .execute(&self.pool)
         .await?;
         if created.rows_affected() == 1 {
-            return self.disk.table(&ident, Some(path), Arc::new(metadata));
+            return self.ground.table(&ident, Some(path), Arc::new(metadata));
         }
-        files::remove(Path::new(files::local(&path)))?;
+        files::discard(&self.ground.file_io, [path.as_str()]);
         self.load(&ident, None).await
     }
 
@@ -242,28 +251,26 @@ impl Catalog for SqliteCatalog {
         let metadata = built.metadata;
         let new =
             MetadataLocation::from_str(&old)?.with_next_version().with_new_metadata(&metadata).to_string();
-        write_metadata(&new, &metadata)?;
+        self.write_metadata(&new, &metadata).await?;
         failpoint("lake::before_swap");
         match self.swap(base.identifier(), &old, &new).await {
             Ok(true) => {}
             Ok(false) => {
-                files::remove(Path::new(files::local(&new)))?;
+                files::discard(&self.ground.file_io, [new.as_str()]);
                 return Err(conflict(base.identifier()));
             }
             Err(error @ LakeError::Unsettled { .. }) => return Err(error),
             Err(error) => {
-                files::remove(Path::new(files::local(&new)))?;
+                files::discard(&self.ground.file_io, [new.as_str()]);
                 return Err(error);
             }
         }
         failpoint("lake::after_swap");
         if metadata.properties().get(DELETE_AFTER_COMMIT).is_some_and(|on| on == "true") {
-            for expired in &built.expired_metadata_logs {
-                // What stays behind here is found as unreferenced later.
-                let _ = files::remove(Path::new(files::local(&expired.metadata_file)));
-            }
+            let expired = built.expired_metadata_logs.iter().map(|log| log.metadata_file.as_str());
+            files::discard(&self.ground.file_io, expired);
         }
-        self.disk.table(base.identifier(), Some(new), Arc::new(metadata))
+        self.ground.table(base.identifier(), Some(new), Arc::new(metadata))
     }
 
     async fn drop_table(&self, ident: &TableIdent) -> Result<(), LakeError> {
@@ -281,13 +288,11 @@ impl Catalog for SqliteCatalog {
         }
     }
 
+    fn store(&self) -> Option<&Store> {
+        self.ground.store.as_ref()
+    }
+
     async fn sightings(&self) -> Result<SqlitePool, LakeError> {
         Ok(self.pool.clone())
     }
-}
-
-fn write_metadata(path: &str, metadata: &TableMetadata) -> Result<(), LakeError> {
-    let json = serde_json::to_vec(metadata)
-        .map_err(|error| LakeError::Malformed { what: "table metadata".into(), error: error.to_string() })?;
-    files::write_durable(Path::new(files::local(path)), &json)
 }

@@ -4,7 +4,8 @@
 //! reader does the same but for lists, which it cannot fill with nulls; it still reads the files
 //! that only it understands: those with delete files, and those of other engines without ids.
 
-use crate::{LakeError, files};
+use crate::LakeError;
+use crate::read::source::Source;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
@@ -15,10 +16,7 @@ use iceberg::table::Table;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The columns wanted of each file.
@@ -59,7 +57,7 @@ impl FileBatches {
         groups: Option<Vec<usize>>,
     ) -> Result<Self, LakeError> {
         if task.deletes.is_empty()
-            && let Some(reader) = OwnReader::open(&task.data_file_path, columns, batch_rows, groups)?
+            && let Some(reader) = OwnReader::open(source(table, task)?, columns, batch_rows, groups)?
         {
             return Ok(FileBatches::Own(reader));
         }
@@ -83,6 +81,7 @@ impl FileBatches {
 /// A file of which every column has its field id.
 pub(crate) struct OwnReader {
     batches: parquet::arrow::arrow_reader::ParquetRecordBatchReader,
+    source: Source,
     /// Where each wanted column is in the batches.
     places: Vec<Option<usize>>,
     arrow: SchemaRef,
@@ -91,14 +90,13 @@ pub(crate) struct OwnReader {
 impl OwnReader {
     /// `None` for a file without field ids.
     fn open(
-        path: &str,
+        source: Source,
         columns: &Columns,
         batch_rows: usize,
         groups: Option<Vec<usize>>,
     ) -> Result<Option<Self>, LakeError> {
-        let file = open(path)?;
-        let unreadable = |error| unreadable(path, &error);
-        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
+        let unreadable = |error| source.unreadable(&error);
+        let mut builder = ParquetRecordBatchReaderBuilder::try_new(source.clone()).map_err(unreadable)?;
         if let Some(groups) = groups {
             builder = builder.with_row_groups(groups);
         }
@@ -116,7 +114,8 @@ impl OwnReader {
         let places = found.iter().map(|root| root.and_then(|root| roots.binary_search(&root).ok())).collect();
         let batches =
             builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(unreadable)?;
-        Ok(Some(OwnReader { batches, places, arrow: Arc::clone(&columns.arrow) }))
+        let arrow = Arc::clone(&columns.arrow);
+        Ok(Some(OwnReader { batches, source, places, arrow }))
     }
 
     fn arranged(&self, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
@@ -135,14 +134,9 @@ impl OwnReader {
     }
 }
 
-/// Opens a data file on local disk.
-pub(crate) fn open(path: &str) -> Result<File, LakeError> {
-    let path = Path::new(path.strip_prefix("file://").unwrap_or(path));
-    File::open(path).map_err(|error| files::io("open", path, error))
-}
-
-pub(crate) fn unreadable(path: &str, error: &ParquetError) -> LakeError {
-    LakeError::Malformed { what: format!("data file {path}"), error: error.to_string() }
+/// The data file of `task`.
+pub(crate) fn source(table: &Table, task: &FileScanTask) -> Result<Source, LakeError> {
+    Source::open(table.file_io(), &task.data_file_path, task.file_size_in_bytes)
 }
 
 impl Iterator for OwnReader {
@@ -150,6 +144,7 @@ impl Iterator for OwnReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next()?;
-        Some(batch.map_err(LakeError::from).and_then(|batch| self.arranged(&batch)))
+        let read = batch.map_err(|error| self.source.failure().unwrap_or_else(|| error.into()));
+        Some(read.and_then(|batch| self.arranged(&batch)))
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::LakeError;
 use crate::read::choose::{ColumnRange, Wanted};
-use crate::read::data_file::{Columns, FileBatches};
+use crate::read::data_file::{self, Columns, FileBatches};
 use crate::read::scan;
 use crate::read::sought::Sought;
 use crate::table::{LakeTable, off_worker};
@@ -93,7 +93,7 @@ impl LakeTable {
         let sought = Sought::texts(lookup.keys.iter());
         let mut found = Vec::new();
         for task in scan::tasks(&table, snapshot, wanted).await? {
-            let groups = sought.groups(&task.data_file_path, key)?.map(|groups| groups.hit);
+            let groups = sought.groups(&data_file::source(&table, &task)?, key)?.map(|groups| groups.hit);
             if groups.as_ref().is_some_and(Vec::is_empty) {
                 continue;
             }

@@ -4,8 +4,8 @@
 //! every row with one of the values is found; where a file's column is of a type that is not known here, nothing is said.
 
 use crate::LakeError;
-use crate::read::data_file;
 use crate::read::sought::{Groups, Sought, leaf_of};
+use crate::read::source::Source;
 use ahash::RandomState;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -44,9 +44,14 @@ impl Members {
 
     /// The rows of the chosen row groups of a file of ours that hold a value in the column with this field id; row groups
     /// without any are left out. `None` where the file does not tell.
-    pub(crate) fn rows(&self, path: &str, id: i32, groups: &Groups) -> Result<Option<Vec<Found>>, LakeError> {
-        let unreadable = |error| data_file::unreadable(path, &error);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(data_file::open(path)?).map_err(unreadable)?;
+    pub(crate) fn rows(
+        &self,
+        file: &Source,
+        id: i32,
+        groups: &Groups,
+    ) -> Result<Option<Vec<Found>>, LakeError> {
+        let unreadable = |error| file.unreadable(&error);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(unreadable)?;
         let Some(leaf) = leaf_of(&builder, id) else { return Ok(None) };
         let mask = ProjectionMask::leaves(builder.parquet_schema(), [leaf]);
         let reader = builder
@@ -57,7 +62,7 @@ impl Members {
             .map_err(unreadable)?;
         let (mut hits, mut read) = (Vec::new(), 0);
         for batch in reader {
-            let batch = batch?;
+            let batch = batch.map_err(|error| file.failure().unwrap_or_else(|| error.into()))?;
             let Some(column) = batch.columns().first() else { return Ok(None) };
             if !self.find(column, |row| hits.push(read + row))? {
                 return Ok(None);

@@ -1,4 +1,4 @@
-//! Reading: scans and look-ups, which files can hold what is sought, one data file in the columns of a newer schema.
+//! Reading: scans and look-ups, which files can hold what is sought, one data file in the columns of a newer schema, from disk or from a bucket (`source`).
 
 pub(crate) mod choose;
 pub(crate) mod data_file;
@@ -8,3 +8,4 @@ pub(crate) mod members;
 pub(crate) mod parquet_file;
 pub(crate) mod scan;
 pub(crate) mod sought;
+pub(crate) mod source;

@@ -3,7 +3,7 @@
 //! Invariant: a value is read exactly, or its type is refused.
 
 use crate::LakeError;
-use crate::read::data_file::{open, unreadable};
+use crate::read::source::Source;
 use crate::values::decode;
 use affluent_model::Row;
 use arrow_array::{ArrayRef, RecordBatch};
@@ -34,8 +34,9 @@ impl ParquetFile {
     /// [`LakeError::Io`], [`LakeError::Malformed`] for what is no Parquet file, [`LakeError::NoColumn`].
     pub fn open(path: &Path, columns: &[&str]) -> Result<Self, LakeError> {
         let shown = path.display().to_string();
-        let unreadable = |error| unreadable(&shown, &error);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(open(&shown)?).map_err(unreadable)?;
+        let source = Source::on_disk(path)?;
+        let unreadable = |error| source.unreadable(&error);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(source.clone()).map_err(unreadable)?;
         let fields = builder.schema().fields();
         let place = |column: &&str| {
             let found = fields.iter().position(|field| field.name() == column);
@@ -53,9 +54,9 @@ impl ParquetFile {
     /// # Errors
     /// [`LakeError::Io`], [`LakeError::Malformed`] for what is no Parquet file.
     pub fn describe(path: &Path) -> Result<(Vec<String>, u64), LakeError> {
-        let shown = path.display().to_string();
-        let builder = ParquetRecordBatchReaderBuilder::try_new(open(&shown)?)
-            .map_err(|error| unreadable(&shown, &error))?;
+        let source = Source::on_disk(path)?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(source.clone())
+            .map_err(|error| source.unreadable(&error))?;
         let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
         let fields = builder.schema().fields();
         Ok((fields.iter().map(|field| field.name().clone()).collect(), rows))

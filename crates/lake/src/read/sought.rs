@@ -3,8 +3,8 @@
 //! Invariant: a file or row group is left out only where its statistics or its Bloom filter say that it
 //! holds none of the values; where nothing is known of it, it is read.
 
-use crate::read::data_file;
-use crate::{LakeError, files};
+use crate::LakeError;
+use crate::read::source::Source;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
@@ -17,7 +17,6 @@ use parquet::basic::Type as Physical;
 use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
-use std::fs::File;
 use std::ops::Range;
 
 /// Values that are looked up in a filter for each row that is spared by it: reading a row costs as much.
@@ -93,11 +92,9 @@ impl Sought {
 
     /// The row groups of a file of ours that may hold a value in the column with this field id; `None`
     /// where the file does not tell.
-    pub(crate) fn groups(&self, path: &str, id: i32) -> Result<Option<Groups>, LakeError> {
-        let unreadable = |error| data_file::unreadable(path, &error);
-        let file = data_file::open(path)?;
-        let opened = file.try_clone().map_err(|error| files::io("open", path.as_ref(), error))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(unreadable)?;
+    pub(crate) fn groups(&self, file: &Source, id: i32) -> Result<Option<Groups>, LakeError> {
+        let unreadable = |error| file.unreadable(&error);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(unreadable)?;
         let Some(leaf) = leaf_of(&builder, id) else { return Ok(None) };
         let parquet = builder.parquet_schema();
         let mut groups = Groups { hit: Vec::new(), rows: Vec::new() };
@@ -110,7 +107,7 @@ impl Sought {
             }
             // Far more values than rows are looked up faster in the rows.
             if let Some(near) = near.filter(|near| near.len() <= rows * FILTERED_PER_ROW) {
-                let filter = Sbbf::read_from_column_chunk(group.column(leaf), &file).map_err(unreadable)?;
+                let filter = Sbbf::read_from_column_chunk(group.column(leaf), file).map_err(unreadable)?;
                 let physical = parquet.column(leaf).physical_type();
                 if filter.is_some_and(|filter| !self.may_pass(&filter, physical, near)) {
                     continue;
@@ -194,7 +191,7 @@ impl Sought {
 }
 
 /// The place of the column with this field id in a file; `None` where the file has none.
-pub(crate) fn leaf_of(builder: &ParquetRecordBatchReaderBuilder<File>, id: i32) -> Option<usize> {
+pub(crate) fn leaf_of(builder: &ParquetRecordBatchReaderBuilder<Source>, id: i32) -> Option<usize> {
     let own_id = |field: &arrow_schema::FieldRef| {
         field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse::<i32>().ok()) == Some(id)
     };

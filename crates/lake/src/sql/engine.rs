@@ -7,7 +7,7 @@ use super::files::ManifestCache;
 use super::looked_up::LookedUp;
 use super::pins::{Pinned, Pins};
 use super::{EngineOptions, Session, SqlError, checked, functions};
-use crate::{Lake, LakeError};
+use crate::{Lake, LakeError, StoreError, StoreProblem};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -70,6 +70,9 @@ impl Engine {
             .with_disk_manager_builder(disk)
             .with_metadata_cache_limit(usize::try_from(options.footer_bytes_max).unwrap_or(usize::MAX))
             .build_arc()?;
+        if let Some(store) = lake.catalog().store() {
+            store.register(&runtime)?;
+        }
         let manifests = Arc::new(ManifestCache::new(options.manifest_entries_max));
         let cluster = options.cluster.clone();
         let cluster = cluster.map(|address| Arc::new(Cluster::new(address, options.cluster_rows_min)));
@@ -111,7 +114,7 @@ impl Engine {
             attempt += 1;
             match self.read_tables().await {
                 // A metadata file was replaced between looking and reading: look again.
-                Err(LakeError::Iceberg(error)) if attempt < ATTEMPTS => {
+                Err(error) if attempt < ATTEMPTS && may_be_replaced(&error) => {
                     tracing::debug!(%error, attempt, "tables moved while they were read");
                     crate::table::pause(attempt).await;
                 }
@@ -165,6 +168,12 @@ impl Engine {
         options.execution.sort_spill_reservation_bytes = reserve;
         if self.cluster.is_some() { Cluster::configured(config) } else { config }
     }
+}
+
+/// Whether a metadata file that was looked for may have made room for newer ones.
+fn may_be_replaced(error: &LakeError) -> bool {
+    let is_gone = |error: &StoreError| error.problem() == StoreProblem::NoObject;
+    matches!(error, LakeError::Iceberg(_)) || matches!(error, LakeError::Store(error) if is_gone(error))
 }
 
 /// The engine's own rules for physical plans, and ours among them.

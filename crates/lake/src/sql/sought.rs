@@ -12,9 +12,11 @@ use super::{SqlError, files::LiveFile};
 use crate::LakeError;
 use crate::read::members::Members;
 use crate::read::sought::{Groups, Sought};
+use crate::read::source::Source;
 use crate::table::off_worker;
 use arrow_array::{Array, ArrayRef};
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
+use iceberg::io::FileIO;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,16 +102,17 @@ async fn look_up(
 ) -> Result<Answer, SqlError> {
     let files = stored.files(None).await?;
     let rows_all: usize = files.iter().map(rows_of).sum();
-    let (candidates, rows) = by_filters(files, id, sought).await?;
+    let (candidates, rows) = by_filters(stored.file_io(), files, id, sought).await?;
     tracing::debug!(column = id, keys = sought.len(), rows, rows_all, "looked for keys");
     if rows > rows_all / SHARE {
         return Ok(Answer::Most);
     }
-    Ok(Answer::Part(by_rows(candidates, id, members).await?))
+    Ok(Answer::Part(by_rows(stored.file_io(), candidates, id, members).await?))
 }
 
 /// Files that may hold a value with their row groups that may; `None`: the file does not tell. And how many rows that are.
 async fn by_filters(
+    file_io: FileIO,
     files: Vec<LiveFile>,
     id: i32,
     sought: &Arc<Sought>,
@@ -119,7 +122,7 @@ async fn by_filters(
         if !sought.may_be_in(file.file(), id) {
             return Ok(None);
         }
-        let groups = sought.groups(file.file().file_path(), id)?;
+        let groups = sought.groups(&source(&file_io, &file)?, id)?;
         let is_out = groups.as_ref().is_some_and(|groups| groups.hit.is_empty());
         Ok((!is_out).then_some((file, groups)))
     })
@@ -133,12 +136,17 @@ async fn by_filters(
 }
 
 /// Of these files the rows that hold a value; where a file does not tell, what may.
-async fn by_rows(candidates: Vec<Candidate>, id: i32, members: Members) -> Result<Chosen, LakeError> {
+async fn by_rows(
+    file_io: FileIO,
+    candidates: Vec<Candidate>,
+    id: i32,
+    members: Members,
+) -> Result<Chosen, LakeError> {
     let chosen = each(candidates, move |(file, groups): Candidate| {
         let path = file.file().file_path();
         let Some(groups) = groups else { return Ok(Some((path.to_owned(), None))) };
         let mut access = ParquetAccessPlan::new_none(groups.rows.len());
-        match members.rows(path, id, &groups)? {
+        match members.rows(&source(&file_io, &file)?, id, &groups)? {
             Some(found) => {
                 if found.is_empty() {
                     return Ok(None);
@@ -180,6 +188,11 @@ where
         all.extend(worked?);
     }
     Ok(all)
+}
+
+fn source(file_io: &FileIO, file: &LiveFile) -> Result<Source, LakeError> {
+    let data = file.file();
+    Source::open(file_io, data.file_path(), data.file_size_in_bytes())
 }
 
 fn rows_of(file: &LiveFile) -> usize {

@@ -9,13 +9,13 @@ use super::columns::{self, ByFieldId};
 use super::files::{self, LiveFile, ManifestCache};
 use super::sought::Chosen;
 use super::{SqlError, pins};
-use crate::LakeError;
+use crate::{LakeError, store};
 use arrow_schema::{DataType, SchemaRef};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, DFSchema, Statistics};
+use datafusion::common::{ColumnStatistics, DFSchema, Statistics, exec_err};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
@@ -27,10 +27,10 @@ use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::object_store::ObjectMeta;
-use datafusion::object_store::path::Path as ObjectPath;
 use datafusion::physical_optimizer::pruning::PruningPredicate;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use iceberg::io::FileIO;
 use iceberg::spec::SnapshotRef;
 use iceberg::table::Table;
 use std::sync::Arc;
@@ -74,6 +74,11 @@ impl SnapshotTable {
         self.arrow.field_with_name(column).ok().map(|field| field.data_type().clone())
     }
 
+    /// The way to its files.
+    pub(crate) fn file_io(&self) -> FileIO {
+        self.table.file_io().clone()
+    }
+
     /// Where it stands.
     pub(crate) fn snapshot_id(&self) -> Option<i64> {
         self.snapshot.as_ref().map(|snapshot| snapshot.snapshot_id())
@@ -103,10 +108,18 @@ impl SnapshotTable {
         (!pruning.always_true()).then_some(pruning)
     }
 
-    fn partitioned(&self, file: &LiveFile, projection: Option<&Vec<usize>>) -> Result<PartitionedFile> {
+    fn partitioned(
+        &self,
+        file: &LiveFile,
+        projection: Option<&Vec<usize>>,
+        url: &ObjectStoreUrl,
+    ) -> Result<PartitionedFile> {
         let data = file.file();
         let path = data.file_path();
-        let location = ObjectPath::from_absolute_path(path.strip_prefix("file://").unwrap_or(path))?;
+        let (place, location) = store::object_of(path)?;
+        if place != *url {
+            return exec_err!("the data file {path} is not in {url}, where its table is");
+        }
         let meta = ObjectMeta {
             location,
             // Data files never change, so what is kept of their footers holds for ever.
@@ -193,8 +206,9 @@ impl TableProvider for SnapshotTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let files =
-            files.iter().map(|file| self.partitioned(file, projection)).collect::<Result<Vec<_>>>()?;
+        let (url, _) = store::object_of(self.table.metadata().location())?;
+        let files = files.iter().map(|file| self.partitioned(file, projection, &url));
+        let files = files.collect::<Result<Vec<_>>>()?;
         let options = state.config_options();
         let statistics = merged(&files, &self.arrow)?;
         let groups = FileGroup::new(files).split_files(options.execution.target_partitions);
@@ -203,7 +217,6 @@ impl TableProvider for SnapshotTable {
             Ok(group.with_statistics(Arc::new(statistics)))
         });
         let groups = groups.collect::<Result<Vec<_>>>()?;
-        let url = ObjectStoreUrl::local_filesystem();
         let runtime = state.runtime_env();
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(runtime.object_store(&url)?, footers);

@@ -4,7 +4,7 @@
 //! sighting is kept in a database (the catalog's, where that is SQLite), so it counts across restarts and processes. Files
 //! younger than the grace period are not even looked at: their commit may be under way.
 
-use crate::files::local;
+use crate::files::plain;
 use crate::table::{LakeTable, off_worker};
 use crate::write::snapshot;
 use crate::{LakeError, files};
@@ -12,7 +12,6 @@ use iceberg::table::Table;
 use sqlx::Row as _;
 use sqlx::sqlite::SqlitePool;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// What a search for unreferenced files found.
@@ -46,16 +45,14 @@ impl LakeTable {
 
     async fn clean_here(&self) -> Result<Cleaned, LakeError> {
         let grace = Duration::from_secs(self.0.options.maintenance.grace_s);
-        let root = local(self.known().metadata().location()).to_owned();
+        let root = plain(self.known().metadata().location()).into_owned();
+        let before = SystemTime::now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
         // First what is there, then what is referred to: a commit in between only adds references.
-        let mut settled = Vec::new();
-        list(Path::new(&root), SystemTime::now().checked_sub(grace), &mut settled)?;
-        let referenced = referenced(&self.refreshed().await?).await?;
-        let unreferenced: Vec<String> = settled
-            .into_iter()
-            .filter_map(|path| path.into_os_string().into_string().ok())
-            .filter(|path| !referenced.contains(path))
-            .collect();
+        let settled = files::list(self.0.catalog.store(), &root, before).await?;
+        let table = self.refreshed().await?;
+        let referenced = referenced(&table).await?;
+        let unreferenced: Vec<String> =
+            settled.into_iter().filter(|path| !referenced.contains(path)).collect();
 
         let now = snapshot::now_ms();
         let pool = &self.0.catalog.sightings().await?;
@@ -74,7 +71,7 @@ impl LakeTable {
         for path in unreferenced {
             match known.remove(&path) {
                 Some(since) if now.saturating_sub(since) >= grace_ms => {
-                    files::remove(Path::new(&path))?;
+                    files::remove(table.file_io(), &path).await?;
                     cleaned.deleted += 1;
                     forget.push(path);
                 }
@@ -107,51 +104,27 @@ impl LakeTable {
     }
 }
 
-/// Every path that the table's metadata and kept snapshots refer to.
+/// Every path, as [`plain`] has it, that the table's metadata and kept snapshots refer to.
 pub(crate) async fn referenced(table: &Table) -> Result<HashSet<String>, LakeError> {
     let metadata = table.metadata();
     let mut paths: HashSet<String> = HashSet::new();
     let mut manifests = HashSet::new();
-    paths.extend(table.metadata_location().map(|path| local(path).to_owned()));
-    paths.extend(metadata.metadata_log().iter().map(|log| local(&log.metadata_file).to_owned()));
-    paths.extend(metadata.statistics_iter().map(|file| local(&file.statistics_path).to_owned()));
-    paths.extend(metadata.partition_statistics_iter().map(|file| local(&file.statistics_path).to_owned()));
+    paths.extend(table.metadata_location().map(|path| plain(path).into_owned()));
+    paths.extend(metadata.metadata_log().iter().map(|log| plain(&log.metadata_file).into_owned()));
+    paths.extend(metadata.statistics_iter().map(|file| plain(&file.statistics_path).into_owned()));
+    paths.extend(metadata.partition_statistics_iter().map(|file| plain(&file.statistics_path).into_owned()));
     for snapshot in metadata.snapshots() {
-        paths.insert(local(snapshot.manifest_list()).to_owned());
+        paths.insert(plain(snapshot.manifest_list()).into_owned());
         let list = table.manifest_list_reader(snapshot).load().await?;
         for manifest in list.entries() {
             if !manifests.insert(manifest.manifest_path.clone()) {
                 continue;
             }
-            paths.insert(local(&manifest.manifest_path).to_owned());
+            paths.insert(plain(&manifest.manifest_path).into_owned());
             let loaded = manifest.load_manifest(table.file_io()).await?;
             let live = loaded.entries().iter().filter(|entry| entry.is_alive());
-            paths.extend(live.map(|entry| local(entry.file_path()).to_owned()));
+            paths.extend(live.map(|entry| plain(entry.file_path()).into_owned()));
         }
     }
     Ok(paths)
-}
-
-/// Files last written before `before`, in all directories below.
-pub(crate) fn list(
-    directory: &Path,
-    before: Option<SystemTime>,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), LakeError> {
-    let Some(before) = before else { return Ok(()) };
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|error| files::io("list", directory, error))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(|error| files::io("list", directory, error))?;
-        let path = entry.path();
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => list(&path, Some(before), found)?,
-            Ok(metadata) if metadata.modified().is_ok_and(|modified| modified <= before) => found.push(path),
-            // Too young, or deleted since it was listed.
-            _ => {}
-        }
-    }
-    Ok(())
 }

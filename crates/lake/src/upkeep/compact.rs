@@ -9,7 +9,6 @@ use crate::files::PartitionWriter;
 use crate::read::data_file::{Columns, FileBatches};
 use crate::read::live::{self, LiveFile};
 use crate::table::{LakeTable, off_worker};
-use crate::write::append::discard;
 use crate::write::commits::{Commit, Stored};
 use crate::write::snapshot::{self, Change};
 use crate::write::sort::{MERGE_WAYS, Order, SortedMerge};
@@ -205,7 +204,7 @@ impl LakeTable {
         let rows_in: u64 = merge.iter().map(|file| file.rows).sum();
         let rows_out: u64 = written.iter().map(DataFile::record_count).sum();
         if rows_in != rows_out {
-            discard(&written);
+            self.discard(&written);
             return Err(LakeError::Malformed {
                 what: format!("merge of {} files of {}", merge.len(), self.name()),
                 error: format!("{rows_in} rows went in and {rows_out} came out"),
@@ -232,12 +231,12 @@ impl LakeTable {
         match self.store(&Commit::default(), schema_id, &mut self.attempts(), decide).await {
             Ok(Stored::Now(_)) => Ok(true),
             Ok(Stored::Before(_) | Stored::Stale) => {
-                discard(&added);
+                self.discard(&added);
                 Ok(false)
             }
             Err(error) => {
                 if error.is_settled() {
-                    discard(&added);
+                    self.discard(&added);
                 }
                 Err(error)
             }

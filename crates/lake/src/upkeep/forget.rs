@@ -4,7 +4,7 @@
 //! the next call finds what is left to do.
 
 use crate::LakeError;
-use crate::files::{self, local};
+use crate::files;
 use crate::table::{LakeTable, off_worker};
 use crate::upkeep::{clean, tags};
 use crate::write::commits::Alteration;
@@ -12,7 +12,6 @@ use affluent_telemetry::failpoint;
 use iceberg::TableUpdate;
 use iceberg::spec::MAIN_BRANCH;
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::SystemTime;
 
 /// What was forgotten.
@@ -57,12 +56,12 @@ impl LakeTable {
         .await?;
         failpoint("erase::before_files");
         let table = self.refreshed().await?;
-        let mut there = Vec::new();
-        clean::list(Path::new(local(table.metadata().location())), Some(SystemTime::now()), &mut there)?;
+        let root = table.metadata().location();
+        let there = files::list(self.0.catalog.store(), root, SystemTime::now()).await?;
         let referenced = clean::referenced(&table).await?;
         for path in there {
-            if path.to_str().is_some_and(|path| !referenced.contains(path)) {
-                files::remove(&path)?;
+            if !referenced.contains(&path) {
+                files::remove(table.file_io(), &path).await?;
                 forgotten.files += 1;
             }
         }

@@ -17,7 +17,6 @@ use iceberg::spec::{DataFile, PartitionKey};
 use iceberg::table::Table;
 use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
 /// zstd level of files that live until the next compaction.
@@ -105,17 +104,17 @@ impl LakeTable {
                 }
                 // Without a key this does not happen.
                 Ok(Stored::Before(snapshot)) => {
-                    discard(&added);
+                    self.discard(&added);
                     return Ok(Appended { snapshot, rows: 0, files: 0 });
                 }
                 // Another writer changed the schema: the rows are written again under it.
                 Ok(Stored::Stale) => {
-                    discard(&added);
+                    self.discard(&added);
                     self.again(&mut attempts).await?;
                 }
                 Err(error) => {
                     if error.is_settled() {
-                        discard(&added);
+                        self.discard(&added);
                     }
                     return Err(error);
                 }
@@ -170,7 +169,7 @@ impl LakeTable {
             }
         }
         if let Err(error) = outcome.and_then(|()| self.sync(&written)) {
-            discard(&written);
+            self.discard(&written);
             return Err(error);
         }
         // In the order of their days, as if one had written them: readers follow it.
@@ -223,14 +222,12 @@ impl LakeTable {
     /// Flushes the directories of data files.
     pub(crate) fn sync(&self, written: &[DataFile]) -> Result<(), LakeError> {
         let table = self.known();
-        let root = Path::new(files::local(table.metadata().location()));
-        files::sync_parents(root, written.iter().map(DataFile::file_path), &self.0.directories)
+        let location = table.metadata().location();
+        files::sync_parents(location, written.iter().map(DataFile::file_path), &self.0.directories)
     }
-}
 
-/// Deletes data files that no commit will refer to; what stays behind is found as unreferenced.
-pub(crate) fn discard(written: &[DataFile]) {
-    for file in written {
-        let _ = files::remove(Path::new(files::local(file.file_path())));
+    /// Deletes data files that no commit will refer to; what stays behind is found as unreferenced.
+    pub(crate) fn discard(&self, written: &[DataFile]) {
+        files::discard(self.known().file_io(), written.iter().map(DataFile::file_path));
     }
 }

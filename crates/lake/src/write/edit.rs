@@ -11,7 +11,7 @@ use crate::read::live::{self, LiveFile};
 use crate::read::scan;
 use crate::table::{LakeTable, off_worker};
 use crate::values::{decode, schema};
-use crate::write::append::{LEVEL_FRESH, discard};
+use crate::write::append::LEVEL_FRESH;
 use crate::write::commits::{Commit, Stored};
 use crate::write::overwrite::change;
 use affluent_model::{Row, Value};
@@ -118,12 +118,12 @@ impl LakeTable {
                 Ok(Stored::Now(_) | Stored::Before(_)) => return Ok(Edited { rows, files }),
                 // A file was merged, or columns were added: look again.
                 Ok(Stored::Stale) => {
-                    discard(&added);
+                    self.discard(&added);
                     self.again(&mut attempts).await?;
                 }
                 Err(error) => {
                     if error.is_settled() {
-                        discard(&added);
+                        self.discard(&added);
                     }
                     return Err(error);
                 }
@@ -145,7 +145,7 @@ impl LakeTable {
                 continue;
             }
             let written = self.rewritten(base, live, task, &hits, &edit.change).await;
-            let written = written.inspect_err(|_| discard(&prepared.added))?;
+            let written = written.inspect_err(|_| self.discard(&prepared.added))?;
             prepared.added.extend(written);
             prepared.removed.insert(live.path().to_owned());
             prepared.rows += count as u64;
@@ -241,7 +241,7 @@ impl LakeTable {
         let written = writer.close().await?;
         let stored: u64 = written.iter().map(DataFile::record_count).sum();
         if read != hits.len() || stored != kept {
-            discard(&written);
+            self.discard(&written);
             return Err(changed(live, hits.len()));
         }
         Ok(written)

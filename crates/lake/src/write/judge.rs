@@ -5,11 +5,11 @@
 
 use crate::LakeError;
 use crate::files::PartitionWriter;
-use crate::read::data_file::{Columns, FileBatches};
+use crate::read::data_file::{self, Columns, FileBatches};
 use crate::read::live::LiveFile;
 use crate::read::sought::Groups;
 use crate::table::LakeTable;
-use crate::write::append::{LEVEL_FRESH, discard};
+use crate::write::append::LEVEL_FRESH;
 use crate::write::keys::Keys;
 use crate::write::sort::Order;
 use arrow_array::BooleanArray;
@@ -85,7 +85,9 @@ impl Judge {
 
     async fn judge(&self, live: &LiveFile, task: &FileScanTask) -> Result<Judged, LakeError> {
         let groups = match self.keys.leading() {
-            Some((id, sought)) if task.deletes.is_empty() => sought.groups(&task.data_file_path, id)?,
+            Some((id, sought)) if task.deletes.is_empty() => {
+                sought.groups(&data_file::source(&self.table, task)?, id)?
+            }
             _ => None,
         };
         let unhit = |is_read| Judged { is_read, hits: Vec::new(), rewritten: None };
@@ -162,7 +164,7 @@ impl Judge {
         }
         let rows: u64 = written.iter().map(DataFile::record_count).sum();
         if rows != u64::try_from(kept.count_set_bits()).unwrap_or(u64::MAX) {
-            discard(&written);
+            self.lake.discard(&written);
             return Err(changed(live, kept.count_set_bits()));
         }
         self.lake.sync(&written)?;

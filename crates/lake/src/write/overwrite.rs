@@ -9,7 +9,6 @@ use crate::read::live::{self, LiveFile};
 use crate::table::{LakeTable, off_worker};
 use crate::values::batch::{self, day_place, day_value};
 use crate::values::fit::Target;
-use crate::write::append::discard;
 use crate::write::commits::{self, Attempts, Stored};
 use crate::write::snapshot::Change;
 use crate::{Commit, LakeError, Offsets, Outcome};
@@ -133,16 +132,16 @@ impl LakeTable {
                     return Ok(Outcome::Committed(done));
                 }
                 Ok((Stored::Before(snapshot), _)) => {
-                    discard(&prepared.added);
+                    self.discard(&prepared.added);
                     return Ok(Outcome::AlreadyCommitted(snapshot));
                 }
                 Ok((Stored::Stale, _)) => {
-                    discard(&prepared.added);
+                    self.discard(&prepared.added);
                     self.again(&mut attempts).await?;
                 }
                 Err(error) => {
                     if error.is_settled() {
-                        discard(&prepared.added);
+                        self.discard(&prepared.added);
                     }
                     return Err(error);
                 }

@@ -5,6 +5,7 @@
 //! metadata file, which stands beside them and is written last.
 
 use crate::{LakeError, files};
+use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestListWriter, ManifestStatus,
     ManifestWriter, ManifestWriterBuilder, Operation, Snapshot, SnapshotReference, SnapshotRetention,
@@ -33,12 +34,13 @@ pub(crate) struct Produced {
     pub(crate) snapshot_id: i64,
     pub(crate) updates: Vec<TableUpdate>,
     written: Vec<String>,
+    file_io: FileIO,
 }
 
 impl Produced {
     /// Deletes what was written for a snapshot that will not be.
     pub(crate) fn discard(&self) {
-        discard(&self.written);
+        discard(&self.file_io, &self.written);
     }
 }
 
@@ -58,9 +60,15 @@ pub(crate) async fn produce(
     };
     let updates = writer.snapshot(change, manifests_max).await;
     if !matches!(updates, Ok(Some(_))) {
-        discard(&writer.written);
+        discard(table.file_io(), &writer.written);
     }
-    Ok(updates?.map(|updates| Produced { snapshot_id: writer.snapshot_id, updates, written: writer.written }))
+    let file_io = table.file_io().clone();
+    Ok(updates?.map(|updates| Produced {
+        snapshot_id: writer.snapshot_id,
+        updates,
+        written: writer.written,
+        file_io,
+    }))
 }
 
 /// What every commit of ours asks of the table it was decided on.
@@ -251,11 +259,8 @@ impl Writer<'_> {
     }
 }
 
-fn discard(written: &[String]) {
-    for path in written {
-        // What stays behind is found as unreferenced later.
-        let _ = files::remove(std::path::Path::new(files::local(path)));
-    }
+fn discard(file_io: &FileIO, written: &[String]) {
+    files::discard(file_io, written.iter().map(String::as_str));
 }
 
 /// The summary with the table's totals after the change, as every Iceberg writer keeps them.

@@ -9,7 +9,6 @@ use crate::read::live::{self, LiveFile};
 use crate::table::{LakeTable, off_worker};
 use crate::values::batch::{self, Partitions};
 use crate::values::fit::Target;
-use crate::write::append::discard;
 use crate::write::commits::{self, Stored};
 use crate::write::judge::{Judge, Judged, Verdicts};
 use crate::write::keys::Keys;
@@ -132,8 +131,8 @@ impl LakeTable {
             let added = match (added, judged) {
                 (Ok(added), Ok(())) => added,
                 (added, judged) => {
-                    discard(&added.as_ref().cloned().unwrap_or_default());
-                    discard_verdicts(verdicts.into_values());
+                    self.discard(&added.as_ref().cloned().unwrap_or_default());
+                    self.discard_verdicts(verdicts.into_values());
                     judged?;
                     added?;
                     continue;
@@ -148,20 +147,20 @@ impl LakeTable {
                     return Ok(Outcome::Committed(done));
                 }
                 Ok((Stored::Before(snapshot), _)) => {
-                    discard(&added);
-                    discard_verdicts(verdicts.into_values());
+                    self.discard(&added);
+                    self.discard_verdicts(verdicts.into_values());
                     return Ok(Outcome::AlreadyCommitted(snapshot));
                 }
                 // Only another schema gets here.
                 Ok((Stored::Stale, _)) => {
-                    discard(&added);
-                    discard_verdicts(verdicts.into_values());
+                    self.discard(&added);
+                    self.discard_verdicts(verdicts.into_values());
                     self.again(&mut attempts).await?;
                 }
                 Err(error) => {
                     if error.is_settled() {
-                        discard(&added);
-                        discard_verdicts(verdicts.into_values());
+                        self.discard(&added);
+                        self.discard_verdicts(verdicts.into_values());
                     }
                     return Err(error);
                 }
@@ -237,7 +236,7 @@ impl LakeTable {
             if let Stored::Now(_) = stored {
                 // What was rewritten of files that somebody else has replaced is of no use.
                 let unused = verdicts.extract_if(|path, _| !used.contains(path));
-                discard_verdicts(unused.map(|(_, judged)| judged));
+                self.discard_verdicts(unused.map(|(_, judged)| judged));
             }
             let now = self.known();
             if !matches!(stored, Stored::Stale) || now.metadata().current_schema_id() != prepared.schema_id {
@@ -287,6 +286,12 @@ impl LakeTable {
         }
         outcome
     }
+
+    fn discard_verdicts(&self, verdicts: impl Iterator<Item = Judged>) {
+        for judged in verdicts {
+            self.discard(&judged.rewritten.unwrap_or_default());
+        }
+    }
 }
 
 fn may_hit(keys: &Keys, range: Option<choose::Bounds>, live: &LiveFile) -> bool {
@@ -315,12 +320,6 @@ fn report(keys: &Keys, files: usize, judged: &[(&str, &Judged)]) -> Upserted {
     done.files_rewritten = judged.iter().filter(|(_, judged)| judged.rewritten.is_some()).count();
     done.files_kept = files - done.files_rewritten;
     done
-}
-
-fn discard_verdicts(verdicts: impl Iterator<Item = Judged>) {
-    for judged in verdicts {
-        discard(&judged.rewritten.unwrap_or_default());
-    }
 }
 
 /// What reads each live file.

@@ -10,8 +10,10 @@ use std::path::{Path, absolute};
 
 pub(super) fn trials(config: &Config) -> Vec<Trial> {
     let mut trials = vec![writable("data_dir", &config.data_dir)];
-    if !config.lake.warehouse.starts_with(&config.data_dir) {
-        trials.push(writable("lake.warehouse", &config.lake.warehouse));
+    let directory = config.lake.directory();
+    if !directory.starts_with(&config.data_dir) {
+        let key = if config.lake.is_remote() { "lake.s3.directory" } else { "lake.warehouse" };
+        trials.push(writable(key, directory));
     }
     if config.documents.backend == Backend::Embedded
         && let Some(path) = config.documents.embedded.path.as_ref()

@@ -55,21 +55,47 @@ async fn write_a_document(config: &Config) -> Result<(), DocumentError> {
 /// Whether the directory can be written is tried with the other files.
 pub(super) async fn lake(config: &Config) -> Vec<Trial> {
     let catalog = &config.lake.catalog;
-    if config.lake.format == LakeFormat::Json || !catalog.contains("://") {
-        return vec![Trial::skipped(LAKE, "files of this machine")];
+    let is_rest = config.lake.format == LakeFormat::Iceberg && catalog.contains("://");
+    let mut trials = Vec::new();
+    if config.lake.is_remote() {
+        trials.push(bucket(config).await);
     }
+    if is_rest {
+        trials.push(rest_catalog(config).await);
+    }
+    if trials.is_empty() {
+        trials.push(Trial::skipped(LAKE, "files of this machine"));
+    }
+    trials
+}
+
+async fn bucket(config: &Config) -> Trial {
+    let place = config.lake.warehouse.display().to_string();
+    match Lake::try_out(&config.lake).await {
+        Ok(()) => Trial::ok(LAKE, format!("{place}: an object written, read and deleted")),
+        // What to do is in the error.
+        Err(error) => Trial::failed(
+            LAKE,
+            format!("{place}: {error}"),
+            "is lake.warehouse the place of the tables, and are the keys of [lake.s3] those of its server?",
+        ),
+    }
+}
+
+async fn rest_catalog(config: &Config) -> Trial {
+    let catalog = &config.lake.catalog;
     let tables = async {
         let lake = Lake::open_existing(config.lake.clone()).await?;
         lake.tables().await
     };
-    vec![match tables.await {
+    match tables.await {
         Ok(tables) => Trial::ok(LAKE, format!("catalog {catalog}: {} tables", tables.len())),
         Err(error) => Trial::failed(
             LAKE,
             format!("catalog {catalog}: {error}"),
             "does lake.catalog name a catalog with Iceberg's REST interface, and do [lake.rest] warehouse, token or client credentials let us in?",
         ),
-    }]
+    }
 }
 
 pub(super) async fn models(config: &Config) -> Vec<Trial> {

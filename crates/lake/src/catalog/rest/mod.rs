@@ -11,7 +11,8 @@ mod auth;
 mod client;
 mod wire;
 
-use super::{Catalog, Disk, conflict, sqlite};
+use super::{Catalog, Ground, conflict, sqlite};
+use crate::store::Store;
 use crate::upkeep::clean;
 use crate::write::snapshot::{self, Change, Produced};
 use crate::{COMMITS_PROPERTY, FENCE_PROPERTY, LakeError, LakeOptions, OFFSETS_PROPERTY, files};
@@ -26,7 +27,7 @@ use iceberg::{NamespaceIdent, TableCreation, TableIdent, TableRequirement, Table
 use reqwest::{Method, StatusCode};
 use sqlx::sqlite::SqlitePool;
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use wire::{CommitBody, CreateBody, Loaded, Namespaces, NewNamespace, Tables};
@@ -39,7 +40,7 @@ const LOADS_AT_ONCE: usize = 8;
 const PAGES_MAX: usize = 10_000;
 /// Namespaces in one another.
 const DEPTH_MAX: usize = 8;
-/// Below the warehouse: what `clean` has seen.
+/// In the lake's directory: what `clean` has seen.
 const SIGHTINGS: &str = "unreferenced.db";
 
 /// A REST catalog.
@@ -48,7 +49,7 @@ pub(super) struct RestCatalog {
     client: RestClient,
     /// The namespace under which ours lie.
     root: Vec<String>,
-    disk: Disk,
+    ground: Ground,
     manifests_max: usize,
     sightings_path: PathBuf,
     sightings: OnceCell<SqlitePool>,
@@ -70,9 +71,9 @@ impl RestCatalog {
         Ok(RestCatalog {
             client: RestClient::connect(url, &options.rest).await?,
             root: root.map(str::to_owned).collect(),
-            disk: Disk::new(options)?,
+            ground: Ground::new(options).await?,
             manifests_max: options.manifests_max,
-            sightings_path: options.warehouse.join(SIGHTINGS),
+            sightings_path: options.directory().join(SIGHTINGS),
             sightings: OnceCell::new(),
         })
     }
@@ -91,7 +92,7 @@ impl RestCatalog {
     }
 
     fn table(&self, ident: &TableIdent, loaded: Loaded) -> Result<Table, LakeError> {
-        self.disk.table(ident, loaded.metadata_location, Arc::new(loaded.metadata))
+        self.ground.table(ident, loaded.metadata_location, Arc::new(loaded.metadata))
     }
 
     /// Every page of a list; an empty one where the server has no such namespace.
@@ -302,9 +303,9 @@ impl Catalog for RestCatalog {
         self.create_namespace(namespace).await?;
         let ident = TableIdent::new(namespace.clone(), creation.name.clone());
         let path = self.tables_path(namespace);
-        let location = self.disk.location(namespace, &creation.name);
+        let location = self.ground.location(namespace, &creation.name);
         // The server need not flush what it makes.
-        files::create_dirs(&Path::new(&location).join("metadata"))?;
+        files::create_metadata_dir(&location)?;
         let body = wire::json(&CreateBody::new(creation, location))?;
         match self.client.repeat(Method::POST, &path, Some(&body)).await {
             Ok(answer) => self.table(&ident, wire::loaded(&answer)?),
@@ -333,7 +334,7 @@ impl Catalog for RestCatalog {
         let body = wire::json(&CommitBody::new(&namespace, ident.name(), requirements, &updates))?;
         if snapshot.is_some() {
             // The manifests are flushed, their names are not.
-            files::sync_dir(&Path::new(files::local(base.metadata().location())).join("metadata"))?;
+            files::sync_metadata_dir(base.metadata().location())?;
         }
         failpoint("lake::before_swap");
         let committed = self.settle(base, requirements, snapshot, &body).await;
@@ -353,6 +354,10 @@ impl Catalog for RestCatalog {
         let path = format!("{}?purgeRequested=false", self.table_path(ident));
         let dropped = self.client.once(Method::DELETE, &path, None).await;
         dropped.map(drop).map_err(|failure| self.refused(ident, &path, &failure))
+    }
+
+    fn store(&self) -> Option<&Store> {
+        self.ground.store.as_ref()
     }
 
     async fn sightings(&self) -> Result<SqlitePool, LakeError> {

@@ -6,6 +6,7 @@
 use super::super::columns::ByFieldId;
 use super::super::records::IsIn;
 use super::scan::TravellingScan;
+use crate::store::Store;
 use ballista_core::serde::BallistaPhysicalExtensionCodec;
 use datafusion::common::internal_err;
 use datafusion::error::{DataFusionError, Result};
@@ -26,9 +27,16 @@ const LENGTH: usize = size_of::<u32>();
 #[derive(Debug, Default)]
 pub(super) struct PlanCodec {
     ballista: BallistaPhysicalExtensionCodec,
+    /// Where the tables lie, if that is no file system: scans come back with the way to their files.
+    store: Option<Store>,
 }
 
 impl PlanCodec {
+    /// Of a node that is given plans.
+    pub(super) fn with_store(store: Option<Store>) -> Self {
+        PlanCodec { store, ..PlanCodec::default() }
+    }
+
     fn encode_scan(&self, scan: &TravellingScan, message: &mut Vec<u8>) -> Result<()> {
         let (files, by_field_id) = scan.halves();
         let ids = serde_json::to_vec(by_field_id).map_err(malformed)?;
@@ -48,8 +56,11 @@ impl PlanCodec {
             return internal_err!("the message of a scan ends early");
         };
         let by_field_id: ByFieldId = serde_json::from_slice(ids).map_err(malformed)?;
+        if let Some(store) = &self.store {
+            store.register(&context.runtime_env())?;
+        }
         let files = PhysicalPlanNode::try_decode(files)?.try_into_physical_plan(context, self)?;
-        TravellingScan::arrived(files.as_ref(), by_field_id)
+        TravellingScan::arrived(files.as_ref(), by_field_id, self.store.clone())
     }
 }
 

@@ -7,6 +7,8 @@ use super::codec::PlanCodec;
 use super::nodes::{self, NodeError};
 use super::options::ExecutorOptions;
 use super::wire;
+use crate::store::Store;
+use crate::{LakeError, LakeOptions};
 use affluent_telemetry::health::{Health, State};
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::extension::SessionConfigExt;
@@ -35,31 +37,41 @@ const LEAVE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct ExecutorNode {
     options: ExecutorOptions,
+    /// Where the tables lie, if that is no file system, and below which location.
+    store: Option<(Store, String)>,
     health: Health,
 }
 
 impl ExecutorNode {
-    /// A node that reads the warehouse in this directory.
+    /// A node that reads the lake of these options.
     ///
     /// # Errors
     /// [`NodeError::Options`], [`NodeError::NoWarehouse`].
-    pub fn new(options: ExecutorOptions, warehouse: PathBuf, health: Health) -> Result<Self, NodeError> {
+    pub fn new(options: ExecutorOptions, lake: &LakeOptions, health: Health) -> Result<Self, NodeError> {
         options.check().map_err(NodeError::Options)?;
-        if !warehouse.is_dir() {
-            return Err(NodeError::NoWarehouse(warehouse));
+        let store = nodes::store(lake)?;
+        if store.is_none() && !lake.warehouse.is_dir() {
+            return Err(NodeError::NoWarehouse(lake.warehouse.clone()));
         }
-        Ok(ExecutorNode { options, health })
+        Ok(ExecutorNode { options, store, health })
     }
 
     /// Works until `shutdown`.
     ///
     /// # Errors
     /// [`NodeError::Listen`], [`NodeError::WorkDir`]; [`NodeError::Failed`] where the scheduler is not there, or takes this
-    /// node for dead.
+    /// node for dead, and where the object store is not to be read.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let ExecutorOptions { listen, scheduler, .. } = &self.options;
         nodes::check_free(*listen)?;
         nodes::check_free(SocketAddr::new(listen.ip(), self.options.control_port))?;
+        if let Some((store, location)) = &self.store {
+            let failed = |error: LakeError| NodeError::Failed {
+                what: "reach the tables".to_owned(),
+                error: error.to_string(),
+            };
+            store.reach(location).await.map_err(failed)?;
+        }
         let path = self.directory()?;
         let emptied = match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -108,6 +120,7 @@ impl ExecutorNode {
         let runtime = nodes::idle_runtime().map_err(|error| NodeError::Options(error.to_string()))?;
         let functions = BallistaFunctionRegistry::from(&nodes::state(SessionConfig::new(), runtime));
         let work_dir = directory.to_str().map(str::to_owned);
+        let store = self.store.as_ref().map(|(store, _)| store.clone());
         let work_dir = work_dir.ok_or_else(|| NodeError::Options("work_dir is not Unicode".to_owned()))?;
         Ok(ExecutorProcessConfig {
             bind_host: options.listen.ip().to_string(),
@@ -131,7 +144,7 @@ impl ExecutorNode {
             })),
             override_function_registry: Some(Arc::new(functions)),
             override_create_grpc_client_endpoint: Some(wire::endpoints()),
-            override_physical_codec: Some(Arc::new(PlanCodec::default())),
+            override_physical_codec: Some(Arc::new(PlanCodec::with_store(store))),
             ..ExecutorProcessConfig::default()
         })
     }

@@ -1,6 +1,8 @@
 //! What both kinds of nodes have: the engine's functions, and their errors.
 
 use super::super::functions;
+use crate::store::Store;
+use crate::{LakeError, LakeOptions};
 use ballista_core::error::BallistaError;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
@@ -49,6 +51,14 @@ impl NodeError {
             | NodeError::NoWarehouse(_) => false,
         }
     }
+}
+
+/// The object store that the lake's tables lie in, and below which location, where they lie in one. Connects to nothing yet.
+pub(super) fn store(lake: &LakeOptions) -> std::result::Result<Option<(Store, String)>, NodeError> {
+    let failed = |error: LakeError| NodeError::Options(error.to_string());
+    let Some(place) = lake.bucket().map_err(failed)? else { return Ok(None) };
+    let store = Store::new(&place.bucket, &lake.s3).map_err(failed)?;
+    Ok(Some((store, place.location())))
 }
 
 /// A state with every function that a plan may call.

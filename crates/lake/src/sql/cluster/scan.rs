@@ -5,6 +5,7 @@
 //! and forbids the second. Bounds of files stay behind: they have done their work when the plan is made.
 
 use super::super::columns::ByFieldId;
+use crate::store::Store;
 use affluent_telemetry::failpoint;
 use datafusion::common::Statistics;
 use datafusion::datasource::listing::PartitionedFile;
@@ -25,6 +26,8 @@ pub(super) struct TravellingScan {
     /// The scan of the engine, with what its own form would forget.
     scan: Arc<dyn ExecutionPlan>,
     by_field_id: Arc<ByFieldId>,
+    /// On a node: where its files are, if that is no file system.
+    store: Option<Store>,
 }
 
 /// The files that a node of a plan reads, if it is a scan of files.
@@ -41,7 +44,7 @@ impl TravellingScan {
         let known = files.file_groups.iter().flat_map(FileGroup::iter);
         let by_field_id = known.filter_map(|file| file.extensions.get_arc::<ByFieldId>()).next();
         match by_field_id {
-            Some(by_field_id) => Ok(Self::new(files, by_field_id)),
+            Some(by_field_id) => Ok(Self::new(files, by_field_id, None)),
             None => datafusion::common::internal_err!("a scan of files without the ids of their columns"),
         }
     }
@@ -50,14 +53,18 @@ impl TravellingScan {
     ///
     /// # Errors
     /// Another plan than a scan of files.
-    pub(super) fn arrived(plan: &dyn ExecutionPlan, by_field_id: ByFieldId) -> Result<Self> {
+    pub(super) fn arrived(
+        plan: &dyn ExecutionPlan,
+        by_field_id: ByFieldId,
+        store: Option<Store>,
+    ) -> Result<Self> {
         match files_of(plan) {
-            Some(files) => Ok(Self::new(files, Arc::new(by_field_id))),
+            Some(files) => Ok(Self::new(files, Arc::new(by_field_id), store)),
             None => datafusion::common::internal_err!("{} came in the place of a scan of files", plan.name()),
         }
     }
 
-    fn new(files: &FileScanConfig, by_field_id: Arc<ByFieldId>) -> Self {
+    fn new(files: &FileScanConfig, by_field_id: Arc<ByFieldId>, store: Option<Store>) -> Self {
         let bare = |file: &PartitionedFile| PartitionedFile { statistics: None, ..file.clone() };
         let groups = files.file_groups.iter().map(|group| FileGroup::new(group.iter().map(bare).collect()));
         let unknown = Statistics::new_unknown(files.file_source().table_schema().table_schema());
@@ -67,7 +74,7 @@ impl TravellingScan {
             .with_expr_adapter(Some(Arc::clone(&by_field_id) as _))
             .with_partitioned_by_file_group(true)
             .build();
-        TravellingScan { scan: DataSourceExec::from_data_source(config), by_field_id }
+        TravellingScan { scan: DataSourceExec::from_data_source(config), by_field_id, store }
     }
 
     /// The two halves of its form as a message.
@@ -105,6 +112,11 @@ impl ExecutionPlan for TravellingScan {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         failpoint("cluster::before_scan");
+        if let Some(store) = &self.store {
+            // The runtime that runs a plan need not be the one that it was read for.
+            store.register(&context.runtime_env())?;
+            return self.scan.execute(partition, context);
+        }
         let rows = self.scan.execute(partition, context)?;
         let schema = rows.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows.map_err(explained))))

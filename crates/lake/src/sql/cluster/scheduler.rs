@@ -7,6 +7,8 @@ use super::nodes::{self, NodeError};
 use super::options::SchedulerOptions;
 use super::watch::{Seen, Watch};
 use super::{failure, wire};
+use crate::LakeOptions;
+use crate::store::Store;
 use affluent_telemetry::health::{Health, State};
 use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
@@ -39,15 +41,19 @@ type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 #[derive(Debug)]
 pub struct SchedulerNode {
     options: SchedulerOptions,
+    /// Where the tables lie, if that is no file system.
+    store: Option<Store>,
     health: Health,
 }
 
 impl SchedulerNode {
+    /// For queries over the lake of these options.
+    ///
     /// # Errors
     /// [`NodeError::Options`].
-    pub fn new(options: SchedulerOptions, health: Health) -> Result<Self, NodeError> {
+    pub fn new(options: SchedulerOptions, lake: &LakeOptions, health: Health) -> Result<Self, NodeError> {
         options.check().map_err(NodeError::Options)?;
-        Ok(SchedulerNode { options, health })
+        Ok(SchedulerNode { options, store: nodes::store(lake)?.map(|(store, _)| store), health })
     }
 
     /// Serves until `shutdown`.
@@ -95,7 +101,7 @@ impl SchedulerNode {
                 Ok(nodes::state(config, Arc::clone(&runtime)))
             })),
             override_create_grpc_client_endpoint: Some(wire::endpoints()),
-            override_physical_codec: Some(Arc::new(PlanCodec::default())),
+            override_physical_codec: Some(Arc::new(PlanCodec::with_store(self.store.clone()))),
             ..SchedulerConfig::default()
         })
     }

@@ -7,7 +7,7 @@ use affluent_lake::sql::cluster::{
     ClusterAddress, ExecutorNode, ExecutorOptions, NodeError, SchedulerNode, SchedulerOptions,
 };
 use affluent_lake::sql::{Engine, EngineOptions, Pins, RecordSet, Session, SqlError};
-use affluent_lake::{Lake, Partition, RowBatch};
+use affluent_lake::{Lake, LakeOptions, Partition, RowBatch};
 use affluent_model::{ColumnType, Row, Value};
 use affluent_telemetry::health::{Health, State};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
@@ -60,7 +60,7 @@ impl Node {
 async fn scheduler(port: u16) -> Node {
     let health = Health::default();
     let options = SchedulerOptions { listen: local(port), ..SchedulerOptions::default() };
-    let node = SchedulerNode::new(options, health.clone()).unwrap();
+    let node = SchedulerNode::new(options, &LakeOptions::default(), health.clone()).unwrap();
     Node::start(health, |shutdown| node.run(shutdown)).ready().await
 }
 
@@ -74,8 +74,13 @@ async fn executor(scheduler: u16, directory: &Path) -> Node {
         concurrent_tasks: 2,
         ..ExecutorOptions::default()
     };
-    let node = ExecutorNode::new(options, directory.to_owned(), health.clone()).unwrap();
+    let node = ExecutorNode::new(options, &at(directory), health.clone()).unwrap();
     Node::start(health, |shutdown| node.run(shutdown)).ready().await
+}
+
+/// A lake in this directory.
+fn at(directory: &Path) -> LakeOptions {
+    LakeOptions { warehouse: directory.to_owned(), ..LakeOptions::default() }
 }
 
 fn address(scheduler: u16) -> ClusterAddress {
@@ -251,11 +256,12 @@ async fn a_cluster_that_is_not_there_is_an_error_that_says_what_to_do() {
 async fn nodes_refuse_what_cannot_work() {
     let dir = tempfile::tempdir().unwrap();
     let elsewhere = dir.path().join("elsewhere");
-    let refused = ExecutorNode::new(ExecutorOptions::default(), elsewhere, Health::default()).unwrap_err();
+    let refused =
+        ExecutorNode::new(ExecutorOptions::default(), &at(&elsewhere), Health::default()).unwrap_err();
     assert!(matches!(&refused, NodeError::NoWarehouse(_)) && !refused.is_passing(), "{refused}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let options = SchedulerOptions { listen: taken.local_addr().unwrap(), ..SchedulerOptions::default() };
-    let node = SchedulerNode::new(options, Health::default()).unwrap();
+    let node = SchedulerNode::new(options, &LakeOptions::default(), Health::default()).unwrap();
     let refused = node.run(CancellationToken::new()).await.unwrap_err();
     assert!(matches!(refused, NodeError::Listen { .. }), "{refused}");
     let options = ExecutorOptions {
@@ -265,7 +271,7 @@ async fn nodes_refuse_what_cannot_work() {
         work_dir: dir.path().join("work"),
         ..ExecutorOptions::default()
     };
-    let node = ExecutorNode::new(options, dir.path().to_owned(), Health::default()).unwrap();
+    let node = ExecutorNode::new(options, &at(dir.path()), Health::default()).unwrap();
     let refused = node.run(CancellationToken::new()).await.unwrap_err();
     assert!(
         refused.is_passing() && refused.to_string().contains("affluent run batch-scheduler"),

@@ -391,6 +391,7 @@ fn sink_error(topic: &str, error: &LakeError) -> SinkError {
         | LakeError::Contention { .. }
         | LakeError::Unsettled { .. }
         | LakeError::Rest(_)
+        | LakeError::Store(_)
         | LakeError::Iceberg(_)
         | LakeError::Arrow(_)
         | LakeError::Catalog(_)
