@@ -1,5 +1,5 @@
-//! Real services for tests, benches and the demo: PostgreSQL, the broker, a REST catalog that is already
-//! there, Apache Kafka and Kafka Connect where their jars are, a network that fails, simulated payments, clicks and log
+//! Real services for tests, benches and the demo: PostgreSQL, the broker, a REST catalog and a server of S3
+//! that are already there, Apache Kafka and Kafka Connect where their jars are, a network that fails, simulated payments, clicks and log
 //! lines, a history of card payments.
 //!
 //! Nothing here is a mock. What is started here belongs to this process and goes with it, also when
@@ -15,6 +15,7 @@ pub mod java;
 pub mod payments;
 pub mod postgres;
 pub mod proxy;
+pub mod s3;
 
 pub use apache_kafka::ApacheKafka;
 pub use broker::Broker;
@@ -22,6 +23,7 @@ pub use catalog::RestCatalog;
 pub use connect::ConnectWorker;
 pub use postgres::{Database, Postgres, PostgresError, PostgresOptions, Stop};
 pub use proxy::{Condition, Proxy};
+pub use s3::S3Server;
 
 use std::net::TcpListener;
 

@@ -10,13 +10,14 @@ const OPEN: &str = r#"
 import json, sys
 PLACE = json.loads(sys.argv[1])
 PREFIX = PLACE["namespace"] + "." if PLACE["url"] else ""
+PROPERTIES = PLACE.get("properties", {})
 def open_catalog():
     if PLACE["url"]:
         from pyiceberg.catalog.rest import RestCatalog
         return RestCatalog("affluent", uri=PLACE["url"])
     from pyiceberg.catalog.sql import SqlCatalog
     warehouse = PLACE["warehouse"]
-    return SqlCatalog("affluent", uri="sqlite:///" + warehouse + "/catalog.db", warehouse=warehouse)
+    return SqlCatalog("affluent", uri="sqlite:///" + warehouse + "/catalog.db", warehouse=warehouse, **PROPERTIES)
 "#;
 
 const SCRIPT: &str = r#"
@@ -74,11 +75,15 @@ if ask.get("values"):
 print(json.dumps(answer, default=str))
 "#;
 
-/// Runs a script of pyiceberg's behind [`OPEN`]; what it prints.
-fn run(warehouse: &Path, script: &str, argument: &str) -> Vec<u8> {
+/// Where the tables of `warehouse` are found.
+fn place(warehouse: &Path) -> Value {
     let place = RestCatalog::of(warehouse);
     let (url, namespace) = place.map(|place| (place.url, place.namespace)).unwrap_or_default();
-    let place = json!({"warehouse": warehouse.to_str().unwrap(), "url": url, "namespace": namespace});
+    json!({"warehouse": warehouse.to_str().unwrap(), "url": url, "namespace": namespace})
+}
+
+/// Runs a script of pyiceberg's behind [`OPEN`]; what it prints.
+fn run(place: &Value, script: &str, argument: &str) -> Vec<u8> {
     let python = std::env::var("AFFLUENT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(&python)
         .args(["-c", &format!("{OPEN}{script}"), &place.to_string(), argument])
@@ -96,11 +101,20 @@ fn run(warehouse: &Path, script: &str, argument: &str) -> Vec<u8> {
 /// Lets pyiceberg work on a table, which `script` finds as `table`.
 pub(crate) fn change(warehouse: &Path, table: &str, script: &str) {
     let open = "table = open_catalog().load_table(PREFIX + sys.argv[2])\n";
-    run(warehouse, &format!("{open}{script}"), table);
+    run(&place(warehouse), &format!("{open}{script}"), table);
 }
 
 /// Asks pyiceberg about a table of the lake in `warehouse`. Keys of `ask`: `table`, `snapshot`,
 /// `filter`, `sum` (`[by, column]`), `duckdb` (the sums by DuckDB too), `values`, `groups` (columns whose statistics are asked for).
 pub(crate) fn ask(warehouse: &Path, ask: Value) -> Value {
-    serde_json::from_slice(&run(warehouse, SCRIPT, &ask.to_string())).unwrap()
+    serde_json::from_slice(&run(&place(warehouse), SCRIPT, &ask.to_string())).unwrap()
+}
+
+/// The same of a lake in a bucket, with its SQLite catalog in `directory`; `properties` are pyiceberg's, of the bucket's server.
+#[allow(dead_code, reason = "not all tests have a bucket")]
+pub(crate) fn ask_bucket(directory: &Path, properties: Value, ask: Value) -> Value {
+    let place = json!({
+        "warehouse": directory.to_str().unwrap(), "url": "", "namespace": "", "properties": properties,
+    });
+    serde_json::from_slice(&run(&place, SCRIPT, &ask.to_string())).unwrap()
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 const READY: Duration = Duration::from_secs(30);
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -29,7 +29,7 @@ fn local(port: u16) -> SocketAddr {
 }
 
 /// A node at work. It ends with this.
-struct Node {
+pub(crate) struct Node {
     health: Health,
     work: JoinHandle<Result<(), NodeError>>,
     _stops: DropGuard,
@@ -58,23 +58,32 @@ impl Node {
 }
 
 async fn scheduler(port: u16) -> Node {
+    scheduler_of(port, &LakeOptions::default()).await
+}
+
+pub(crate) async fn scheduler_of(port: u16, lake: &LakeOptions) -> Node {
     let health = Health::default();
     let options = SchedulerOptions { listen: local(port), ..SchedulerOptions::default() };
-    let node = SchedulerNode::new(options, &LakeOptions::default(), health.clone()).unwrap();
+    let node = SchedulerNode::new(options, lake, health.clone()).unwrap();
     Node::start(health, |shutdown| node.run(shutdown)).ready().await
 }
 
 async fn executor(scheduler: u16, directory: &Path) -> Node {
+    executor_of(scheduler, &at(directory)).await
+}
+
+/// It works in the lake's directory.
+pub(crate) async fn executor_of(scheduler: u16, lake: &LakeOptions) -> Node {
     let health = Health::default();
     let options = ExecutorOptions {
         scheduler: address(scheduler),
         listen: local(free_port()),
         control_port: free_port(),
-        work_dir: directory.join("work"),
+        work_dir: lake.directory().join("work"),
         concurrent_tasks: 2,
         ..ExecutorOptions::default()
     };
-    let node = ExecutorNode::new(options, &at(directory), health.clone()).unwrap();
+    let node = ExecutorNode::new(options, lake, health.clone()).unwrap();
     Node::start(health, |shutdown| node.run(shutdown)).ready().await
 }
 
@@ -88,7 +97,7 @@ fn address(scheduler: u16) -> ClusterAddress {
 }
 
 /// Whatever the queries read, they go to the cluster, if that can be.
-async fn session_on(lake: &Lake, scheduler: Option<u16>) -> Session {
+pub(crate) async fn session_on(lake: &Lake, scheduler: Option<u16>) -> Session {
     session_of(lake, scheduler, 0).await
 }
 

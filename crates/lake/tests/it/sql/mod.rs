@@ -1,6 +1,6 @@
 //! SQL over the lake's tables, against the lake's own scan, pyiceberg and the same rows in memory.
 
-mod cluster;
+pub(crate) mod cluster;
 mod exact;
 mod limits;
 mod newest;
