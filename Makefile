@@ -59,7 +59,7 @@ kills: setup ## 200 rounds of kill -9 of the streaming roles, at random moments 
 	ulimit -n 8192 && AFFLUENT_SOAK_ROUNDS=200 cargo test --locked --workspace --test it nothing_is_lost_or_doubled -- --nocapture
 
 .PHONY: interop
-interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, Apicurio, Spark, an Iceberg REST catalog, PostgreSQL 14, 16 and 17, FerretDB, MLflow, JDBC, Superset, Airflow and OpenTelemetry's collector
+interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, Apicurio, Spark, an Iceberg REST catalog, an S3 server, PostgreSQL 14, 16 and 17, FerretDB, MLflow, JDBC, Superset, Airflow and OpenTelemetry's collector
 	ulimit -n 8192 && crates/testkit/interop/kafka.sh run crates/testkit/interop/iceberg.sh run crates/testkit/interop/otelcol.sh run \
 	  cargo test --locked --workspace --exclude affluent --test it --test rest
 	# The whole platform, each installation on an Apache Kafka of its own; then once with passwords and TLS.
@@ -75,6 +75,8 @@ interop: setup build ## Run the tests on Apache Kafka, Kafka Connect, Debezium, 
 	  cargo test --locked --workspace --exclude affluent --test connect
 	crates/testkit/interop/iceberg.sh run crates/testkit/interop/spark.sh run \
 	  cargo test --locked --workspace --exclude affluent --test spark
+	# Tables in a bucket, through a network that fails.
+	ulimit -n 8192 && crates/testkit/interop/s3.sh run cargo test --locked -p affluent-lake --test it s3::
 	crates/testkit/interop/postgres.sh all cargo test --locked --workspace --exclude affluent --test it cdc::
 	crates/testkit/interop/ferretdb.sh run cargo test --locked --workspace --exclude affluent --test mongodb
 	# Several sinks of documents and several scorers need a store that takes several processes.
